@@ -1,0 +1,46 @@
+"""How Sphinx makes the documentation."""
+
+import sys
+from importlib.metadata import version as version_of
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+project = "pyramid_zodb_async"
+author = "The pyramid_zodb_async contributors"
+version = release = version_of("pyramid-zodb-async")
+
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "generated"]
+exclude_patterns = ["_build"]
+
+# A block says its language; the tests run it accordingly.
+highlight_language = "none"
+nitpicky = True
+# There is no network to look the names of other projects up.
+nitpick_ignore = [
+    ("py:class", "P"),
+    ("py:class", "ZODB.Connection.Connection"),
+    ("py:class", "ZODB.DB.DB"),
+    ("py:class", "collections.abc.Callable"),
+    ("py:class", "collections.abc.Callable[[]"),
+    ("py:class", "collections.abc.Iterable"),
+    ("py:class", "collections.abc.Iterator"),
+    ("py:class", "collections.abc.KeysView"),
+    ("py:class", "datetime.datetime"),
+    ("py:class", "pyramid_zodb_async.current.T"),
+    ("py:class", "pyramid_zodb_async.transactional.R"),
+    ("py:exc", "ConfigurationError"),
+    ("py:exc", "POSKeyError"),
+]
+
+autodoc_member_order = "bysource"
+python_use_unqualified_type_names = True
+
+html_theme = "alabaster"
+html_theme_options = {
+    "description": "Background jobs for Pyramid and the ZODB",
+    "fixed_sidebar": True,
+    "show_powered_by": False,
+}
+html_show_copyright = False
+html_show_sourcelink = False

@@ -1,0 +1,144 @@
+"""Changes to things in memory that follow a transaction's fate."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+from transaction.interfaces import IDataManagerSavepoint, ISavepointDataManager
+from zope.interface import implementer
+
+from .exceptions import TransactionRequired
+
+__all__ = ["Change", "Changes"]
+
+
+class Change(Protocol):
+    """Something that happens if a transaction commits."""
+
+    #: How many places in a queue it takes up until then.
+    places: int
+
+    def prepare(self) -> None:
+        """Do what may fail; whatever is raised aborts the transaction."""
+
+    def apply(self) -> None:
+        """Make the change, now that nothing can stop the commit."""
+
+
+@implementer(ISavepointDataManager)
+class Changes:
+    """The changes of one transaction, which it takes part in.
+
+    They are prepared after all other participants have stored what they
+    have, and made after all others have committed. An abort drops them, a
+    rolled back savepoint drops those that came after it.
+
+    Args:
+        transaction: the transaction to take part in.
+        after_commit: called when the transaction has committed.
+    """
+
+    def __init__(
+        self, transaction: Any, after_commit: Callable[[], None]
+    ) -> None:
+        self.transaction_manager = None
+        self._transaction = transaction
+        self._after_commit = after_commit
+        self._changes: list[Change] = []
+        #: The places that the changes take up together.
+        self.places = 0
+        self._joined = False
+        self._hooked = False
+
+    def add(self, change: Change) -> None:
+        """Have *change* made when the transaction commits.
+
+        Raises:
+            TransactionRequired: the transaction is committing, or is over.
+        """
+        if not self._joined:
+            self._join()
+        self._changes.append(change)
+        self.places += change.places
+
+    def _join(self) -> None:
+        try:
+            self._transaction.join(self)
+        except ValueError as error:
+            raise TransactionRequired(
+                "The transaction is being committed, or is over: schedule"
+                " before its commit, or in a transaction of your own"
+            ) from error
+        self._joined = True
+        if not self._hooked:
+            self._transaction.addAfterCommitHook(self._hook)
+            self._hooked = True
+
+    def _hook(self, committed: bool) -> None:  # noqa: FBT001 - a hook's signature
+        if committed:
+            self._after_commit()
+
+    def discard(self, change: Change) -> None:
+        """Forget a change that was added."""
+        self.keep([kept for kept in self._changes if kept is not change])
+
+    def keep(self, changes: list[Change]) -> None:
+        """Forget all changes but those."""
+        self._changes[:] = changes
+        self.places = sum(change.places for change in changes)
+
+    def __len__(self) -> int:
+        return len(self._changes)
+
+    def __iter__(self) -> Iterator[Change]:
+        return iter(self._changes)
+
+    def sortKey(self) -> str:  # noqa: N802 - the interface's name
+        """Give the greatest of keys, to be the last of all participants."""
+        return chr(0x10FFFF)
+
+    def savepoint(self) -> "_Savepoint":
+        """See :class:`~transaction.interfaces.ISavepointDataManager`."""
+        return _Savepoint(self)
+
+    def abort(self, transaction: Any) -> None:
+        """Drop all changes; also called when all is done already."""
+        self.keep([])
+        self._joined = False
+
+    def tpc_begin(self, transaction: Any) -> None:
+        """Wait for :meth:`tpc_vote`."""
+
+    def commit(self, transaction: Any) -> None:
+        """Wait for :meth:`tpc_vote`."""
+
+    def tpc_vote(self, transaction: Any) -> None:
+        """Prepare all changes."""
+        for change in self._changes:
+            change.prepare()
+
+    def tpc_finish(self, transaction: Any) -> None:
+        """Make all changes."""
+        for change in self._changes:
+            change.apply()
+        self.keep([])
+
+    def tpc_abort(self, transaction: Any) -> None:
+        """Drop all changes."""
+        self.abort(transaction)
+
+
+@implementer(IDataManagerSavepoint)
+class _Savepoint:
+    def __init__(self, changes: Changes) -> None:
+        self._changes = changes
+        self._before = list(changes)
+
+    def rollback(self) -> None:
+        """See :class:`~transaction.interfaces.IDataManagerSavepoint`.
+
+        What was discarded since stays so.
+        """
+        before = {id(change) for change in self._before}
+        self._changes.keep(
+            [change for change in self._changes if id(change) in before]
+        )

@@ -1,0 +1,181 @@
+"""Take persistent objects to another thread by hand, as references."""
+
+from collections.abc import KeysView
+from typing import Any
+
+from ZODB.Connection import Connection
+from ZODB.DB import DB
+
+from .connections import (
+    ThreadConnections,
+    current_connections,
+    told_connection,
+)
+from .references import SharedDatabase
+
+__all__ = ["PersistentContext"]
+
+Reference = tuple[str, bytes]
+
+
+class PersistentContext:
+    """References to persistent objects, resolved where they are used.
+
+    One thread makes a context of its objects and hands it on; another reads
+    them from it, loaded by a connection of its own::
+
+        context = PersistentContext(shop, customer=customer)
+        ...
+        context[0], context["customer"]     # in the other thread
+
+    ``len()`` counts the positional objects; ``get()`` and ``keys()`` are for
+    the named ones. A scheduler does the same by itself for persistent
+    objects in a job's arguments; a context is for code that hands objects on
+    in its own way.
+
+    In a job the objects come from the job's connection. Elsewhere they come
+    from a root connection that is opened on demand and belongs to the
+    thread's current transaction: it is closed when that ends. To open the
+    same database twice in one transaction can deadlock its commit, so tell a
+    context with :meth:`set_root_connection` of a connection that is open
+    already; also in the thread that made the context.
+
+    What another thread reads is what was committed: hand a context on after
+    the commit.
+
+    Args:
+        objs: persistent objects. A :class:`ZODB.DB.DB` as the first one is
+            the root database.
+        named_objs: persistent objects by name.
+
+    Raises:
+        AttributeError: an object is not persistent.
+        ValueError: an object is not reachable from a database, also not
+            after a savepoint, or is in one that the root database does not
+            know.
+    """
+
+    def __init__(self, /, *objs: Any, **named_objs: Any) -> None:
+        database: DB | None = None
+        if objs and isinstance(objs[0], DB):
+            database, *objs = objs  # type: ignore[assignment]
+        every = [*objs, *named_objs.values()]
+        _store_new(every)
+        if database is None and every:
+            database = every[0]._p_jar.db()
+        self._database = SharedDatabase(database)
+        self._objs = [self._reference(obj) for obj in objs]
+        self._named_objs = {
+            name: self._reference(obj) for name, obj in named_objs.items()
+        }
+
+    def _get_root_database(self) -> DB:
+        """Give the database through which the others are opened.
+
+        A subclass may know better than the objects.
+        """
+        if self._database.db is None:
+            raise LookupError(
+                "The context does not know its database: call"
+                " set_root_connection() first, or give a DB as the first"
+                " argument"
+            )
+        return self._database.db
+
+    def _reference(self, obj: Any) -> Reference:
+        db = obj._p_jar.db()
+        name = db.database_name
+        if self._get_root_database().databases.get(name) is not db:
+            raise ValueError(
+                f"{obj!r} is in the database {name!r}, which the root"
+                " database does not know"
+            )
+        return name, obj._p_oid
+
+    def __getitem__(self, key: int | str) -> Any:
+        """Load a positional object by its index, a named one by its name.
+
+        Raises:
+            IndexError: there is no such positional object.
+            KeyError: there is no such named object.
+            POSKeyError: the object was deleted, and the database packed.
+        """
+        if isinstance(key, int):
+            return self._resolve(self._objs[key])
+        return self._resolve(self._named_objs[key])
+
+    def __len__(self) -> int:
+        return len(self._objs)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Load a named object, or give *default*."""
+        if name not in self._named_objs:
+            return default
+        return self[name]
+
+    def keys(self) -> KeysView[str]:
+        """Give the names of the named objects."""
+        return self._named_objs.keys()
+
+    def _resolve(self, reference: Reference) -> Any:
+        name, oid = reference
+        return self.get_root_connection().get_connection(name).get(oid)
+
+    def get_root_connection(self) -> Connection:
+        """Give the connection that the objects come from.
+
+        Raises:
+            LookupError: the context is empty and was told of no connection.
+        """
+        current = current_connections()
+        try:
+            database = self._get_root_database()
+        except LookupError:
+            told = ThreadConnections(current.transaction_manager).opened()
+            if connection := told.sole():
+                return connection
+            raise
+        return told_connection(database) or current.to(database)
+
+    def set_root_connection(
+        self,
+        root_connection: Connection,
+        close: bool = False,  # noqa: FBT001, FBT002 - as in the predecessor
+    ) -> None:
+        """Use *root_connection* until its current transaction ends.
+
+        With *close* it is closed then.
+
+        Raises:
+            ValueError: the transaction has another root connection already,
+                or *root_connection* is closed.
+        """
+        if root_connection.opened is None:
+            raise ValueError(f"{root_connection!r} is closed")
+        ThreadConnections(root_connection.transaction_manager).opened().adopt(
+            root_connection, close=close
+        )
+
+
+def _store_new(objs: list[Any]) -> None:
+    """Make sure that *objs* have a database and an oid.
+
+    A savepoint gives one to what can be reached from stored objects.
+    """
+    new = [obj for obj in objs if obj._p_oid is None]
+    if new:
+        for transaction_manager in _transaction_managers(objs):
+            transaction_manager.savepoint(optimistic=True)
+    for obj in new:
+        if obj._p_jar is None or obj._p_oid is None:
+            raise ValueError(
+                f"{obj!r} cannot be reached from a database: store it first."
+                " If a request's explicit transaction manager hides it, give"
+                " a stored object as well, or add() it to its connection"
+            )
+
+
+def _transaction_managers(objs: list[Any]) -> list[Any]:
+    jars = [obj._p_jar for obj in objs if obj._p_jar is not None]
+    managers = [jar.transaction_manager for jar in jars if jar.opened]
+    return managers or [current_connections().transaction_manager]

@@ -1,0 +1,63 @@
+"""A request's database connections, as pyramid_zodbconn keeps them."""
+
+from typing import Any
+
+from pyramid_zodbconn import get_connection
+from ZODB.Connection import Connection
+from ZODB.DB import DB
+
+from .exceptions import JobNotLoadable
+from .references import NotTransferable
+
+__all__ = ["RequestConnections"]
+
+
+class RequestConnections:
+    """See :class:`~pyramid_zodb_async.connections.Connections`."""
+
+    def __init__(self, request: Any) -> None:
+        self._request = request
+        self.transaction_manager = request.tm
+        self._is_over = False
+        request.add_finished_callback(self._end)
+
+    def _end(self, request: Any) -> None:
+        # from now on its connection may be anybody's, and one that it opened
+        # would stay open
+        self._is_over = True
+
+    @property
+    def _databases(self) -> dict[str, DB]:
+        return getattr(self._request.registry, "_zodb_databases", {})
+
+    def to(self, db: DB) -> Connection:
+        """Give the request's connection to *db*."""
+        if self._is_over:
+            raise JobNotLoadable(
+                "The request that asked for the job is over; ask for the job"
+                " in the request that needs its persistent objects"
+            )
+        name = db.database_name
+        if self._databases.get(name) is not db:
+            raise JobNotLoadable(
+                f"The database {name!r} is none that pyramid_zodbconn opened"
+                " for this application"
+            )
+        return get_connection(self._request, name or None)
+
+    def own(self, jar: Connection) -> bool:
+        """Tell whether *jar* is a connection of this request.
+
+        Raises:
+            NotTransferable: the application has no database for jobs.
+        """
+        if self._is_over:
+            return False
+        if not self._databases:
+            raise NotTransferable(
+                "it is, or holds, a persistent object, and the application"
+                " has no database that a job could load it from; include"
+                " pyramid_zodbconn and set zodbconn.uri"
+            )
+        connections = get_connection(self._request).connections
+        return any(jar is connection for connection in connections.values())

@@ -1,0 +1,35 @@
+"""The schedulers as an application makes them, complete with an engine."""
+
+from ..engine.threads import ThreadEngine
+from ..environment import bare_thread
+from ..runner import Runner
+from .memory import MemoryScheduler
+
+__all__ = ["TransactionalScheduler"]
+
+
+class TransactionalScheduler(MemoryScheduler):
+    """A scheduler in memory for scripts and threads outside Pyramid.
+
+    It calls the function as it is, on one of *workers* threads: let
+    :func:`~pyramid_zodb_async.transactional` see to the function's
+    transaction. What the function leaves uncommitted is aborted. A restart
+    forgets all jobs.
+
+    Args:
+        timeout: how long an outcome that nobody fetches is kept, in seconds.
+        workers: how many jobs run at a time.
+        max_pending: how many jobs may wait.
+    """
+
+    def __init__(
+        self,
+        timeout: float | None = None,
+        *,
+        workers: int = 2,
+        max_pending: int = 10_000,
+    ) -> None:
+        super().__init__(timeout, max_pending=max_pending)
+        runner = Runner(self, bare_thread)
+        self.engine = ThreadEngine(runner.run, workers=workers)
+        self.use(self.engine)

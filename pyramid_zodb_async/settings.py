@@ -1,0 +1,187 @@
+"""The settings: one table of names, converters, defaults and meanings."""
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from pyramid.exceptions import ConfigurationError
+from pyramid.path import DottedNameResolver
+from pyramid.settings import aslist
+from zope.interface import Interface, implementer
+
+__all__ = ["PREFIX", "ISettings", "Settings", "parse_settings"]
+
+PREFIX = "zodb_async."
+
+
+class ISettings(Interface):
+    """The settings of an application; a registry utility."""
+
+
+def _setting(
+    convert: Callable[[Any], Any], allowed: str, default: Any, meaning: str
+) -> Any:
+    return field(
+        default=default,
+        metadata={"convert": convert, "allowed": allowed, "meaning": meaning},
+    )
+
+
+def _one_of(*names: str) -> tuple[Callable[[Any], str], str]:
+    def convert(value: Any) -> str:
+        if value not in names:
+            raise ValueError
+        return str(value)
+
+    return convert, f"one of {', '.join(map(repr, names))}"
+
+
+def _count(least: int) -> tuple[Callable[[Any], int], str]:
+    def convert(value: Any) -> int:
+        number = int(value)
+        if number < least:
+            raise ValueError
+        return number
+
+    return convert, f"a whole number of {least} or more"
+
+
+def _seconds(value: Any) -> float:
+    seconds = float(value)
+    if not 0 <= seconds < float("inf"):
+        raise ValueError
+    return seconds
+
+
+def _name(value: Any) -> str:
+    name = str(value).strip()
+    if not name:
+        raise ValueError
+    return name
+
+
+def _prefix(value: Any) -> str:
+    prefix = str(value).strip().strip("/")
+    if not prefix or set(prefix) & set("{}*?# "):
+        raise ValueError
+    return prefix
+
+
+def _exceptions(value: Any) -> tuple[type[BaseException], ...]:
+    resolve = DottedNameResolver().maybe_resolve
+    names = aslist(value) if isinstance(value, str) else value
+    found = tuple(resolve(name) for name in names)
+    for name, exception in zip(names, found, strict=True):
+        if not _is_exception(exception):
+            raise ValueError(f"{name} is none")
+    return found
+
+
+def _is_exception(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, BaseException)
+
+
+@implementer(ISettings)
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The settings by name, converted."""
+
+    scheduler: str = _setting(
+        *_one_of("memory"),
+        "memory",
+        "What keeps the jobs: ``memory`` keeps them in this process, and"
+        " forgets them when it ends.",
+    )
+    engine: str = _setting(
+        *_one_of("threads", "inline"),
+        "threads",
+        "What runs the jobs: ``threads`` of this process, or ``inline`` with"
+        " the commit, which waits for the job; for tests and scripts.",
+    )
+    workers: int = _setting(
+        *_count(1), 2, "How many jobs the process runs at a time."
+    )
+    max_pending: int = _setting(
+        *_count(1),
+        10_000,
+        "How many jobs may wait in the process before ``schedule()`` refuses"
+        " more, with a *503 Service Unavailable*.",
+    )
+    result_timeout: float = _setting(
+        _seconds,
+        "a number of seconds, 0 or more",
+        3600.0,
+        "How long an outcome is kept, in seconds from the job's end.",
+    )
+    max_conflicts: int = _setting(
+        *_count(0),
+        50,
+        "How often a job is repeated after conflicts and other transient"
+        " errors before it fails.",
+    )
+    grace: float = _setting(
+        _seconds,
+        "a number of seconds, 0 or more",
+        10.0,
+        "How long running jobs may take to end when the server stops, in"
+        " seconds.",
+    )
+    permission: str | None = _setting(
+        _name,
+        "the name of a permission",
+        None,
+        "Who has this permission on the application's root may see the jobs"
+        " of others.",
+    )
+    public_errors: tuple[type[BaseException], ...] = _setting(
+        _exceptions,
+        "dotted names of exceptions",
+        (),
+        "The exceptions whose text may be shown to who waits for the job,"
+        " besides ``JobError``.",
+    )
+    route_prefix: str = _setting(
+        _prefix,
+        "a path without patterns, such as 'jobs'",
+        "jobs",
+        "The path below which jobs answer. Read when the package is included.",
+    )
+
+
+def parse_settings(settings: Mapping[str, Any]) -> Settings:
+    """Pick and convert the settings that start with ``zodb_async.``.
+
+    Raises:
+        ConfigurationError: a value is wrong, or a name is unknown.
+    """
+    known = {PREFIX + setting.name: setting for setting in fields(Settings)}
+    given = {}
+    for name, value in settings.items():
+        if name in known:
+            given[known[name].name] = _convert(name, value, known[name])
+        elif name.startswith(PREFIX):
+            raise ConfigurationError(_unknown(name, list(known)))
+    return Settings(**given)
+
+
+def _convert(name: str, value: Any, setting: Any) -> Any:
+    if value is None and setting.default is None:
+        return None
+    try:
+        return setting.metadata["convert"](value)
+    except (ImportError, TypeError, ValueError) as error:
+        raise ConfigurationError(
+            f"The setting {name!r} takes {setting.metadata['allowed']};"
+            f" it is {value!r}" + (f" ({error})" if str(error) else "")
+        ) from None
+
+
+def _unknown(name: str, known: list[str]) -> str:
+    # without the prefix, which would make everything look alike
+    names = [setting.removeprefix(PREFIX) for setting in known]
+    close = difflib.get_close_matches(name.removeprefix(PREFIX), names, n=1)
+    hint = "there are " + ", ".join(known)
+    if close:
+        hint = f"did you mean {PREFIX + close[0]!r}?"
+    return f"There is no setting {name!r}: {hint}"

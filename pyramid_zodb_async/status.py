@@ -1,0 +1,176 @@
+"""The status document of a job, as HTTP answers show it."""
+
+import dataclasses
+import datetime
+import json
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+from pyramid.renderers import render
+from pyramid.response import Response
+from transaction.interfaces import TransientError
+
+from .exceptions import JobError, JobNotLoadable, ResultNotRenderable
+from .failure import describe
+from .job import Failure, JobState, JobView
+
+__all__ = ["ROUTE", "problem_response", "status_response"]
+
+log = logging.getLogger(__name__)
+
+#: The route of a job's resource.
+ROUTE = "pyramid_zodb_async.job"
+
+#: How deep in a result the search for what cannot be rendered goes.
+DEEPEST = 20
+
+#: Seconds until a client should ask again for an unfinished job.
+RETRY_AFTER = 1
+
+
+def status_response(view: JobView, request: Any) -> Response:
+    """Answer with the status document of a job."""
+    response = Response(
+        body=_render(view, request),
+        content_type="application/json",
+        charset="UTF-8",
+    )
+    response.headers["Cache-Control"] = "private, no-cache"
+    if not view.done:
+        response.retry_after = RETRY_AFTER
+    return response
+
+
+def problem_response(status: int, title: str, detail: str) -> Response:
+    """Answer with a problem document (RFC 9457)."""
+    problem = {
+        "type": "about:blank",
+        "title": title,
+        "status": status,
+        "detail": detail,
+    }
+    response = Response(
+        body=json.dumps(problem).encode(),
+        status=status,
+        content_type="application/problem+json",
+    )
+    response.headers["Cache-Control"] = "private, no-cache"
+    return response
+
+
+def _render(view: JobView, request: Any) -> bytes:
+    document = _document(view)
+    if view.state is not JobState.SUCCEEDED:
+        return _as_json(document, request)
+    try:
+        result = view.result
+    except TransientError:
+        raise
+    except Exception as error:
+        reason = _not_loadable(view, error)
+    else:
+        try:
+            return _as_json(document | {"result": result}, request)
+        except TransientError:
+            raise
+        except Exception:
+            reason = _not_renderable(view, result, request)
+    shown = _error("The result cannot be shown", describe(reason))
+    return _as_json(document | {"error": shown}, request)
+
+
+def _not_loadable(view: JobView, error: Exception) -> JobError:
+    _log_not_shown(view)
+    if isinstance(error, JobError):
+        return error
+    kind = type(error).__qualname__
+    return JobNotLoadable(f"The result cannot be loaded ({kind})")
+
+
+def _not_renderable(view: JobView, result: Any, request: Any) -> JobError:
+    _log_not_shown(view)
+    kind = _find_culprit(result, request).__qualname__
+    return ResultNotRenderable(
+        f"The result holds an object of the type {kind}, which the"
+        " application's JSON renderer cannot render"
+    )
+
+
+def _log_not_shown(view: JobView) -> None:
+    log.exception(
+        "The result of job %s cannot be shown: %s.",
+        view.sid,
+        view.function,
+        extra={"action": "result_not_shown", "sid": view.sid},
+    )
+
+
+def _document(view: JobView) -> dict[str, Any]:
+    document = {
+        "sid": view.sid,
+        "state": view.state,
+        "done": view.done,
+        "progress": view.progress and dataclasses.asdict(view.progress),
+        "attempt": view.attempt,
+        "scheduled": _timestamp(view.scheduled),
+        "started": _timestamp(view.started),
+        "finished": _timestamp(view.finished),
+        "expires": _timestamp(view.expires),
+    }
+    if view.failure:
+        document["error"] = _error("The job failed", view.failure)
+    return document
+
+
+def _timestamp(moment: datetime.datetime | None) -> str | None:
+    """Write a moment in UTC as RFC 3339 has it."""
+    if moment is None:
+        return None
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _error(title: str, failure: Failure) -> dict[str, str]:
+    error = {"type": failure.type, "title": title}
+    if failure.public:
+        error["detail"] = failure.message
+    return error
+
+
+def _as_json(value: Any, request: Any) -> bytes:
+    """Render *value* as the application renders JSON.
+
+    Raises:
+        ValueError: a number in it is infinite or none, which is not JSON.
+        Exception: whatever the renderer raises for what it cannot render.
+    """
+    body = render("json", value, request=request)
+    if not isinstance(body, bytes):
+        # lone surrogates are no UTF-8, but their escapes are JSON
+        body = body.encode(errors="backslashreplace")
+    if b"NaN" in body or b"Infinity" in body:  # maybe only in a text
+        json.loads(body, parse_constant=_refuse)
+    return bytes(body)
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _find_culprit(value: Any, request: Any, depth: int = 0) -> type:
+    """Find the innermost part of *value* that cannot be rendered."""
+    if depth > DEEPEST:  # it may hold itself
+        return type(value)
+    parts: Iterable[Any] = ()
+    if isinstance(value, dict):
+        parts = [part for item in value.items() for part in item]
+    elif isinstance(value, list | tuple):
+        parts = value
+    for part in parts:
+        try:
+            _as_json(part, request)
+        except TransientError:
+            raise
+        except Exception:  # noqa: BLE001 - a renderer may raise anything
+            return _find_culprit(part, request, depth + 1)
+    return type(value)

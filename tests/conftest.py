@@ -1,0 +1,124 @@
+"""Applications, databases and clean-up for the tests."""
+
+import pytest
+import shop
+import transaction
+from pyramid.config import Configurator
+from webtest import TestApp
+from ZODB.DB import DB
+from ZODB.FileStorage import FileStorage
+
+from pyramid_zodb_async import (
+    IEngine,
+    PersistentContext,
+    TransactionalScheduler,
+)
+
+INCLUDES = (
+    "pyramid_retry",
+    "pyramid_tm",
+    "pyramid_zodbconn",
+    "pyramid_zodb_async",
+)
+
+
+@pytest.fixture(autouse=True)
+def _no_transaction_left():
+    """Each test begins and ends without a transaction of this thread."""
+    transaction.abort()
+    yield
+    transaction.abort()
+
+
+@pytest.fixture
+def make_app(tmp_path):
+    """Make WebTest applications on a FileStorage, from views by path."""
+    made = []
+
+    def make(
+        views=None, *, includes=INCLUDES, configure=None, root=None, **settings
+    ):
+        settings = {
+            name.replace("__", "."): settings[name] for name in settings
+        }
+        if "pyramid_zodbconn" in includes:
+            uri = (
+                f"file://{tmp_path}/Data{len(made)}.fs?connection_pool_size=20"
+            )
+            settings.setdefault("zodbconn.uri", uri)
+        config = Configurator(settings=settings, root_factory=root)
+        made.append(config.registry)
+        with config:
+            for include in includes:
+                config.include(include)
+            for path, view in (views or {}).items():
+                config.add_route(path, path)
+                config.add_view(view, route_name=path)
+            if configure:
+                configure(config)
+        return TestApp(config.make_wsgi_app())
+
+    yield make
+    for registry in made:
+        if engine := registry.queryUtility(IEngine):
+            engine.stop(grace=5)
+        for db in getattr(registry, "_zodb_databases", {}).values():
+            db.close()
+
+
+@pytest.fixture(params=["implicit", "explicit"])
+def manager(request):
+    """Settings for the application's transaction manager."""
+    if request.param == "explicit":
+        return {"tm.manager_hook": "pyramid_tm.explicit_manager"}
+    return {}
+
+
+@pytest.fixture(params=["inline", "threads"])
+def engine(request):
+    """Settings for the engine."""
+    return {"zodb_async.engine": request.param}
+
+
+@pytest.fixture
+def db(tmp_path):
+    """Give a database on a FileStorage."""
+    database = DB(FileStorage(str(tmp_path / "Test.fs")))
+    yield database
+    transaction.abort()
+    database.close()
+
+
+@pytest.fixture
+def connection(db):
+    """Give a connection of the thread's transaction manager."""
+    opened = db.open()
+    yield opened
+    transaction.abort()
+    opened.close()
+
+
+@pytest.fixture
+def scheduler():
+    """Give a scheduler as a script makes one."""
+    made = TransactionalScheduler()
+    yield made
+    made.engine.stop(grace=5)
+
+
+@pytest.fixture
+def gate():
+    """Give a gate for `shop.wait_at`, which is open when the test ends."""
+    shop.gates["gate"] = gate = shop.Gate()
+    yield gate
+    gate.open()
+    shop.gates.clear()
+
+
+@pytest.fixture
+def stored(db):
+    """Give a context of a stored product."""
+    with db.transaction() as connection:
+        product = connection.root()["product"] = shop.Product("old")
+        connection.add(product)
+        return PersistentContext(db, product)

@@ -1,0 +1,45 @@
+"""Opens a page in a browser."""
+
+import os
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+
+def missing(reason):
+    """Skip on a developer's machine, but let no CI go green for that."""
+    if os.environ.get("CI", "").lower() == "true":
+        pytest.fail(f"CI needs this: {reason}")
+    pytest.skip(reason)
+
+
+def visit(url, look):
+    """Open *url*, and call *look* with the page; give the paths it loaded.
+
+    It has a thread of its own, as Playwright can be started once per thread,
+    and other tests may have it open.
+    """
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    if path is None:
+        missing("there is no Chromium: apt-get install chromium")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        missing("playwright is not installed: pip install playwright")
+
+    def run():
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=path)
+            page = browser.new_page()
+            errors, loaded = [], []
+            page.on("pageerror", lambda error: errors.append(str(error)))
+            page.on("response", lambda response: loaded.append(response.url))
+            page.goto(url)
+            look(page)
+            browser.close()
+        assert errors == []
+        return loaded
+
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(run).result()

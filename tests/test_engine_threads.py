@@ -1,0 +1,305 @@
+"""The engine that runs jobs on threads."""
+
+import contextvars
+import logging
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from zope.interface.verify import verifyObject
+
+from pyramid_zodb_async import IEngine
+from pyramid_zodb_async.engine.threads import ThreadEngine
+
+
+@pytest.fixture
+def make_engine():
+    """Make engines that are stopped when the test is over."""
+    made = []
+
+    def make(run, **options):
+        made.append(ThreadEngine(run, **options))
+        return made[-1]
+
+    yield make
+    for engine in made:
+        assert engine.stop(grace=10) == []
+
+
+class Work:
+    """Runs that note what was run, and can be held up."""
+
+    def __init__(self, delays=()):
+        self.sids = []
+        self.delays = list(delays)
+        self.open = threading.Event()
+        self.open.set()
+        self.begun = threading.Semaphore(0)
+        self.ended = threading.Semaphore(0)
+
+    def __call__(self, sid):
+        self.begun.release()
+        assert self.open.wait(10)
+        self.sids.append(sid)
+        self.ended.release()
+        return self.delays.pop(0) if self.delays else None
+
+    def wait_for_end(self, count=1):
+        for _ in range(count):
+            assert self.ended.acquire(timeout=10)
+
+    def wait_for_begin(self, count=1):
+        for _ in range(count):
+            assert self.begun.acquire(timeout=10)
+
+
+def test_it_keeps_the_contract(make_engine):
+    assert verifyObject(IEngine, make_engine(Work()))
+
+
+def test_jobs_run_in_the_order_they_came(make_engine):
+    work = Work()
+    engine = make_engine(work, workers=1)
+    engine.submit(["a", "b"])
+    engine.submit(["c"])
+    work.wait_for_end(3)
+
+    assert work.sids == ["a", "b", "c"]
+
+
+def test_threads_are_named_daemons_and_started_by_need(make_engine):
+    work = Work()
+    work.open.clear()
+    before = set(threading.enumerate())
+    engine = make_engine(work, workers=3)
+    assert set(threading.enumerate()) == before
+    engine.submit(["a", "b"])
+    work.wait_for_begin(2)
+    threads = set(threading.enumerate()) - before
+
+    assert {thread.name for thread in threads} == {
+        "zodb_async-1",
+        "zodb_async-2",
+    }
+    assert all(thread.daemon for thread in threads)
+    engine.submit(["c", "d", "e"])
+    work.wait_for_begin(1)
+    assert len(set(threading.enumerate()) - before) == 3
+    work.open.set()
+    work.wait_for_end(5)
+
+
+def test_an_idle_thread_is_used_again(make_engine):
+    work = Work()
+    before = set(threading.enumerate())
+    engine = make_engine(work, workers=3)
+    for sid in "abc":
+        engine.submit([sid])
+        work.wait_for_end()
+        assert engine.idle(10)
+
+    assert len(set(threading.enumerate()) - before) == 1
+
+
+def test_a_job_that_is_to_run_again_waits_without_a_thread(make_engine):
+    work = Work(delays=[0.05])
+    engine = make_engine(work, workers=1)
+    engine.submit(["again", "other"])
+    work.wait_for_end(3)
+
+    assert work.sids == ["again", "other", "again"]
+
+
+def test_a_later_job_that_is_due_earlier_goes_first(make_engine):
+    work = Work(delays=[0.2, 0.01])
+    engine = make_engine(work, workers=1)
+    engine.submit(["late", "early"])
+    work.wait_for_end(4)
+
+    assert work.sids == ["late", "early", "early", "late"]
+
+
+def test_a_runner_that_raises_does_not_cost_a_thread(make_engine, caplog):
+    done = threading.Event()
+
+    def run(sid):
+        if sid == "bad":
+            raise SystemExit
+        done.set()
+
+    engine = make_engine(run, workers=1)
+    engine.submit(["bad", "good"])
+
+    assert done.wait(10)
+    assert "The runner raised over job bad" in caplog.text
+
+
+def test_stopping_waits_for_what_runs_and_keeps_what_waits(make_engine):
+    work = Work()
+    work.open.clear()
+    engine = make_engine(work, workers=1)
+    engine.submit(["running", "waiting"])
+    work.wait_for_begin()
+    threading.Timer(0.05, work.open.set).start()
+
+    assert engine.stop(grace=10) == []
+    assert work.sids == ["running"]
+    engine.submit(["more"])
+    assert work.sids == ["running"]
+    engine.start()
+    work.wait_for_end(3)
+    assert work.sids == ["running", "waiting", "more"]
+
+
+def test_stopping_tells_what_runs_on(make_engine, caplog):
+    caplog.set_level(logging.INFO)
+    work = Work()
+    work.open.clear()
+    engine = make_engine(work, workers=1, grace=0.01)
+    engine.submit(["slow"])
+    work.wait_for_begin()
+
+    assert engine.stop() == ["slow"]
+    assert not engine.idle(0)
+    assert "Waiting for 1 running jobs" in caplog.text
+    assert "jobs that have not ended: slow" in caplog.text
+    work.open.set()
+
+
+def test_an_engine_that_did_nothing_stops_at_once(make_engine):
+    started = time.monotonic()
+    make_engine(Work(), grace=60).stop()
+
+    assert time.monotonic() - started < 10
+
+
+def test_a_thread_that_cannot_start_is_tried_again(
+    make_engine, caplog, monkeypatch
+):
+    work = Work()
+    engine = make_engine(work, workers=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse_to_start)
+        engine.submit(["a"])
+    assert "A worker thread cannot be started now" in caplog.text
+    engine.submit(["b"])
+    work.wait_for_end(2)
+
+    assert work.sids == ["a", "b"]
+
+
+def refuse_to_start(thread):
+    raise RuntimeError("can't start new thread")
+
+
+def test_a_job_that_is_due_again_goes_before_those_that_come_later(
+    make_engine,
+):
+    work = Work(delays=[0])
+    engine = make_engine(work, workers=1)
+    work.open.clear()
+    engine.submit(["again"])
+    work.wait_for_begin()
+    engine.submit(["before"])
+    work.open.set()
+    work.wait_for_end(2)
+    engine.submit(["after"])
+    work.wait_for_end(2)
+
+    assert work.sids == ["again", "before", "again", "after"]
+
+
+def test_steady_work_does_not_starve_a_job_that_is_due_again(make_engine):
+    over = threading.Event()
+    ran = []
+
+    def run(sid):
+        ran.append(sid)
+        if sid == "again":
+            if ran.count(sid) == 2:
+                over.set()
+                return None
+            return 0.01
+        if not over.is_set():
+            engine.submit([sid])
+        return None
+
+    engine = make_engine(run, workers=1)
+    engine.submit(["again", "steady", "steady"])
+
+    assert over.wait(10)
+
+
+def test_a_withdrawn_job_does_not_run(make_engine):
+    work = Work()
+    work.open.clear()
+    engine = make_engine(work, workers=1)
+    engine.submit(["a", "b", "c"])
+    work.wait_for_begin()
+    engine.withdraw("b")
+    engine.withdraw("unknown")
+    work.open.set()
+    work.wait_for_end(2)
+
+    assert work.sids == ["a", "c"]
+
+
+variable = contextvars.ContextVar("variable", default="nothing")
+
+
+def test_no_job_sees_what_another_left_in_a_context_variable(make_engine):
+    seen, done = [], threading.Semaphore(0)
+
+    def run(sid):
+        seen.append(variable.get())
+        variable.set(sid)
+        done.release()
+
+    make_engine(run, workers=1).submit(["a", "b"])
+    assert done.acquire(timeout=10)
+    assert done.acquire(timeout=10)
+
+    assert seen == ["nothing", "nothing"]
+
+
+SCRIPT = """
+import sys, threading
+from pyramid_zodb_async.engine.threads import ThreadEngine
+
+begun, slow = threading.Event(), float(sys.argv[1])
+
+def run(sid):
+    begun.set()
+    threading.Event().wait(slow)
+    print("ended", flush=True)
+
+engine = ThreadEngine(run, grace=float(sys.argv[2]))
+engine.submit(["sid"])
+begun.wait(10)
+if len(sys.argv) > 3:  # stopped and started again
+    engine.stop(0)
+    engine.start()
+"""
+
+
+@pytest.mark.parametrize(
+    ("args", "output"),
+    [
+        (["0.3", "30"], "ended\n"),
+        (["0.3", "30", "restarted"], "ended\n"),
+        (["30", "0"], ""),
+    ],
+)
+def test_the_end_of_the_interpreter_gives_running_jobs_their_grace(
+    args, output
+):
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, *args],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout == output

@@ -1,0 +1,50 @@
+"""What remains of an exception."""
+
+import pickle
+
+import shop
+import transaction
+
+from pyramid_zodb_async import JobError
+from pyramid_zodb_async.connections import ThreadConnections
+from pyramid_zodb_async.failure import describe, pickled_exception
+
+
+def travelled(error):
+    return pickle.loads(pickled_exception(error, ThreadConnections()))
+
+
+def test_an_exception_keeps_its_type_and_its_arguments():
+    copy = travelled(KeyError("name", 2))
+
+    assert type(copy) is KeyError
+    assert copy.args == ("name", 2)
+
+
+def test_a_traceback_and_causes_stay_behind():
+    try:
+        raise ValueError("effect") from KeyError("cause")
+    except ValueError as error:
+        copy = travelled(error)
+
+    assert copy.__traceback__ is None
+    assert copy.__cause__ is None
+    assert copy.__context__ is None
+
+
+def test_an_exception_that_holds_a_persistent_object_has_a_stand_in(
+    connection,
+):
+    product = connection.root()["product"] = shop.Product("name")
+    transaction.commit()
+    copy = travelled(ValueError("bad", product))
+
+    assert type(copy) is JobError
+    assert str(copy).startswith("ValueError: ('bad', <shop.Product")
+
+
+def test_only_errors_for_people_are_public():
+    assert describe(JobError("text")).public
+    assert not describe(KeyError("text")).public
+    assert describe(KeyError("text"), (LookupError,)).public
+    assert not describe(ValueError("text"), (LookupError,)).public

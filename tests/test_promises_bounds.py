@@ -1,0 +1,185 @@
+"""Promise 9: everything is bounded."""
+
+import threading
+import time
+
+import pytest
+import shop
+from pyramid.response import Response
+
+from pyramid_zodb_async import IEngine, IScheduler
+from pyramid_zodb_async.testing import drain, wait_for
+
+
+def threads_of_engines():
+    """List the worker threads there are."""
+    return [
+        thread
+        for thread in threading.enumerate()
+        if thread.name.startswith("zodb_async-")
+    ]
+
+
+def test_no_thread_is_started_before_the_first_job(make_app):
+    app = make_app({"/view": lambda request: Response("done")})
+    app.get("/view")
+
+    assert threads_of_engines() == []
+
+
+def test_there_are_never_more_threads_than_workers(make_app, manager):
+    counts = []
+
+    def view(request):
+        for _ in range(50):
+            request.schedule(shop.add, "word")
+        return Response("done")
+
+    app = make_app({"/view": view}, **manager, zodb_async__workers=3)
+    for _ in range(5):
+        app.get("/view")
+        counts.append(len(threads_of_engines()))
+    drain(app, timeout=60)
+    counts.append(len(threads_of_engines()))
+
+    assert max(counts) <= 3
+    assert len(shop.effects(app)) == 250
+
+
+def test_a_full_queue_refuses_with_503_and_when_to_come_back(
+    make_app, manager, gate
+):
+    def block(request):
+        return request.accepted(request.schedule(shop.wait_at, "gate"))
+
+    def add(request):
+        return request.accepted(request.schedule(shop.add, "word"))
+
+    app = make_app(
+        {"/block": block, "/add": add},
+        **manager,
+        zodb_async__workers=1,
+        zodb_async__max_pending=2,
+    )
+    app.get("/block")
+    gate.wait_for_job()
+    app.get("/add", status=202)
+    app.get("/add", status=202)
+    refusal = app.get("/add", status=503)
+    assert refusal.content_type == "application/problem+json"
+    assert refusal.headers["Retry-After"] == "1"
+    assert "2 jobs are waiting" in refusal.json["detail"]
+
+    gate.open()
+    drain(app)
+    app.get("/add", status=202)
+    drain(app)
+    assert shop.effects(app) == ["word"] * 3
+
+
+def test_the_jobs_of_a_transaction_count_before_its_commit(make_app, manager):
+    def view(request):
+        for _ in range(5):
+            request.schedule(shop.add, "word")
+        return Response("done")
+
+    app = make_app({"/view": view}, **manager, zodb_async__max_pending=4)
+    app.get("/view", status=503)
+    drain(app)
+
+    assert shop.effects(app) == []
+
+
+@pytest.mark.parametrize("give_back", ["abort", "savepoint"])
+def test_jobs_that_will_not_be_give_their_room_back(
+    make_app, manager, give_back
+):
+    def view(request):
+        if give_back == "savepoint":
+            savepoint = request.tm.savepoint()
+        for _ in range(4):
+            request.schedule(shop.add, "never")
+        if give_back == "savepoint":
+            savepoint.rollback()
+        else:
+            request.tm.abort()
+            request.tm.begin()
+        for _ in range(4):
+            request.schedule(shop.add, "word")
+        return Response("done")
+
+    app = make_app({"/view": view}, **manager, zodb_async__max_pending=4)
+    app.get("/view", status=200)
+    drain(app)
+
+    assert shop.effects(app) == ["word"] * 4
+
+
+def test_outcomes_are_forgotten_when_their_time_has_come(make_app, manager):
+    def view(request):
+        return request.accepted(request.schedule(shop.give, "outcome"))
+
+    app = make_app({"/view": view}, **manager, zodb_async__result_timeout=0.05)
+    scheduler = app.app.registry.getUtility(IScheduler)
+    sids = [app.get("/view").json["sid"] for _ in range(5)]
+    drain(app)
+    deadline = time.monotonic() + 10
+    while any(scheduler.get(sid) for sid in sids):
+        assert time.monotonic() < deadline
+
+    assert len(scheduler.table) == 0
+    app.get(f"/jobs/{sids[0]}", status=404)
+
+
+def test_an_unfinished_job_does_not_expire(make_app, manager, gate):
+    def view(request):
+        return request.accepted(request.schedule(shop.wait_at, "gate"))
+
+    app = make_app({"/view": view}, **manager, zodb_async__result_timeout=0)
+    sid = app.get("/view").json["sid"]
+    gate.wait_for_job()
+
+    assert app.get(f"/jobs/{sid}").json["state"] == "running"
+
+
+def test_no_connection_stays_open(make_app, manager, engine):
+    def view(request):
+        product = shop.root(request)["product"] = shop.Product("product")
+        request.schedule(shop.give, product)
+        request.schedule(shop.fail)
+        return Response("done")
+
+    app = make_app({"/view": view}, **manager, **engine)
+    for _ in range(10):
+        app.get("/view")
+    drain(app)
+
+    db = app.app.registry._zodb_databases[""]
+    assert [info for info in db.connectionDebugInfo() if info["opened"]] == []
+
+
+def test_a_fetched_outcome_is_forgotten(make_app, manager):
+    def start(request):
+        return request.accepted(request.schedule(shop.give, "outcome"))
+
+    def fetch(request):
+        return Response(repr(request.jobs.get_result(request.params["sid"])))
+
+    app = make_app({"/start": start, "/fetch": fetch}, **manager)
+    sid = app.get("/start").json["sid"]
+    wait_for(app, sid)
+
+    assert app.get("/fetch", {"sid": sid}).text == "('outcome', None)"
+    assert app.get("/fetch", {"sid": sid}).text == "None"
+    assert len(app.app.registry.getUtility(IScheduler).table) == 0
+
+
+def test_a_stopped_engine_leaves_no_thread(make_app):
+    app = make_app(
+        {"/view": lambda request: Response(request.schedule(shop.nothing))}
+    )
+    app.get("/view")
+    drain(app)
+    app.app.registry.getUtility(IEngine).stop()
+
+    assert threads_of_engines() == []

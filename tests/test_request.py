@@ -1,0 +1,178 @@
+"""What a request can do with jobs."""
+
+import pytest
+import shop
+from pyramid.response import Response
+
+from pyramid_zodb_async import JobState, UnknownJob
+from pyramid_zodb_async.testing import drain, wait_for
+
+
+def schedule(request):
+    return request.accepted(request.schedule(shop.add, "word"))
+
+
+def test_an_accepted_job_answers_with_its_place_and_its_status(make_app):
+    answer = make_app({"/view": schedule}).get("/view", status=202)
+
+    sid = answer.json["sid"]
+    assert answer.headers["Location"] == f"http://localhost/jobs/{sid}"
+    assert answer.headers["Retry-After"] == "1"
+    assert answer.content_type == "application/json"
+    assert answer.json["state"] == "pending"
+    assert answer.json["attempt"] == 0
+    assert answer.json["started"] is None
+
+
+def test_only_a_known_job_can_be_accepted(make_app):
+    def view(request):
+        with pytest.raises(UnknownJob, match="no job 'unknown'"):
+            request.accepted("unknown")
+        return Response("refused")
+
+    make_app({"/view": view}).get("/view")
+
+
+def test_a_finished_job_can_be_accepted(make_app):
+    def again(request):
+        return request.accepted(request.params["sid"])
+
+    app = make_app({"/view": schedule, "/again": again})
+    sid = app.get("/view").json["sid"]
+    drain(app)
+
+    assert app.get("/again", {"sid": sid}, status=202).json["result"] == 1
+
+
+def test_job_urls_stay_right_below_a_mount_point(make_app):
+    def view(request):
+        return Response(request.job_url("sid"))
+
+    app = make_app({"/view": view})
+    mounted = {"SCRIPT_NAME": "/shop", "HTTP_HOST": "shop.example:8443"}
+    mounted["wsgi.url_scheme"] = "https"
+
+    answer = app.get("/view", extra_environ=mounted)
+    assert answer.text == "https://shop.example:8443/shop/jobs/sid"
+
+
+def tell_urls():
+    """Tell what the job's own request thinks of where it is."""
+    request = shop.get_current_request()
+    return request.application_url, request.job_url("sid")
+
+
+def test_a_job_makes_the_same_urls_as_the_request_that_scheduled(make_app):
+    def view(request):
+        return request.accepted(request.schedule(tell_urls))
+
+    app = make_app({"/view": view})
+    mounted = {"SCRIPT_NAME": "/shop", "HTTP_HOST": "shop.example:8443"}
+    mounted["wsgi.url_scheme"] = "https"
+    sid = app.get("/view", extra_environ=mounted).json["sid"]
+
+    assert wait_for(app, sid).result == (
+        "https://shop.example:8443/shop",
+        "https://shop.example:8443/shop/jobs/sid",
+    )
+
+
+def test_all_arguments_of_the_function_are_free(make_app):
+    def view(request):
+        sid = request.schedule(
+            dict, self=1, function=2, f=3, owner=4, args=5, kw=6
+        )
+        return request.accepted(sid)
+
+    app = make_app({"/view": view})
+    sid = app.get("/view").json["sid"]
+
+    assert wait_for(app, sid).result == {
+        "self": 1,
+        "function": 2,
+        "f": 3,
+        "owner": 4,
+        "args": 5,
+        "kw": 6,
+    }
+
+
+def test_a_request_knows_the_job_that_it_is_about_to_commit(make_app):
+    def view(request):
+        sid = request.schedule(shop.give, 1)
+        view = request.jobs.get(sid)
+        assert view.state is JobState.PENDING
+        assert view.function == "shop:give"
+        assert request.jobs.completed(sid) is False
+        assert request.jobs.get_result(sid) is False
+        return Response(sid)
+
+    app = make_app({"/view": view})
+    app.get("/view")
+
+
+def test_others_know_nothing_of_a_job_before_its_commit(make_app):
+    sids = []
+
+    def view(request):
+        sids.append(request.schedule(shop.give, 1))
+        app.get(f"/jobs/{sids[0]}", status=404)
+        return Response("done")
+
+    # an implicit manager is one for both requests, as both are in one thread
+    explicit = {"tm.manager_hook": "pyramid_tm.explicit_manager"}
+    app = make_app({"/view": view}, **explicit)
+    app.get("/view")
+    app.get(f"/jobs/{sids[0]}", status=200)
+
+
+def test_a_job_can_be_removed_before_its_commit(make_app, manager):
+    def view(request):
+        request.jobs.remove(request.schedule(shop.add, "never"))
+        request.jobs.remove("unknown")
+        request.schedule(shop.add, "kept")
+        return Response("done")
+
+    app = make_app({"/view": view}, **manager)
+    app.get("/view")
+    drain(app)
+
+    assert shop.effects(app) == ["kept"]
+
+
+def test_jobs_are_known_by_their_state(make_app):
+    def view(request):
+        jobs = request.jobs
+        sid = request.params["sid"]
+        return Response(f"{jobs.completed(sid)} {jobs.completed('unknown')}")
+
+    app = make_app({"/start": schedule, "/view": view})
+    sid = app.get("/start").json["sid"]
+    drain(app)
+
+    assert app.get("/view", {"sid": sid}).text == "True None"
+
+
+def test_jobs_answer_without_pyramid_tm(make_app):
+    app = make_app(includes=["pyramid_zodb_async"])
+
+    app.get("/jobs/unknown", status=404)
+
+
+def test_an_aborted_request_keeps_the_outcome_that_it_fetched(
+    make_app, manager
+):
+    def fetch(request):
+        outcome = request.jobs.get_result(request.params["sid"])
+        if "abort" in request.params:
+            request.tm.doom()
+        return Response(repr(outcome))
+
+    app = make_app({"/start": schedule, "/fetch": fetch}, **manager)
+    sid = app.get("/start").json["sid"]
+    drain(app)
+
+    params = {"sid": sid, "abort": "1"}
+    assert app.get("/fetch", params).text == "(1, None)"
+    assert app.get("/fetch", {"sid": sid}).text == "(1, None)"
+    assert app.get("/fetch", {"sid": sid}).text == "None"

@@ -1,0 +1,52 @@
+"""The connections of a request, and of a job's own request."""
+
+import pytest
+import shop
+import transaction
+from pyramid.response import Response
+from pyramid_zodbconn import get_connection
+
+from pyramid_zodb_async import JobNotLoadable, PersistentContext
+from pyramid_zodb_async.request_connections import RequestConnections
+from pyramid_zodb_async.testing import drain, wait_for
+
+
+def read(context):
+    """Read from a context whose database the application does not have."""
+    return context[0]
+
+
+def test_a_job_reaches_only_the_databases_of_its_application(
+    make_app, manager, engine, connection
+):
+    def view(request):
+        return request.accepted(request.schedule(read, context))
+
+    connection.root()["product"] = shop.Product("stranger")
+    transaction.commit()
+    context = PersistentContext(connection.root()["product"])
+    app = make_app({"/view": view}, **manager, **engine)
+    sid = app.get("/view").json["sid"]
+    drain(app)
+    failure = wait_for(app, sid).failure
+
+    assert failure.type == "JobNotLoadable"
+    assert "'unnamed' is none that pyramid_zodbconn opened" in failure.message
+
+
+def test_a_request_gives_its_own_connections(make_app, manager, tmp_path, db):
+    def view(request):
+        connections = RequestConnections(request)
+        main = get_connection(request)
+        other = get_connection(request, "other")
+        assert connections.transaction_manager is request.tm
+        assert connections.to(main.db()) is main
+        assert connections.to(other.db()) is other
+        assert connections.own(main)
+        assert connections.own(other)
+        with pytest.raises(JobNotLoadable):
+            connections.to(db)
+        return Response("done")
+
+    other = {"zodbconn.uri.other": f"file://{tmp_path}/Other.fs"}
+    make_app({"/view": view}, **manager, **other).get("/view")

@@ -1,0 +1,70 @@
+"""The table of settings."""
+
+from dataclasses import fields
+
+import pytest
+from pyramid.exceptions import ConfigurationError
+
+from pyramid_zodb_async.settings import Settings, parse_settings
+
+
+def test_without_settings_there_are_defaults():
+    assert parse_settings({"other.workers": "many"}) == Settings()
+
+
+def test_texts_are_converted():
+    assert parse_settings(
+        {
+            "zodb_async.scheduler": "memory",
+            "zodb_async.engine": "inline",
+            "zodb_async.workers": "3",
+            "zodb_async.max_pending": "5",
+            "zodb_async.result_timeout": "60.5",
+            "zodb_async.max_conflicts": "0",
+            "zodb_async.grace": "0",
+            "zodb_async.permission": " see jobs ",
+            "zodb_async.public_errors": "builtins.ValueError\n os.error",
+            "zodb_async.route_prefix": "/api/jobs/",
+        }
+    ) == Settings(
+        scheduler="memory",
+        engine="inline",
+        workers=3,
+        max_pending=5,
+        result_timeout=60.5,
+        max_conflicts=0,
+        grace=0.0,
+        permission="see jobs",
+        public_errors=(ValueError, OSError),
+        route_prefix="api/jobs",
+    )
+
+
+def test_values_that_are_converted_already_are_taken():
+    settings = Settings(
+        workers=3, permission=None, public_errors=(ValueError, KeyError)
+    )
+    given = {
+        f"zodb_async.{field.name}": getattr(settings, field.name)
+        for field in fields(settings)
+    }
+
+    assert parse_settings(given) == settings
+
+
+def test_the_defaults_are_values_that_are_allowed():
+    for field in fields(Settings):
+        if field.default is not None:
+            convert = field.metadata["convert"]
+            assert convert(field.default) == field.default
+
+
+def test_every_setting_tells_its_meaning_and_what_is_allowed():
+    for field in fields(Settings):
+        assert field.metadata["meaning"].endswith(".")
+        assert field.metadata["allowed"]
+
+
+def test_an_exception_that_is_none_is_refused():
+    with pytest.raises(ConfigurationError, match=r"builtins\.int is none"):
+        parse_settings({"zodb_async.public_errors": "builtins.int"})
