@@ -67,29 +67,29 @@ def _render(view: JobView, request: Any) -> bytes:
         result = view.result
     except TransientError:
         raise
-    except Exception as error:
-        reason = _not_loadable(view, error)
+    except Exception as error:  # noqa: BLE001 - classes may raise anything
+        _log_not_shown(view, error)
+        reason = _not_loadable(error)
     else:
         try:
             return _as_json(document | {"result": result}, request)
         except TransientError:
             raise
-        except Exception:
-            reason = _not_renderable(view, result, request)
+        except Exception as error:  # noqa: BLE001 - so may a renderer
+            _log_not_shown(view, error)
+            reason = _not_renderable(result, request)
     shown = _error("The result cannot be shown", describe(reason))
     return _as_json(document | {"error": shown}, request)
 
 
-def _not_loadable(view: JobView, error: Exception) -> JobError:
-    _log_not_shown(view)
+def _not_loadable(error: Exception) -> JobError:
     if isinstance(error, JobError):
         return error
     kind = type(error).__qualname__
     return JobNotLoadable(f"The result cannot be loaded ({kind})")
 
 
-def _not_renderable(view: JobView, result: Any, request: Any) -> JobError:
-    _log_not_shown(view)
+def _not_renderable(result: Any, request: Any) -> JobError:
     kind = _find_culprit(result, request).__qualname__
     return ResultNotRenderable(
         f"The result holds an object of the type {kind}, which the"
@@ -97,11 +97,12 @@ def _not_renderable(view: JobView, result: Any, request: Any) -> JobError:
     )
 
 
-def _log_not_shown(view: JobView) -> None:
-    log.exception(
+def _log_not_shown(view: JobView, error: Exception) -> None:
+    log.error(
         "The result of job %s cannot be shown: %s.",
         view.sid,
         view.function,
+        exc_info=error,
         extra={"action": "result_not_shown", "sid": view.sid},
     )
 

@@ -48,3 +48,15 @@ def test_only_errors_for_people_are_public():
     assert not describe(KeyError("text")).public
     assert describe(KeyError("text"), (LookupError,)).public
     assert not describe(ValueError("text"), (LookupError,)).public
+
+
+class Exploding(Exception):
+    """An error whose text cannot be made."""
+
+    def __str__(self):
+        raise SystemExit
+
+
+def test_an_error_without_a_text_is_told_by_its_type():
+    assert "Exploding" in describe(Exploding()).message
+    assert "Exploding" in str(travelled(Exploding()))

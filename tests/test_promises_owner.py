@@ -2,9 +2,14 @@
 
 import pytest
 import shop
+import transaction
 from pyramid.authorization import ALL_PERMISSIONS, Allow
 from pyramid.response import Response
+from ZODB.POSException import ConflictError
 
+from pyramid_zodb_async import IScheduler
+from pyramid_zodb_async.call import Call
+from pyramid_zodb_async.connections import ThreadConnections
 from pyramid_zodb_async.testing import drain, wait_for
 
 
@@ -268,3 +273,82 @@ def test_no_error_of_ours_repeats_what_others_say(make_app, function, args):
 
     assert answer.json["state"] == "failed"
     assert "password" not in answer.text
+
+
+class EmptyPolicy(shop.HeaderPolicy):
+    """A policy in which the empty text is somebody."""
+
+    def authenticated_userid(self, request):
+        return ""
+
+
+def test_an_empty_userid_is_somebody(make_app):
+    def configure(config):
+        config.set_security_policy(EmptyPolicy())
+
+    app = make_app({"/start": start}, configure=configure)
+    sid = app.get("/start").json["sid"]
+
+    assert wait_for(app, sid).owner == ""
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, None])
+def test_a_root_that_cannot_be_made_tells_nothing_of_a_job(
+    make_app, caplog, error
+):
+    made = []
+
+    def root(request):
+        made.append(request)
+        if error is not None and request.path.startswith("/jobs/"):
+            raise error
+        if len(made) == 2:
+            raise ConflictError  # which is tried again
+        return Root(request)
+
+    def configure(config):
+        config.set_security_policy(shop.HeaderPolicy())
+
+    app = make_app(
+        {"/start": start},
+        configure=configure,
+        root=root,
+        zodb_async__permission="see jobs",
+        zodb_async__engine="inline",
+    )
+    scheduler = app.app.registry.getUtility(IScheduler)
+    with transaction.manager:
+        sid = scheduler.schedule_call(
+            Call(shop.nothing, (), {}, ThreadConnections()),
+            ThreadConnections(),
+            owner="ann",
+        )
+    made[:] = [None]
+    answer = app.get(f"/jobs/{sid}", headers=as_user("bob"), status=404)
+    unknown = app.get("/jobs/unknown", headers=as_user("bob"), status=404)
+
+    assert answer.body == unknown.body
+    assert answer.headers == unknown.headers
+    assert ("who may see the jobs" in caplog.text) == (error is not None)
+
+
+class NoBlankPolicy(shop.HeaderPolicy):
+    """A policy that takes no request without a user."""
+
+    def authenticated_userid(self, request):
+        if "X-User" not in request.headers:
+            raise ZeroDivisionError
+        return self.identity(request)
+
+
+def test_a_job_schedules_without_asking_who_is_logged_in(make_app):
+    def view(request):
+        return request.accepted(request.schedule(schedule_another))
+
+    def configure(config):
+        config.set_security_policy(NoBlankPolicy())
+
+    app = make_app({"/view": view}, configure=configure)
+    sid = app.get("/view", headers=as_user("ann")).json["sid"]
+
+    assert wait_for(app, wait_for(app, sid).result).owner == "ann"

@@ -77,6 +77,19 @@ def test_a_job_makes_the_same_urls_as_the_request_that_scheduled(make_app):
     )
 
 
+def test_a_request_with_a_bad_host_may_schedule(make_app, caplog):
+    def view(request):
+        return request.accepted(request.schedule(tell_urls))
+
+    app = make_app({"/view": view})
+    bad = {"HTTP_HOST": "shop[.example"}
+    sid = app.get("/view", extra_environ=bad).json["sid"]
+    drain(app)
+
+    assert wait_for(app, sid).result[0] == "http://localhost"
+    assert "shop[.example" in caplog.text
+
+
 def test_all_arguments_of_the_function_are_free(make_app):
     def view(request):
         sid = request.schedule(

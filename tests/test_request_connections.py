@@ -50,3 +50,43 @@ def test_a_request_gives_its_own_connections(make_app, manager, tmp_path, db):
 
     other = {"zodbconn.uri.other": f"file://{tmp_path}/Other.fs"}
     make_app({"/view": view}, **manager, **other).get("/view")
+
+
+@pytest.mark.parametrize("opens", [True, False])
+def test_a_result_is_not_loaded_when_its_request_is_over(
+    make_app, manager, opens
+):
+    views = []
+
+    def schedule(request):
+        shop.root(request)["product"] = product = shop.Product("book")
+        return request.accepted(request.schedule(shop.give, product))
+
+    def keep(request):
+        if opens:
+            get_connection(request)
+        views.append(request.jobs.get(request.params["sid"]))
+        return Response("kept")
+
+    app = make_app({"/schedule": schedule, "/keep": keep}, **manager)
+    sid = app.get("/schedule").json["sid"]
+    drain(app)
+    app.get("/keep", {"sid": sid})
+
+    with pytest.raises(JobNotLoadable, match="is over; ask"):
+        _ = views[0].result
+    assert shop.count_open(app.app.registry._zodb_databases[""]) == 0
+
+
+def test_a_request_that_is_over_owns_no_connection(make_app, manager):
+    kept = []
+
+    def view(request):
+        jar = get_connection(request)
+        kept.append((RequestConnections(request), jar))
+        return Response("done")
+
+    make_app({"/view": view}, **manager).get("/view")
+
+    for connections, jar in kept:
+        assert not connections.own(jar)

@@ -1,6 +1,7 @@
 """How a job is run, and what surrounds it."""
 
 import logging
+from contextlib import AbstractContextManager
 
 import pytest
 import shop
@@ -8,10 +9,20 @@ import transaction
 from pyramid.request import Request
 from pyramid.threadlocal import get_current_registry, get_current_request
 from pyramid.threadlocal import manager as threadlocals
+from pyramid_tm import explicit_manager
 from pyramid_zodbconn import get_connection
 from ZODB.POSException import ConflictError
 
-from pyramid_zodb_async import current_job, transactional
+from pyramid_zodb_async import (
+    IScheduler,
+    JobError,
+    current_job,
+    runner,
+    transactional,
+)
+from pyramid_zodb_async.environment import bare_thread
+from pyramid_zodb_async.runner import Runner
+from pyramid_zodb_async.scheduler.memory import MemoryScheduler
 from pyramid_zodb_async.testing import drain, wait_for
 
 
@@ -38,6 +49,13 @@ def run(make_app, manager, engine):
         return wait_for(app, sid)
 
     return run
+
+
+def test_a_job_that_is_not_known_is_not_run(make_app):
+    registry = make_app().app.registry
+    scheduler = registry.getUtility(IScheduler)
+
+    assert Runner(scheduler, bare_thread).run("unknown") is None
 
 
 class OwnRequest(Request):
@@ -142,7 +160,147 @@ def test_clean_up_that_raises_does_not_change_the_outcome(run, caplog, error):
 
     assert view.result == "done"
     assert shop.effects(run.app) == ["word"]
-    assert "had ended already when its run raised" in caplog.text
+    assert "A finished callback of" in caplog.text
+
+
+def add_callbacks_that_raise():
+    """Fail twice in clearing up, and tell of what came between."""
+    request = get_current_request()
+    get_connection(request)
+    for callback in (_raise, shop.attempts.append, _raise):
+        request.add_finished_callback(callback)
+    raise JobError("the job's own error")
+
+
+def _raise(request):
+    raise ZeroDivisionError
+
+
+def test_finished_callbacks_that_raise_keep_no_other_from_its_work(run):
+    shop.attempts.clear()
+    view = run(add_callbacks_that_raise)
+
+    assert view.failure.message == "the job's own error"
+    assert len(shop.attempts) == 1
+    assert shop.count_open(run.app.app.registry._zodb_databases[""]) == 0
+
+
+class Grumbling(AbstractContextManager):
+    """Surrounds a run with a bare thread, and fails to clear up."""
+
+    def __init__(self, run):
+        self._bare = bare_thread(run)
+
+    def __enter__(self):
+        return self._bare.__enter__()
+
+    def __exit__(self, *error):
+        self._bare.__exit__(*error)
+        raise OSError("nothing to clear up with")
+
+
+@pytest.mark.parametrize("function", [shop.give, shop.give_and_raise])
+def test_clearing_up_that_fails_does_not_change_what_the_job_did(
+    function, caplog
+):
+    scheduler = MemoryScheduler()
+    quarrel = Runner(scheduler, Grumbling)
+    with transaction.manager:
+        sid = scheduler.schedule(function, "text")
+    quarrel.run(sid)
+
+    failed = function is shop.give_and_raise
+    assert scheduler.get(sid).state == ("failed" if failed else "succeeded")
+    assert [
+        record.action for record in caplog.records if "lear" in record.action
+    ] == ["job_not_cleared_up"]
+
+
+class Telling(JobError):
+    """An error that reads what it is about only when it is printed."""
+
+    def __init__(self, product):
+        super().__init__(product)
+        self.product = product
+
+    def __str__(self):
+        return f"{self.product.name} is sold out"
+
+
+def sell():
+    """Fail over a product."""
+    product = shop.root()["product"]
+    product.price = 0
+    raise Telling(product)
+
+
+def test_an_error_may_read_what_it_is_about(run):
+    def root(request):
+        shop.root(request).setdefault("product", shop.Product("This book"))
+        return {}
+
+    view = run(sell, root=root)
+
+    assert view.failure.message == "This book is sold out"
+    assert view.failure.public
+
+
+def overrule():
+    """Remove the job in which this runs, and fail."""
+    request = get_current_request()
+    request.registry.getUtility(IScheduler).remove(current_job().sid)
+    raise ValueError
+
+
+def test_an_error_of_a_job_that_was_removed_is_only_logged(
+    make_app, caplog, engine
+):
+    def view(request):
+        request.schedule(overrule)
+        return request.response
+
+    app = make_app({"/view": view}, **engine)
+    app.get("/view")
+    drain(app)
+
+    (record,) = [
+        record for record in caplog.records if record.name.endswith("runner")
+    ]
+    assert record.action == "job_overruled"
+    assert record.levelname == "WARNING"
+
+
+def make_manager(request):
+    """Choose a manager as an application may, by its request."""
+    return explicit_manager(request) if request.wants_explicit else None
+
+
+def test_the_managers_hook_may_use_request_methods(make_app, engine):
+    def view(request):
+        return request.accepted(request.schedule(shop.add, "word"))
+
+    def configure(config):
+        config.add_request_method(
+            lambda request: True, "wants_explicit", property=True
+        )
+
+    app = make_app(
+        {"/view": view},
+        configure=configure,
+        tm__manager_hook=make_manager,
+        **engine,
+    )
+    sid = app.get("/view").json["sid"]
+
+    assert wait_for(app, sid).result == 1
+
+
+def test_many_conflicts_do_not_end_the_counting(run, monkeypatch):
+    monkeypatch.setattr(runner, "GREATEST_DELAY", 0)
+    shop.attempts.clear()
+    view = run(shop.conflict, 1100, zodb_async__max_conflicts=1100)
+
+    assert view.result == 1101
 
 
 def tell_of_an_abort():

@@ -1,11 +1,13 @@
 """The status document, and how results are shown in it."""
 
 import datetime as dt
+import json
 import re
 
 import pytest
 import shop
 from pyramid.renderers import JSON
+from ZODB.POSException import ReadConflictError
 
 from pyramid_zodb_async import current_job
 from pyramid_zodb_async.testing import drain
@@ -196,3 +198,142 @@ def test_any_text_can_be_shown(fetch):
     text = "ünïcödé \u2028 \ud800 </script> \0"
 
     assert fetch(shop.give, text).json["result"] == text
+
+
+def use_renderer(**options):
+    """Give the application a JSON renderer of its own."""
+
+    def configure(config):
+        config.add_renderer("json", JSON(**options))
+
+    return configure
+
+
+def test_a_text_that_is_no_utf_8_can_be_shown_unescaped(fetch):
+    text = "ünïcödé \ud800"
+    configure = use_renderer(ensure_ascii=False)
+
+    assert fetch(shop.give, text, configure=configure).json["result"] == text
+
+
+def as_bytes(value, **options):
+    """Serialize as the fast JSON libraries do."""
+    return json.dumps(value, **options).encode()
+
+
+def test_a_renderer_may_give_bytes(make_app):
+    def view(request):
+        return request.accepted(request.schedule(shop.give, "outcome"))
+
+    app = make_app(
+        {"/view": view}, configure=use_renderer(serializer=as_bytes)
+    )
+    sid = app.get("/view", status=202).json["sid"]
+    drain(app)
+
+    assert app.get(f"/jobs/{sid}").json["result"] == "outcome"
+
+
+def make_circle():
+    """Return something that holds itself."""
+    circle = []
+    circle.append({"round": circle})
+    return circle
+
+
+def test_a_result_that_holds_itself_is_an_error(fetch):
+    error = fetch(make_circle).json["error"]
+
+    assert error["type"] == "ResultNotRenderable"
+
+
+class LoadsNot:
+    """Something that can be pickled, but not loaded again."""
+
+    def __reduce__(self):
+        return int, ("no number",)
+
+
+def test_a_result_that_cannot_be_loaded_is_an_error(fetch, caplog):
+    answer = fetch(LoadsNot)
+
+    assert answer.json["error"] == {
+        "type": "JobNotLoadable",
+        "title": "The result cannot be shown",
+        "detail": "The result cannot be loaded (ValueError)",
+    }
+    assert "no number" not in answer.text
+    assert "no number" in caplog.text
+
+
+def lose_product():
+    """Return something, and have it deleted."""
+    product = shop.Product("gone")
+    shop.root()._p_jar.add(product)
+    return product
+
+
+def test_a_result_that_was_deleted_is_an_error_for_people(make_app):
+    def view(request):
+        return request.accepted(request.schedule(lose_product))
+
+    app = make_app({"/view": view})
+    sid = app.get("/view").json["sid"]
+    drain(app)
+    db = app.app.registry._zodb_databases[""]
+    db.pack()
+    db.cacheMinimize()
+    error = app.get(f"/jobs/{sid}").json["error"]
+
+    assert error["type"] == "JobNotLoadable"
+    assert "was deleted from the database" in error["detail"]
+
+
+@pytest.mark.parametrize("place", ["load", "render", "search"])
+def test_a_conflict_while_a_result_is_read_is_tried_again(fetch, place):
+    conflicts = [ReadConflictError()]
+    adapted = []
+
+    def adapt(product, request):
+        adapted.append(product)
+        if conflicts and len(adapted) == (2 if place == "search" else 1):
+            raise conflicts.pop()
+        if conflicts:
+            raise ZeroDivisionError
+        return product.name
+
+    def configure(config):
+        renderer = JSON()
+        renderer.add_adapter(shop.Product, adapt)
+        config.add_renderer("json", renderer)
+
+    if place == "load":
+        Conflicting.raises = conflicts
+        result = fetch(Conflicting, configure=configure).json["result"]
+    else:
+        (result,) = fetch(keep_product, configure=configure).json["result"]
+
+    assert result == "book"
+    assert not conflicts
+
+
+class Conflicting(str):
+    """A text whose loading meets a conflict."""
+
+    __slots__ = ()
+    raises = ()
+
+    def __reduce__(self):
+        return _load_conflicting, ()
+
+
+def _load_conflicting():
+    if Conflicting.raises:
+        raise Conflicting.raises.pop()
+    return "book"
+
+
+def keep_product():
+    """Return something persistent."""
+    shop.root()["product"] = product = shop.Product("book")
+    return [product]
