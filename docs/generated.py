@@ -47,7 +47,7 @@ class SettingsTable(_Generated):
 
 def _shown(default: object) -> str:
     """Write a default as it stands in a settings file."""
-    if default in (None, ()):
+    if default in (None, (), ""):
         return "none"
     return f"``{str(default).removesuffix('.0')}``"
 

@@ -5,7 +5,7 @@ import inspect
 import sys
 import types
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from pyramid.interfaces import IRequest
 from ZODB.Connection import Connection
@@ -14,9 +14,16 @@ from .connections import Connections, ThreadConnections
 from .exceptions import ArgumentNotTransferable
 from .references import Dumped, NotTransferable, dump
 
-__all__ = ["Call", "Loadable", "function_name"]
+__all__ = [
+    "Call",
+    "Loadable",
+    "check_call",
+    "function_name",
+    "require_transferable",
+]
 
 Function = Callable[..., Any]
+T = TypeVar("T")
 
 
 class Loadable(NamedTuple):
@@ -61,7 +68,7 @@ class Call:
         named_args: dict[str, Any],
         connections: Connections,
     ) -> None:
-        _check(function, args, named_args)
+        check_call(function, args, named_args)
         self._function = function
         self._args = args
         self._named_args = named_args
@@ -88,46 +95,66 @@ class Call:
         shared, travelling = self._function, None
         if not isinstance(self._function, _SHARED_BY_THREADS):
             shared, travelling = None, self._function  # type: ignore[assignment]
-        parts = (travelling, self._args, self._named_args)
-        try:
-            return Loadable(
-                shared, dump(parts, self._connections, final=final)
-            )
-        except NotTransferable as error:
-            raise self._blame(error, final=final) from error
-
-    def _blame(
-        self, error: NotTransferable, *, final: bool
-    ) -> ArgumentNotTransferable:
-        """Find the argument that cannot be dumped."""
-        if not isinstance(self._function, _SHARED_BY_THREADS):
-            try:
-                dump(self._function, self._connections, final=final)
-            except NotTransferable as cause:
-                return ArgumentNotTransferable(
-                    f"{self._function!r} cannot be a job:"
-                    f" {cause}{cause.foreign}"
-                )
-        for name, value in self._arguments():
-            try:
-                dump(value, self._connections, final=final)
-            except NotTransferable as cause:
-                return ArgumentNotTransferable(
-                    f"Argument {name} of {self.function}() cannot go to a"
-                    f" job: {_advice(value) or f'{cause}{cause.foreign}'}"
-                )
-        return ArgumentNotTransferable(
-            f"The arguments of {self.function}() cannot go to a job:"
-            f" {error}{error.foreign}"
+        dumped = require_transferable(
+            functools.partial(
+                dump, connections=self._connections, final=final
+            ),
+            self._function,
+            travelling,
+            self._args,
+            self._named_args,
         )
+        return Loadable(shared, dumped)
 
-    def _arguments(self) -> list[tuple[str, Any]]:
-        numbered = [
-            (str(number), value)
-            for number, value in enumerate(self._args, start=1)
-        ]
-        named = [(repr(name), arg) for name, arg in self._named_args.items()]
-        return numbered + named
+
+def require_transferable(
+    check: Callable[[Any], T],
+    function: Function,
+    travelling: object,
+    args: tuple[Any, ...],
+    named_args: dict[str, Any],
+) -> T:
+    """Give what *check* makes of a call, or name the part it refuses.
+
+    Args:
+        check: raises :class:`NotTransferable` for what cannot travel.
+        function: what is called, to be named.
+        travelling: what of it travels with the arguments.
+        args: the positional arguments.
+        named_args: the named arguments.
+
+    Raises:
+        ArgumentNotTransferable: *check* refused something.
+    """
+    try:
+        return check((travelling, args, named_args))
+    except NotTransferable as error:
+        refused = error
+    try:
+        check(travelling)
+    except NotTransferable as cause:
+        raise ArgumentNotTransferable(
+            f"{function!r} cannot be a job: {cause}{cause.foreign}"
+        ) from cause
+    for name, value in _by_name(args, named_args):
+        try:
+            check(value)
+        except NotTransferable as cause:
+            raise ArgumentNotTransferable(
+                f"Argument {name} of {function_name(function)}() cannot go to"
+                f" a job: {_advice(value) or f'{cause}{cause.foreign}'}"
+            ) from cause
+    raise ArgumentNotTransferable(
+        f"The arguments of {function_name(function)}() cannot go to a job:"
+        f" {refused}{refused.foreign}"
+    ) from refused
+
+
+def _by_name(
+    args: tuple[Any, ...], named_args: dict[str, Any]
+) -> list[tuple[str, Any]]:
+    numbered = [(str(number), value) for number, value in enumerate(args, 1)]
+    return numbered + [(repr(name), arg) for name, arg in named_args.items()]
 
 
 #: Callables of these types hold no state of a thread.
@@ -143,10 +170,14 @@ def function_name(function: Function) -> str:
     return f"{function.__module__}:{function.__qualname__}"
 
 
-def _check(
+def check_call(
     function: Any, args: tuple[Any, ...], named_args: dict[str, Any]
 ) -> None:
-    """Refuse what cannot be a job, and what cannot be called so."""
+    """Refuse what cannot be a job, and what cannot be called so.
+
+    Raises:
+        TypeError: it is one of these.
+    """
     look_at = _look_at
     if isinstance(function, _SHARED_BY_THREADS):
         look_at = _look_at_once

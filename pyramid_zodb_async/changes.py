@@ -1,14 +1,21 @@
 """Changes to things in memory that follow a transaction's fate."""
 
-from collections.abc import Callable, Iterator
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
-from transaction.interfaces import IDataManagerSavepoint, ISavepointDataManager
+from transaction.interfaces import (
+    IDataManagerSavepoint,
+    ISavepointDataManager,
+    NoTransaction,
+)
 from zope.interface import implementer
 
-from .exceptions import TransactionRequired
+from .exceptions import QueueFull, TransactionRequired
+from .forking import call_after_fork
 
-__all__ = ["Change", "Changes"]
+__all__ = ["Change", "Changes", "OpenChanges"]
 
 
 class Change(Protocol):
@@ -142,3 +149,70 @@ class _Savepoint:
         self._changes.keep(
             [change for change in self._changes if id(change) in before]
         )
+
+
+class OpenChanges:
+    """The changes of all transactions that have not ended.
+
+    Args:
+        after_commit: called when a transaction that has some has committed.
+    """
+
+    def __init__(self, after_commit: Callable[[], None]) -> None:
+        self._after_commit = after_commit
+        self._begin()
+        call_after_fork(self._begin)
+
+    def _begin(self) -> None:
+        """Know of no transaction; in a child they are the parent's."""
+        self._lock = threading.Lock()
+        self._open: weakref.WeakSet[Changes] = weakref.WeakSet()
+
+    def of(self, transaction_manager: Any) -> Changes:
+        """Give those of the current transaction."""
+        current = transaction_manager.get()
+        try:
+            changes: Changes = current.data(self)
+        except KeyError:
+            changes = Changes(current, self._after_commit)
+            current.set_data(self, changes)
+            with self._lock:
+                self._open.add(changes)
+        return changes
+
+    def known(self, transaction_manager: Any) -> Iterable[Change]:
+        """Give those of the current transaction, if there is one."""
+        try:
+            changes: Changes = transaction_manager.get().data(self)
+        except (NoTransaction, KeyError):
+            return ()
+        return changes
+
+    def add_if_room(
+        self,
+        transaction_manager: Any,
+        change: Change,
+        *,
+        waiting: Callable[[], int],
+        most: int,
+    ) -> None:
+        """Add a change that takes up places, unless there are too few.
+
+        Args:
+            transaction_manager: that of the transaction to add to.
+            change: the change.
+            waiting: counts the places that are taken up already.
+            most: how many there are.
+
+        Raises:
+            QueueFull: there are too few.
+        """
+        changes = self.of(transaction_manager)
+        with self._lock:
+            taken = waiting() + sum(other.places for other in self._open)
+            if taken + change.places > most:
+                raise QueueFull(
+                    f"{taken} jobs are waiting, and no more than {most} may;"
+                    " try again later"
+                )
+            changes.add(change)

@@ -4,15 +4,18 @@ import contextlib
 import contextvars
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol
 
 import transaction
 from ZODB.Connection import Connection
 from ZODB.DB import DB
 
+from .exceptions import JobNotLoadable
+
 __all__ = [
     "Connections",
+    "JarConnections",
     "OpenedConnections",
     "ThreadConnections",
     "current_connections",
@@ -32,6 +35,9 @@ class Connections(Protocol):
 
     def own(self, jar: Connection) -> bool:
         """Tell whether objects that *jar* loaded may be used here."""
+
+    def sole(self) -> Connection | None:
+        """Give the connection to begin with where none is named."""
 
 
 class _Root(NamedTuple):
@@ -96,11 +102,18 @@ class OpenedConnections:
             )
 
     def sole(self) -> Connection | None:
+        """Give the connection that is open if there is exactly one."""
+        return self._only(lambda _root: True)
+
+    def adopted(self) -> Connection | None:
         """Give the adopted connection if there is exactly one."""
+        return self._only(lambda root: root.adopted)
+
+    def _only(self, wanted: Callable[[_Root], bool]) -> Connection | None:
         roots = [
             root.connection
             for root in self._roots.values()
-            if root.adopted and root.is_open()
+            if root.is_open() and wanted(root)
         ]
         return roots[0] if len(roots) == 1 else None
 
@@ -142,6 +155,37 @@ def _of_thread(transaction_manager: Any) -> Any:
     return transaction_manager
 
 
+class JarConnections:
+    """The connection of a persistent object, and those that belong to it."""
+
+    def __init__(self, jar: Connection) -> None:
+        self._jar = jar
+        self._since = jar.opened
+        self.transaction_manager = jar.transaction_manager
+
+    def to(self, db: DB) -> Connection:
+        """See :class:`Connections`.
+
+        Raises:
+            JobNotLoadable: the connection was closed, and may be another
+                thread's by now.
+        """
+        if self._since is None or self._jar.opened != self._since:
+            raise JobNotLoadable(
+                "The connection that asked for the job was closed; ask for the"
+                " job where its persistent objects are needed"
+            )
+        return self._jar.get_connection(db.database_name)
+
+    def own(self, jar: Connection) -> bool:
+        """See :class:`Connections`."""
+        return any(jar is own for own in self._jar.connections.values())
+
+    def sole(self) -> Connection:
+        """See :class:`Connections`."""
+        return self._jar
+
+
 class ThreadConnections:
     """The connections of the current transaction, closed when it ends."""
 
@@ -153,8 +197,21 @@ class ThreadConnections:
         return self.opened().to(db)
 
     def own(self, jar: Connection) -> bool:
+        """See :class:`Connections`.
+
+        A connection of the caller's own is from then on the one to its
+        databases, unless another is in use.
+        """
+        if not _share_transactions(jar, self.transaction_manager):
+            return False
+        opened = self.opened()
+        if opened.known(jar.db()) is None:
+            opened.adopt(jar)
+        return True
+
+    def sole(self) -> Connection | None:
         """See :class:`Connections`."""
-        return _share_transactions(jar, self.transaction_manager)
+        return self.opened().adopted()
 
     def opened(self) -> OpenedConnections:
         """Give the connections that the current transaction has."""

@@ -11,6 +11,7 @@ from .connections import (
     current_connections,
     told_connection,
 )
+from .exceptions import JobNotLoadable
 from .references import SharedDatabase
 
 __all__ = ["PersistentContext"]
@@ -119,7 +120,12 @@ class PersistentContext:
 
     def _resolve(self, reference: Reference) -> Any:
         name, oid = reference
-        return self.get_root_connection().get_connection(name).get(oid)
+        root = self.get_root_connection()
+        if name not in root.db().databases:
+            raise JobNotLoadable(
+                f"The database {name!r} is none that belongs to {root!r}"
+            )
+        return root.get_connection(name).get(oid)
 
     def get_root_connection(self) -> Connection:
         """Give the connection that the objects come from.
@@ -131,8 +137,8 @@ class PersistentContext:
         try:
             database = self._get_root_database()
         except LookupError:
-            told = ThreadConnections(current.transaction_manager).opened()
-            if connection := told.sole():
+            told = ThreadConnections(current.transaction_manager).sole()
+            if connection := told or current.sole():
                 return connection
             raise
         return told_connection(database) or current.to(database)

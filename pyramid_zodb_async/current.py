@@ -91,10 +91,14 @@ class CurrentJob:
             raise TypeError(
                 f"progress() takes a str as message, not {message!r}"
             )
-        if message is not None:
-            # a subclass, as translation strings are, may hold anything
-            message = str.__str__(message)
-        self._run.report(Progress(done=done, total=total, message=message))
+        # subclasses, as translation strings are, may hold anything
+        self._run.report(
+            Progress(
+                done=_plain(done),
+                total=None if total is None else _plain(total),
+                message=None if message is None else str.__str__(message),
+            )
+        )
 
     def track(
         self,
@@ -123,6 +127,12 @@ class CurrentJob:
 
 #: Up to here JavaScript tells whole numbers apart.
 MOST = 2**53
+
+
+def _plain(number: float) -> float:
+    if isinstance(number, int):
+        return int.__index__(number)
+    return float.__float__(number)
 
 
 def _require_amount(name: str, value: float) -> None:

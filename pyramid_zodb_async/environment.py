@@ -8,19 +8,26 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import transaction
-from pyramid.interfaces import IRequestFactory
+from pyramid.interfaces import IRequestFactory, IRootFactory
 from pyramid.request import Request, apply_request_extensions
-from pyramid.scripting import prepare
 from pyramid.threadlocal import manager as threadlocals
+from pyramid.traversal import DefaultRootFactory
 from pyramid_tm import create_tm
 from transaction.interfaces import NoTransaction, TransientError
 
 from .connections import Connections, OpenedConnections
 from .interfaces import IRun
+from .outages import storage_failed
 from .request_connections import RequestConnections
 from .transactional import TransactionManager
 
-__all__ = ["Environment", "RequestEnvironment", "Surroundings", "bare_thread"]
+__all__ = [
+    "Environment",
+    "RequestEnvironment",
+    "Surroundings",
+    "bare_thread",
+    "thread_transaction",
+]
 
 
 log = logging.getLogger(__name__)
@@ -28,6 +35,9 @@ log = logging.getLogger(__name__)
 
 class Surroundings(abc.ABC):
     """The transaction and the connections of a job that runs."""
+
+    #: Whether the call was loaded, so that the storage was there.
+    has_loaded = False
 
     def __init__(self, connections: Connections) -> None:
         self.connections = connections
@@ -43,6 +53,16 @@ class Surroundings(abc.ABC):
 
         To be asked before the transaction is aborted.
         """
+
+    def met_outage(self, error: BaseException) -> bool:
+        """Tell whether nothing but an absent storage is the cause of *error*.
+
+        What a storage refuses that was there a moment ago may be the job's
+        own doing, unless the storage says that it is not.
+        """
+        return storage_failed(error) and (
+            not self.has_loaded or isinstance(error, TransientError)
+        )
 
 
 #: Gives a run its surroundings, and clears them away afterwards.
@@ -74,7 +94,7 @@ def bare_thread(run: IRun) -> Iterator[Surroundings]:  # noqa: ARG001
         yield _BareThread(connections)
 
 
-class _OwnRequest(Surroundings):
+class _OwnTransaction(Surroundings):
     def settle(self) -> None:
         # the job may have ended its transaction; an explicit manager has
         # none then
@@ -87,8 +107,26 @@ class _OwnRequest(Surroundings):
         try:
             current = self.transaction_manager.get()
         except NoTransaction:
-            return isinstance(error, TransientError)
-        return bool(current.isRetryableError(error))
+            transient = isinstance(error, TransientError)
+        else:
+            transient = bool(current.isRetryableError(error))
+        return transient or storage_failed(error)
+
+
+@contextlib.contextmanager
+def thread_transaction(run: IRun) -> Iterator[Surroundings]:
+    """Surround a run with a transaction of the thread's manager.
+
+    Functions that :func:`~pyramid_zodb_async.transactional` decorates join
+    it.
+    """
+    manager = transaction.manager
+    connections = OpenedConnections(manager)
+    with contextlib.ExitStack() as cleaning:
+        cleaning.callback(connections.close)
+        cleaning.callback(manager.abort)
+        _annotate(TransactionManager.begin(manager), run)
+        yield _OwnTransaction(connections)
 
 
 class RequestEnvironment:
@@ -109,21 +147,31 @@ class RequestEnvironment:
     def __call__(self, run: IRun) -> Iterator[Surroundings]:
         """Give *run* its surroundings."""
         request = self._make_request(run)
-        # the application's tm.manager_hook may need its request methods
-        apply_request_extensions(request)
-        manager = create_tm(request)
-        request.environ["tm.manager"] = manager
-        request.environ["tm.active"] = True
         depth = len(threadlocals.stack)
         with contextlib.ExitStack() as cleaning:
             cleaning.callback(_cut, threadlocals.stack, depth)
             cleaning.callback(_finish, request)
+            # what prepare() does, in another order and once: the
+            # application's tm.manager_hook may need its request methods, and
+            # its root factory a connection, which cannot load anything if it
+            # was opened before an explicit manager's transaction began
+            threadlocals.push({"registry": self._registry, "request": request})
+            apply_request_extensions(request)
+            manager = create_tm(request)
+            request.environ["tm.manager"] = manager
+            request.environ["tm.active"] = True
             cleaning.callback(_abort, manager)
-            # a connection opened outside a transaction of an explicit
-            # manager cannot load, and a root factory may want to
             _annotate(TransactionManager.begin(manager), run)
-            prepare(request=request, registry=self._registry)
-            yield _OwnRequest(RequestConnections(request))
+            self._find_root(request)
+            yield _OwnTransaction(RequestConnections(request))
+
+    def _find_root(self, request: Any) -> None:
+        make_root = self._registry.queryUtility(
+            IRootFactory, default=DefaultRootFactory
+        )
+        root = make_root(request)
+        if getattr(request, "context", None) is None:
+            request.context = root
 
     def _make_request(self, run: IRun) -> Any:
         factory = self._registry.queryUtility(IRequestFactory, default=Request)
@@ -168,5 +216,4 @@ def _finish(request: Any) -> None:
 
 
 def _cut(stack: list[Any], depth: int) -> None:
-    # prepare() leaves its entry behind when it raises
     del stack[depth:]

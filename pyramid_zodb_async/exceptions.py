@@ -4,12 +4,15 @@ from typing import ClassVar
 
 __all__ = [
     "ArgumentNotTransferable",
+    "DatabaseForked",
     "JobCancelled",
+    "JobCrashed",
     "JobError",
     "JobNotLoadable",
     "QueueFull",
     "ResultNotRenderable",
     "ResultNotTransferable",
+    "StoreNotUsable",
     "TransactionRequired",
     "UnknownJob",
 ]
@@ -77,6 +80,13 @@ class JobCancelled(JobError):
     """
 
 
+class JobCrashed(JobError):
+    """The process ended each time the job ran.
+
+    After ``zodb_async.attempts`` such ends the job is not run any more.
+    """
+
+
 class QueueFull(JobError):
     """There are too many jobs waiting already; try again later.
 
@@ -91,6 +101,27 @@ class TransactionRequired(JobError, RuntimeError):
 
     Include ``pyramid_tm`` in the application, or, in a script, schedule
     inside ``with request.tm:``.
+    """
+
+    public = False
+
+
+class StoreNotUsable(JobError, RuntimeError):
+    """What the database has at the jobs' place cannot be used.
+
+    A newer version of this package wrote it, or the application itself; the
+    message says which.
+    """
+
+    public = False
+
+
+class DatabaseForked(JobError, RuntimeError):
+    """This process was forked when its database was open already.
+
+    Two processes that share an open storage lose changes, or hang. Configure
+    the application after the fork: with gunicorn, for instance, without
+    ``--preload``.
     """
 
     public = False

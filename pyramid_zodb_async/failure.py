@@ -8,7 +8,7 @@ from .exceptions import JobError
 from .job import Failure
 from .references import dump
 
-__all__ = ["describe", "pickled_exception"]
+__all__ = ["as_bytes", "describe", "loaded_exception", "pickled_exception"]
 
 
 def describe(
@@ -24,7 +24,7 @@ def describe(
         type=type(error).__qualname__,
         message=_text(error),
         public=isinstance(error, public)
-        or (isinstance(error, JobError) and error.public),
+        or (isinstance(error, JobError) and bool(error.public)),
     )
 
 
@@ -35,7 +35,7 @@ def _text(error: BaseException) -> str:
         return f"(the text of this {type(error).__qualname__} raises)"
     if isinstance(error, SystemExit):
         return f"The job called sys.exit({text})"
-    return text
+    return str.__str__(text)  # what it gave may be of a class of its own
 
 
 def pickled_exception(error: BaseException, connections: Connections) -> bytes:
@@ -51,6 +51,21 @@ def pickled_exception(error: BaseException, connections: Connections) -> bytes:
         if not dumped.shared:
             str(dumped.load(connections))
             return dumped.data
-    return pickle.dumps(
-        JobError(f"{type(error).__qualname__}: {_text(error)}")
-    )
+    return as_bytes(JobError(f"{type(error).__qualname__}: {_text(error)}"))
+
+
+def as_bytes(error: JobError) -> bytes:
+    """Give a pickle of an error of ours."""
+    return pickle.dumps(error)
+
+
+def loaded_exception(data: bytes) -> BaseException:
+    """Give the exception of a pickle of ours, or a stand-in if it is gone."""
+    try:
+        error: BaseException = pickle.loads(data)  # noqa: S301 - we made it
+    except Exception as problem:  # noqa: BLE001 - classes raise what they like
+        return JobError(
+            "The exception of the job cannot be loaded any more"
+            f" ({type(problem).__qualname__}: {problem})"
+        )
+    return error

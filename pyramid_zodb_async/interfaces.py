@@ -5,7 +5,6 @@ from typing import Any
 
 from zope.interface import Attribute, Interface
 
-from .call import Call
 from .connections import Connections
 from .exceptions import JobError
 from .job import Failure, JobView, Progress
@@ -35,20 +34,19 @@ class IScheduler(Interface):
         """
 
     def schedule_call(
-        call: Call,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        named_args: dict[str, Any],
         connections: Connections,
         *,
         owner: str | None = None,
         base_url: str | None = None,
     ) -> str:
-        """Have *call* made once the transaction of *connections* committed.
+        """Do what :meth:`schedule` does, for the transaction of others.
 
-        ``request.schedule`` uses it. *owner* is the userid that the job
-        belongs to, *base_url* the URL of the application as the job's own
-        request has it.
-
-        Raises:
-            QueueFull: too many jobs are waiting.
+        ``request.schedule`` uses it. *connections* are those of the
+        transaction, *owner* is the userid that the job belongs to, *base_url*
+        the URL of the application as the job's own request has it.
         """
 
     def get(
@@ -69,6 +67,10 @@ class IScheduler(Interface):
     ) -> tuple[Any, BaseException | None] | bool | None:
         """Fetch the outcome, and forget it when the transaction commits.
 
+        A scheduler that is part of the database forgets it at once, and has
+        it again if the transaction aborts. Of two transactions that fetch
+        the same outcome one meets a conflict there.
+
         Returns ``None`` for an unknown job, ``False`` for an unfinished one,
         otherwise the pair *value*, *exception*, one of which is ``None``.
         The exception comes without its traceback. Do not raise it: it
@@ -76,10 +78,26 @@ class IScheduler(Interface):
         """
 
     def remove(sid: str, connections: Connections | None = None) -> None:
-        """Forget the job at once, if it exists.
+        """Forget the job, if it exists.
 
-        A waiting job does not run any more; a running one leaves no effects
-        unless it is already committing.
+        In memory that is so at once; in the database it is part of the
+        transaction. A waiting job does not run any more; a running one leaves
+        no effects unless it is already committing.
+        """
+
+    def start() -> None:
+        """Begin to run jobs, also those that earlier processes left.
+
+        A process that serves requests does so by itself, with the first
+        request. One that does not, a script for instance, leaves the jobs
+        that it schedules in a database to one that does.
+        """
+
+    def stop(grace: float | None = None) -> list[str]:
+        """Take no new job, and wait for the running ones.
+
+        *grace* is the longest wait in seconds, by default that of
+        ``zodb_async.grace``. Returns the sids of the jobs that run on.
         """
 
     def unfinished() -> list[str]:
@@ -95,7 +113,8 @@ class IScheduler(Interface):
     def claim(sid: str) -> "IRun | None":
         """Start a run, or give ``None`` if the job is not to be run.
 
-        For the runner, not for applications.
+        For the runner, not for applications. It raises if it needs the
+        database and that is not there.
         """
 
 
@@ -111,7 +130,9 @@ class IRun(Interface):
     owner = Attribute("The userid that scheduled the job, or None.")
     base_url = Attribute("The application's URL as of the scheduling request.")
     function = Attribute("What is called, as module:qualname.")
-    call = Attribute("The call, to be loaded by the thread that runs it.")
+    call = Attribute(
+        "The call: its load(connections) gives a callable that makes it."
+    )
 
     def report(progress: Progress) -> None:
         """Let those who ask for the job see *progress*."""
@@ -132,10 +153,17 @@ class IRun(Interface):
 
         *exception* is the pickle of what it raised. Returns whether it was
         recorded: it is not if the job was removed, or has ended, meanwhile.
+        It raises if the database is not there.
         """
 
-    def release() -> None:
-        """Put the job back, to repeat the attempt after a conflict."""
+    def release(*, counts: bool = True) -> None:
+        """Put the job back, to repeat the attempt after a conflict.
+
+        With *counts* that is a conflict more.
+        """
+
+    def close() -> None:
+        """Take note that all is done; not called after :meth:`release`."""
 
 
 class IEngine(Interface):

@@ -14,7 +14,15 @@ from ZODB.utils import oid_repr
 from .connections import Connections
 from .exceptions import JobNotLoadable
 
-__all__ = ["Dumped", "NotTransferable", "SharedDatabase", "dump"]
+__all__ = [
+    "Dumped",
+    "NotTransferable",
+    "SharedDatabase",
+    "dump",
+    "name_of",
+    "refuse_helper",
+    "require_own",
+]
 
 
 class NotTransferable(TypeError):
@@ -112,11 +120,7 @@ class _Dumper(pickle.Pickler):
             return self._reference(value)
         if isinstance(value, SharedDatabase):
             return (self._share(value),)
-        if isinstance(value, RootConvenience):
-            raise NotTransferable(
-                "connection.root is a helper for sessions; pass"
-                " connection.root(), which is the persistent object"
-            )
+        refuse_helper(value)
         return None
 
     def _reference(self, value: Any) -> tuple[Any, ...]:
@@ -124,21 +128,12 @@ class _Dumper(pickle.Pickler):
         if jar is None or oid is None:
             if self._final:
                 raise NotTransferable(
-                    f"{_name(value)} is new, and was not stored in a database"
-                    " before the commit; store it, or pass a plain value"
+                    f"{name_of(value)} is new, and was not stored in a"
+                    " database before the commit; store it, or pass a plain"
+                    " value"
                 )
             return ()
-        if jar.opened is None:
-            raise NotTransferable(
-                f"{_name(value)} was loaded by a connection that is closed by"
-                " now; load it again through this request's connection"
-            )
-        if not self._connections.own(jar):
-            raise NotTransferable(
-                f"{_name(value)} was loaded by a connection that belongs to"
-                " another thread, request or transaction manager; load it"
-                " again through this request's connection"
-            )
+        require_own(value, self._connections)
         db = jar.db()
         return (self._share(db), oid)
 
@@ -171,6 +166,40 @@ class _Loader(pickle.Unpickler):
         return self._connections.to(shared).get(pid[1])
 
 
-def _name(value: object) -> str:
+def refuse_helper(value: object) -> None:
+    """Refuse what looks like a persistent object, but is none.
+
+    Raises:
+        NotTransferable: *value* is of that kind.
+    """
+    if isinstance(value, RootConvenience):
+        raise NotTransferable(
+            "connection.root is a helper for sessions; pass"
+            " connection.root(), which is the persistent object"
+        )
+
+
+def require_own(value: Any, connections: Connections) -> None:
+    """Refuse a persistent object that another connection has loaded.
+
+    Raises:
+        NotTransferable: it has.
+    """
+    jar = value._p_jar
+    if jar.opened is None:
+        raise NotTransferable(
+            f"{name_of(value)} was loaded by a connection that is closed by"
+            " now; load it again through this request's connection"
+        )
+    if not connections.own(jar):
+        raise NotTransferable(
+            f"{name_of(value)} was loaded by a connection that belongs to"
+            " another thread, request or transaction manager; load it"
+            " again through this request's connection"
+        )
+
+
+def name_of(value: object) -> str:
+    """Name an object by its class, for errors."""
     kind = type(value)
     return f"the {kind.__module__}.{kind.__qualname__} object"

@@ -11,7 +11,6 @@ from pyramid_tm import is_tm_active
 from transaction import ThreadTransactionManager
 from transaction.interfaces import TransientError
 
-from .call import Call
 from .connections import Connections, ThreadConnections
 from .current import current_job
 from .exceptions import JobError, TransactionRequired, UnknownJob
@@ -59,7 +58,9 @@ class Schedule:
         _require_transaction(request)
         connections = self._connections
         sid: str = _scheduler(request).schedule_call(
-            Call(function, args, kw, connections),
+            function,
+            args,
+            kw,
             connections,
             owner=_owner(request),
             base_url=request.application_url,
@@ -126,7 +127,7 @@ class Jobs:
             _scheduler(self._request).remove(sid, self._connections)
 
     def _may_see(self, view: JobView) -> bool:
-        if view.owner is None or view.owner == _userid(self._request):
+        if view.owner is None or view.owner == _owner(self._request):
             return True
         registry = self._request.registry
         permission = registry.getUtility(ISettings).permission

@@ -45,6 +45,10 @@ class RequestConnections:
             )
         return get_connection(self._request, name or None)
 
+    def sole(self) -> Connection | None:
+        """Give the connection to the primary database, if there is one."""
+        return get_connection(self._request) if self._databases else None
+
     def own(self, jar: Connection) -> bool:
         """Tell whether *jar* is a connection of this request.
 

@@ -14,6 +14,7 @@ from .environment import Environment, Surroundings
 from .failure import describe, pickled_exception
 from .interfaces import IRun, IScheduler
 from .job import Failure
+from .outages import storage_failed
 from .transactional import use_manager
 
 __all__ = ["Runner"]
@@ -55,9 +56,25 @@ class Runner:
         Never raises. Returns the seconds after which to run it again, or
         ``None`` if this is all.
         """
-        run = self._scheduler.claim(sid)
+        try:
+            run = self._scheduler.claim(sid)
+        except Exception:
+            log.warning(
+                "Job %s cannot be begun now; it will be tried again.",
+                sid,
+                exc_info=True,
+                extra={"action": "job_not_begun", "sid": sid},
+            )
+            return GREATEST_DELAY
         if run is None:
             return None
+        again = self._end(run)
+        if again is None:
+            run.close()
+        return again
+
+    def _end(self, run: IRun) -> float | None:
+        """Run the job, and record what came of it."""
         ended: Callable[[], float | None] | None = None
         try:
             with self._environment(run) as surroundings:
@@ -70,6 +87,7 @@ class Runner:
                         error,
                         surroundings.connections,
                         may_repeat=surroundings.may_repeat(error),
+                        is_outage=surroundings.met_outage(error),
                     )
         except BaseException as error:
             if ended is None:  # the job was not reached
@@ -78,6 +96,7 @@ class Runner:
                     error,
                     ThreadConnections(),
                     may_repeat=isinstance(error, TransientError),
+                    is_outage=storage_failed(error),
                 )
             else:
                 log.exception(
@@ -96,7 +115,9 @@ class Runner:
             use_connections(connections),
             use_manager(manager),
         ):
-            value = run.call.load(connections)()
+            call = run.call.load(connections)
+            surroundings.has_loaded = True
+            value = call()
         surroundings.settle()
         run.succeed(value, connections)
         manager.commit()
@@ -114,6 +135,7 @@ class Runner:
         connections: Connections,
         *,
         may_repeat: bool,
+        is_outage: bool,
     ) -> Callable[[], float | None]:
         """Log *error*, and tell what to do when its effects are aborted.
 
@@ -130,6 +152,8 @@ class Runner:
                 extra=_extra("job_overruled", run),
             )
             return _leave
+        if is_outage:
+            return functools.partial(_wait, run, error)
         if may_repeat and run.conflicts < self._max_conflicts:
             return functools.partial(_repeat, run, type(error).__qualname__)
         log.error(
@@ -164,8 +188,33 @@ def _repeat(run: IRun, kind: str) -> float:
     return delay
 
 
-def _fail(run: IRun, failure: Failure, exception: bytes) -> None:
-    run.fail(failure, exception)
+def _wait(run: IRun, error: BaseException) -> float:
+    log.warning(
+        "Job %s will be repeated when the storage is back: %s met %s.",
+        run.sid,
+        run.function,
+        type(error).__qualname__,
+        extra=_extra("job_waits_for_storage", run),
+    )
+    run.release(counts=False)
+    return random.uniform(0, GREATEST_DELAY)  # noqa: S311 - no secret
+
+
+def _fail(run: IRun, failure: Failure, exception: bytes) -> float | None:
+    try:
+        run.fail(failure, exception)
+    except Exception:
+        log.warning(
+            "The failure of job %s cannot be recorded now; the job will be"
+            " repeated: %s.",
+            run.sid,
+            run.function,
+            exc_info=True,
+            extra=_extra("failure_not_recorded", run),
+        )
+        run.release()
+        return GREATEST_DELAY
+    return None
 
 
 def _extra(action: str, run: IRun) -> dict[str, Any]:

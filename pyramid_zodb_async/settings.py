@@ -1,5 +1,6 @@
 """The settings: one table of names, converters, defaults and meanings."""
 
+import dataclasses
 import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -7,7 +8,7 @@ from typing import Any
 
 from pyramid.exceptions import ConfigurationError
 from pyramid.path import DottedNameResolver
-from pyramid.settings import aslist
+from pyramid.settings import aslist, falsey, truthy
 from zope.interface import Interface, implementer
 
 __all__ = ["PREFIX", "ISettings", "Settings", "parse_settings"]
@@ -54,6 +55,26 @@ def _seconds(value: Any) -> float:
     return seconds
 
 
+def _lease(value: Any) -> float:
+    seconds = _seconds(value)
+    if seconds < 0.1:  # noqa: PLR2004 - less would be nothing but looking
+        raise ValueError
+    return seconds
+
+
+def _flag(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    text = str(value).strip().lower()
+    if text not in truthy | falsey:
+        raise ValueError
+    return text in truthy
+
+
+def _database(value: Any) -> str:
+    return str(value).strip()
+
+
 def _name(value: Any) -> str:
     name = str(value).strip()
     if not name:
@@ -87,11 +108,21 @@ def _is_exception(value: Any) -> bool:
 class Settings:
     """The settings by name, converted."""
 
-    scheduler: str = _setting(
-        *_one_of("memory"),
-        "memory",
-        "What keeps the jobs: ``memory`` keeps them in this process, and"
-        " forgets them when it ends.",
+    scheduler: str | None = _setting(
+        *_one_of("zodb", "memory"),
+        None,
+        "What keeps the jobs: ``zodb`` keeps them in the application's"
+        " database, where they survive the process; ``memory`` in the"
+        " process, which forgets them when it ends. Without the setting it is"
+        " ``zodb`` where there is a ``zodbconn.uri``, else ``memory``.",
+    )
+    database: str = _setting(
+        _database,
+        "the name of a database of pyramid_zodbconn, or nothing",
+        "",
+        "The database that the jobs are in, as ``zodbconn.uri.<name>`` names"
+        " it, or the primary one. It should be the one with the data that"
+        " jobs change: what is promised holds for effects in it.",
     )
     engine: str = _setting(
         *_one_of("threads", "inline"),
@@ -101,6 +132,14 @@ class Settings:
     )
     workers: int = _setting(
         *_count(1), 2, "How many jobs the process runs at a time."
+    )
+    autostart: bool = _setting(
+        _flag,
+        "true or false",
+        False,  # noqa: FBT003 - the default
+        "Whether jobs that earlier processes left run as soon as the"
+        " application is made, and not only with the first request. Not for"
+        " servers that fork after that.",
     )
     max_pending: int = _setting(
         *_count(1),
@@ -113,6 +152,19 @@ class Settings:
         "a number of seconds, 0 or more",
         3600.0,
         "How long an outcome is kept, in seconds from the job's end.",
+    )
+    attempts: int = _setting(
+        *_count(1),
+        4,
+        "How often a job may end its process before it is not run any more.",
+    )
+    lease: float = _setting(
+        _lease,
+        "a number of seconds, 0.1 or more",
+        30.0,
+        "How long another process that shares the database may give no sign"
+        " of life before its jobs are taken over, in seconds. A third of it"
+        " is the time between two looks for such jobs.",
     )
     max_conflicts: int = _setting(
         *_count(0),
@@ -162,7 +214,26 @@ def parse_settings(settings: Mapping[str, Any]) -> Settings:
             given[known[name].name] = _convert(name, value, known[name])
         elif name.startswith(PREFIX):
             raise ConfigurationError(_unknown(name, list(known)))
-    return Settings(**given)
+    return _with_scheduler(Settings(**given), settings)
+
+
+def _with_scheduler(parsed: Settings, settings: Mapping[str, Any]) -> Settings:
+    """Choose the scheduler, and see whether it has its database."""
+    has_database = "zodbconn.uri" in settings
+    if parsed.scheduler is None:
+        kind = "zodb" if has_database else "memory"
+        parsed = dataclasses.replace(parsed, scheduler=kind)
+    needed = ["zodbconn.uri"]
+    if parsed.database:
+        needed.append(f"zodbconn.uri.{parsed.database}")
+    for name in needed:
+        if parsed.scheduler == "zodb" and name not in settings:
+            raise ConfigurationError(
+                f"With {PREFIX}scheduler = zodb and {PREFIX}database ="
+                f" {parsed.database}, there must be the setting {name!r},"
+                " which names the database that the jobs are in"
+            )
+    return parsed
 
 
 def _convert(name: str, value: Any, setting: Any) -> Any:

@@ -5,8 +5,15 @@ that scheduled it returns. With ``threads`` a test waits for its jobs by the
 functions here.
 """
 
+import contextlib
+import dataclasses
+import functools
 from typing import Any
 
+import transaction
+from transaction.interfaces import NoTransaction
+
+from .connections import OpenedConnections
 from .interfaces import IEngine, IScheduler
 from .job import JobView
 
@@ -30,7 +37,7 @@ def drain(app: Any, timeout: float = 10) -> None:
     scheduler = registry.getUtility(IScheduler)
     ended = scheduler.wait(timeout=timeout)
     if not (ended and registry.getUtility(IEngine).idle(timeout)):
-        views = [scheduler.get(sid) for sid in scheduler.unfinished()]
+        views = [_look_at(scheduler, sid) for sid in scheduler.unfinished()]
         raise TimeoutError(
             f"After {timeout} s these jobs have not ended: "
             + ", ".join(_tell(view) for view in views if view)
@@ -51,12 +58,45 @@ def wait_for(app: Any, sid: str, timeout: float = 10) -> JobView:
     """
     scheduler = _registry(app).getUtility(IScheduler)
     ended = scheduler.wait(sid, timeout)
-    view: JobView | None = scheduler.get(sid)
+    view = _look_at(scheduler, sid)
     if view is None:
         raise LookupError(f"There is no job {sid!r}: did its request commit?")
     if not ended:
         raise TimeoutError(f"After {timeout} s the job {_tell(view)}")
     return view
+
+
+def _look_at(scheduler: Any, sid: str) -> JobView | None:
+    """Tell what is known of a job now, whatever the test has seen before."""
+    manager = transaction.TransactionManager(explicit=True)
+    connections = OpenedConnections(manager)
+    manager.begin()
+    try:
+        view: JobView | None = scheduler.get(sid, connections)
+    finally:
+        manager.abort()
+        connections.close()
+    return view and dataclasses.replace(
+        view, load_result=functools.partial(_load_result, scheduler, sid)
+    )
+
+
+def _load_result(scheduler: Any, sid: str) -> Any:
+    """Load a result for as long as the test's transaction lasts."""
+    manager = transaction.TransactionManager(explicit=True)
+    connections = OpenedConnections(manager)
+
+    def close(_committed: bool = False) -> None:  # noqa: FBT001, FBT002 - a hook
+        # hooks of both kinds are called after a commit that failed
+        with contextlib.suppress(NoTransaction):
+            manager.abort()
+        connections.close()
+
+    manager.begin()
+    transaction.get().addAfterCommitHook(close)
+    transaction.get().addAfterAbortHook(close)
+    view = scheduler.get(sid, connections)
+    return view and view.result
 
 
 def _registry(app: Any) -> Any:

@@ -9,7 +9,6 @@ from ZODB.DB import DB
 from ZODB.FileStorage import FileStorage
 
 from pyramid_zodb_async import (
-    IEngine,
     PersistentContext,
     TransactionalScheduler,
 )
@@ -30,8 +29,28 @@ def _no_transaction_left():
     transaction.abort()
 
 
+def pytest_generate_tests(metafunc):
+    """Run tests with each scheduler that the marker ``kept_in`` names."""
+    chosen = [
+        mark.args[0]
+        for mark in metafunc.definition.iter_markers("parametrize")
+        if "kept_in" in mark.args[0]
+    ]
+    if "kept_in" in metafunc.fixturenames and not chosen:
+        marker = metafunc.definition.get_closest_marker("kept_in")
+        metafunc.parametrize("kept_in", marker.args if marker else ["memory"])
+
+
 @pytest.fixture
-def make_app(tmp_path):
+def storage_uri(tmp_path):
+    """Give the URI of a database, the same for the same number."""
+    return lambda number: (
+        f"file://{tmp_path}/Data{number}.fs?connection_pool_size=20"
+    )
+
+
+@pytest.fixture
+def make_app(kept_in, storage_uri):
     """Make WebTest applications on a FileStorage, from views by path."""
     made = []
 
@@ -42,10 +61,8 @@ def make_app(tmp_path):
             name.replace("__", "."): settings[name] for name in settings
         }
         if "pyramid_zodbconn" in includes:
-            uri = (
-                f"file://{tmp_path}/Data{len(made)}.fs?connection_pool_size=20"
-            )
-            settings.setdefault("zodbconn.uri", uri)
+            settings.setdefault("zodbconn.uri", storage_uri(len(made)))
+        settings.setdefault("zodb_async.scheduler", kept_in)
         config = Configurator(settings=settings, root_factory=root)
         made.append(config.registry)
         with config:
@@ -59,11 +76,9 @@ def make_app(tmp_path):
         return TestApp(config.make_wsgi_app())
 
     yield make
+    transaction.abort()
     for registry in made:
-        if engine := registry.queryUtility(IEngine):
-            engine.stop(grace=5)
-        for db in getattr(registry, "_zodb_databases", {}).values():
-            db.close()
+        shop.shut_down(registry)
 
 
 @pytest.fixture(params=["implicit", "explicit"])

@@ -10,7 +10,12 @@ from pyramid.threadlocal import get_current_request
 from pyramid_zodbconn import get_connection
 from ZODB.POSException import ConflictError
 
-from pyramid_zodb_async import JobError, current_job, transactional
+from pyramid_zodb_async import (
+    IScheduler,
+    JobError,
+    current_job,
+    transactional,
+)
 
 
 class Product(Persistent):
@@ -101,6 +106,12 @@ def wait_at(gate):
     return gate
 
 
+def add_and_wait_at(gate):
+    """Leave an effect before the test opens the gate of that name."""
+    add("half done")
+    return wait_at(gate)
+
+
 #: The attempt numbers of the runs of `conflict`.
 attempts = []
 
@@ -179,6 +190,14 @@ def in_thread(function):
     thread.start()
     thread.join()
     return results[0]
+
+
+def shut_down(registry):
+    """End what an application has begun, and close its databases."""
+    if scheduler := registry.queryUtility(IScheduler):
+        scheduler.stop(grace=5)
+    for db in getattr(registry, "_zodb_databases", {}).values():
+        db.close()
 
 
 def count_open(db):

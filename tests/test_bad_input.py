@@ -231,7 +231,10 @@ def test_scheduling_in_an_after_commit_hook_is_refused(make_app, manager):
 @pytest.mark.parametrize(
     ("name", "value", "allowed"),
     [
-        ("scheduler", "zodb", "one of 'memory'"),
+        ("scheduler", "redis", "one of 'zodb', 'memory'"),
+        ("autostart", "perhaps", "true or false"),
+        ("attempts", "0", "a whole number of 1 or more"),
+        ("lease", "0", "a number of seconds, 0.1 or more"),
         ("engine", "celery", "one of 'threads', 'inline'"),
         ("workers", "0", "a whole number of 1 or more"),
         ("workers", "two", "a whole number of 1 or more"),

@@ -14,6 +14,8 @@ from pyramid_zodb_async import (
     current_job,
 )
 
+pytestmark = pytest.mark.kept_in("memory", "zodb")
+
 
 def describe_self():
     """Tell what the job knows of itself."""

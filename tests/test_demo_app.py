@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+from shop import shut_down
 from webob.request import BaseRequest
 from webtest import TestApp, Upload
 
@@ -22,9 +23,7 @@ class Demo(TestApp):
 
     def stop(self):
         """Let the jobs end, and close the database."""
-        self.app.registry.getUtility(IEngine).stop(grace=5)
-        for db in self.app.registry._zodb_databases.values():
-            db.close()
+        shut_down(self.app.registry)
 
     def hand_in(self, content, name="poem.txt", **kw):
         """Upload a file as a program does, and give its job when it ended."""

@@ -343,6 +343,16 @@ def test_the_readme_gives_a_job_that_counts(readme):
         assert "In stock: <output>137" in readme.ask("/").read().decode()
 
 
+def test_the_job_of_the_readme_survives_its_server(readme):
+    with readme.served():
+        readme.ask("/count", "POST")
+    with readme.served():
+        deadline = time.monotonic() + 30
+        while "In stock: <output>137" not in readme.ask("/").read().decode():
+            assert time.monotonic() < deadline
+            time.sleep(0.1)  # paces the loop; the condition decides
+
+
 def follow(readme, path):
     """Ask for a job until it has ended."""
     deadline = time.monotonic() + 30

@@ -42,4 +42,9 @@ def test_an_error_of_an_application_without_a_docstring_has_no_text():
 def test_errors_for_developers_are_not_for_those_who_wait():
     private = [error.__name__ for error in ERRORS if not error.public]
 
-    assert private == ["ArgumentNotTransferable", "TransactionRequired"]
+    assert private == [
+        "ArgumentNotTransferable",
+        "DatabaseForked",
+        "StoreNotUsable",
+        "TransactionRequired",
+    ]

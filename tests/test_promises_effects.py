@@ -10,6 +10,8 @@ from pyramid.threadlocal import get_current_request
 from pyramid_zodb_async import IScheduler, JobState, current_job
 from pyramid_zodb_async.testing import drain, wait_for
 
+pytestmark = pytest.mark.kept_in("memory", "zodb")
+
 
 @pytest.fixture
 def run(make_app, manager, engine):
@@ -92,6 +94,7 @@ def give_an_orphan():
     return {"found": shop.Product("orphan")}
 
 
+@pytest.mark.kept_in("memory")
 def test_a_result_that_nobody_stored_fails_the_job_without_effects(run):
     view = run(give_an_orphan)
 
@@ -231,7 +234,8 @@ def remove_itself():
     """Have this job forgotten while it runs."""
     shop.add("half done")
     registry = get_current_request().registry
-    registry.getUtility(IScheduler).remove(current_job().sid)
+    scheduler, sid = registry.getUtility(IScheduler), current_job().sid
+    shop.in_thread(lambda: scheduler.remove(sid))
 
 
 def test_a_job_that_is_removed_while_it_runs_leaves_no_effects(

@@ -8,9 +8,10 @@ from pyramid.response import Response
 from ZODB.POSException import ConflictError
 
 from pyramid_zodb_async import IScheduler
-from pyramid_zodb_async.call import Call
 from pyramid_zodb_async.connections import ThreadConnections
 from pyramid_zodb_async.testing import drain, wait_for
+
+pytestmark = pytest.mark.kept_in("memory", "zodb")
 
 
 class Root:
@@ -116,14 +117,17 @@ def test_an_anonymous_job_is_open_to_who_has_its_sid(app):
     app.get(f"/jobs/{sid}", headers=as_user("bob"), status=200)
 
 
-def test_a_sid_cannot_be_guessed(app):
+def test_a_sid_cannot_be_guessed(app, kept_in):
     sids = {app.get("/start").json["sid"] for _ in range(50)}
     drain(app)
 
     assert len(sids) == 50
+    if kept_in == "zodb":  # the slice comes first
+        sids = {sid.partition("-")[2] for sid in sids}
     assert {len(sid) for sid in sids} == {22}  # 128 bits
 
 
+@pytest.mark.kept_in("memory")
 def test_the_owners_poll_makes_no_root_and_opens_no_connection(app):
     sid = app.get("/start", headers=as_user("ann")).json["sid"]
     drain(app)
@@ -319,7 +323,9 @@ def test_a_root_that_cannot_be_made_tells_nothing_of_a_job(
     scheduler = app.app.registry.getUtility(IScheduler)
     with transaction.manager:
         sid = scheduler.schedule_call(
-            Call(shop.nothing, (), {}, ThreadConnections()),
+            shop.nothing,
+            (),
+            {},
             ThreadConnections(),
             owner="ann",
         )

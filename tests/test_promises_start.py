@@ -2,10 +2,13 @@
 
 import threading
 
+import pytest
 import shop
 from pyramid.response import Response
 
 from pyramid_zodb_async.testing import drain, wait_for
+
+pytestmark = pytest.mark.kept_in("memory", "zodb")
 
 
 def read_name(product):

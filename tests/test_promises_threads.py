@@ -13,6 +13,8 @@ from pyramid_zodbconn import get_connection
 from pyramid_zodb_async import ArgumentNotTransferable
 from pyramid_zodb_async.testing import drain, wait_for
 
+pytestmark = pytest.mark.kept_in("memory", "zodb")
+
 
 @pytest.fixture
 def run(make_app, manager, engine):
@@ -169,8 +171,13 @@ def test_a_partial_can_be_the_job(make_app, manager, engine):
 def test_objects_of_two_databases_come_from_the_right_ones(run, tmp_path):
     def prepare(request):
         other = get_connection(request, "other").root()
-        other["product"] = shop.Product("there")
-        return (stored(request, "here"), other["product"]), {}
+        other["product"] = there = shop.Product("there")
+        other._p_jar.add(there)  # there could be either database's
+        here = stored(request, "here")
+        here_or_there = shop.root(request)._p_jar
+        if here._p_jar is None:
+            here_or_there.add(here)
+        return (here, there), {}
 
     document = run(
         names, prepare, zodbconn__uri__other=f"file://{tmp_path}/Other.fs"
@@ -225,6 +232,7 @@ def test_a_change_of_a_plain_argument_after_the_commit_changes_no_job(
     assert wait_for(app, sid).result == ["as of the commit"]
 
 
+@pytest.mark.kept_in("memory")
 def test_a_new_object_that_nobody_stores_fails_the_commit(make_app, manager):
     def view(request):
         request.schedule(shop.give, {"deep": [shop.Product("orphan")]})
@@ -330,6 +338,7 @@ def test_a_callable_that_cannot_travel_is_refused(make_app, manager):
     assert "cannot be a job: it cannot be pickled" in answer
 
 
+@pytest.mark.kept_in("memory")
 def test_a_persistent_argument_needs_zodbconn(make_app, db):
     def view(request):
         product = connection.root()["product"]
@@ -349,6 +358,7 @@ def test_a_persistent_argument_needs_zodbconn(make_app, db):
     assert "include pyramid_zodbconn and set zodbconn.uri" in answer
 
 
+@pytest.mark.kept_in("memory")
 def test_plain_arguments_need_no_zodbconn(make_app, engine):
     def view(request):
         return request.accepted(request.schedule(shop.give, {"plain": [1]}))
@@ -371,6 +381,7 @@ def pack(app):
     db.cacheMinimize()
 
 
+@pytest.mark.kept_in("memory")
 def test_a_deleted_argument_fails_the_job_and_says_so(make_app, manager, gate):
     def start(request):
         request.schedule(shop.wait_at, "gate")
@@ -394,6 +405,7 @@ def test_a_deleted_argument_fails_the_job_and_says_so(make_app, manager, gate):
     assert "was deleted from the database" in view.failure.message
 
 
+@pytest.mark.kept_in("memory")
 def test_a_deleted_result_is_told_as_such(make_app, manager):
     def start(request):
         return request.accepted(request.schedule(make_product))

@@ -7,6 +7,8 @@ from pyramid.response import Response
 from pyramid_zodb_async import JobState, UnknownJob
 from pyramid_zodb_async.testing import drain, wait_for
 
+pytestmark = pytest.mark.kept_in("memory", "zodb")
+
 
 def schedule(request):
     return request.accepted(request.schedule(shop.add, "word"))
@@ -166,6 +168,7 @@ def test_jobs_are_known_by_their_state(make_app):
     assert app.get("/view", {"sid": sid}).text == "True None"
 
 
+@pytest.mark.kept_in("memory")
 def test_jobs_answer_without_pyramid_tm(make_app):
     app = make_app(includes=["pyramid_zodb_async"])
 

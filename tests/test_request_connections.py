@@ -3,12 +3,15 @@
 import pytest
 import shop
 import transaction
+from pyramid.exceptions import ConfigurationError
 from pyramid.response import Response
 from pyramid_zodbconn import get_connection
 
 from pyramid_zodb_async import JobNotLoadable, PersistentContext
 from pyramid_zodb_async.request_connections import RequestConnections
 from pyramid_zodb_async.testing import drain, wait_for
+
+pytestmark = pytest.mark.kept_in("memory", "zodb")
 
 
 def read(context):
@@ -31,7 +34,7 @@ def test_a_job_reaches_only_the_databases_of_its_application(
     failure = wait_for(app, sid).failure
 
     assert failure.type == "JobNotLoadable"
-    assert "'unnamed' is none that pyramid_zodbconn opened" in failure.message
+    assert "'unnamed' is none that" in failure.message
 
 
 def test_a_request_gives_its_own_connections(make_app, manager, tmp_path, db):
@@ -90,3 +93,48 @@ def test_a_request_that_is_over_owns_no_connection(make_app, manager):
 
     for connections, jar in kept:
         assert not connections.own(jar)
+
+
+@pytest.mark.kept_in("zodb")
+def test_jobs_may_be_in_a_database_with_a_name(make_app, manager, tmp_path):
+    def view(request):
+        return request.accepted(request.schedule(shop.give, "outcome"))
+
+    def tell(request):
+        names = [None, "jobs"]
+        return {
+            "kept in": [
+                "pyramid_zodb_async" in get_connection(request, name).root()
+                for name in names
+            ]
+        }
+
+    def configure(config):
+        config.add_route("/tell", "/tell")
+        config.add_view(tell, route_name="/tell", renderer="json")
+
+    app = make_app(
+        {"/view": view},
+        configure=configure,
+        zodbconn__uri__jobs=f"file://{tmp_path}/Jobs.fs",
+        zodb_async__database="jobs",
+        **manager,
+    )
+    sid = app.get("/view").json["sid"]
+
+    assert wait_for(app, sid).result == "outcome"
+    assert app.get("/tell").json == {"kept in": [False, True]}
+
+
+@pytest.mark.kept_in("zodb")
+def test_jobs_in_a_database_need_pyramid_zodbconn(make_app):
+    def view(request):
+        request.schedule(shop.nothing)
+
+    app = make_app(
+        {"/view": view},
+        includes=["pyramid_tm", "pyramid_zodb_async"],
+        zodbconn__uri="memory://",
+    )
+    with pytest.raises(ConfigurationError, match="pyramid_zodbconn'"):
+        app.get("/view")

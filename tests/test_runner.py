@@ -11,6 +11,8 @@ from pyramid.threadlocal import get_current_registry, get_current_request
 from pyramid.threadlocal import manager as threadlocals
 from pyramid_tm import explicit_manager
 from pyramid_zodbconn import get_connection
+from transaction.interfaces import TransientError
+from ZODB.FileStorage import FileStorage
 from ZODB.POSException import ConflictError
 
 from pyramid_zodb_async import (
@@ -24,6 +26,8 @@ from pyramid_zodb_async.environment import bare_thread
 from pyramid_zodb_async.runner import Runner
 from pyramid_zodb_async.scheduler.memory import MemoryScheduler
 from pyramid_zodb_async.testing import drain, wait_for
+
+pytestmark = pytest.mark.kept_in("memory", "zodb")
 
 
 @pytest.fixture
@@ -109,6 +113,23 @@ def test_a_root_factory_may_use_the_database(run):
 
     assert run(shop.add, "word", root=root).result == 1
     assert shop.effects(run.app) == ["word"]
+
+
+def set_context(request):
+    """Make a root, and give the request another context."""
+    request.context = "chosen by the root factory"
+    return {}
+
+
+def tell_context():
+    """Tell the context of the job's request."""
+    return get_current_request().context
+
+
+def test_a_root_factory_may_choose_the_context(run):
+    view = run(tell_context, root=set_context)
+
+    assert view.result == "chosen by the root factory"
 
 
 def test_a_root_factory_that_raises_fails_the_job_and_leaves_nothing(run):
@@ -247,8 +268,9 @@ def test_an_error_may_read_what_it_is_about(run):
 
 def overrule():
     """Remove the job in which this runs, and fail."""
-    request = get_current_request()
-    request.registry.getUtility(IScheduler).remove(current_job().sid)
+    registry = get_current_request().registry
+    scheduler, sid = registry.getUtility(IScheduler), current_job().sid
+    shop.in_thread(lambda: scheduler.remove(sid))
     raise ValueError
 
 
@@ -310,6 +332,7 @@ def tell_of_an_abort():
     raise ValueError
 
 
+@pytest.mark.kept_in("memory")
 def test_a_failed_job_without_a_database_aborts_its_transaction(
     make_app, manager, engine
 ):
@@ -443,3 +466,66 @@ def test_the_thread_of_a_job_is_left_clean(make_app):
 def depth_of_threadlocals():
     """Tell how many requests the thread believes to be in."""
     return len(threadlocals.stack)
+
+
+class DriverError(Exception):
+    """What a driver of a storage raises; no class of the ZODB."""
+
+
+class StorageAway(DriverError, TransientError):
+    """The same of a storage that says that it is away."""
+
+
+@pytest.fixture
+def refuse(monkeypatch):
+    """Let the storage raise these when it stores what jobs did."""
+    vote = FileStorage.tpc_vote
+    to_raise = []
+
+    def tpc_vote(self, transaction):
+        if b", attempt " in transaction.description and to_raise:
+            raise to_raise.pop()
+        return vote(self, transaction)
+
+    monkeypatch.setattr(FileStorage, "tpc_vote", tpc_vote)
+    monkeypatch.setattr(runner, "GREATEST_DELAY", 0.01)
+    return to_raise.extend
+
+
+def test_a_job_whose_storage_fails_is_repeated(run, refuse):
+    refuse([DriverError(), OSError(28, "No space left on device")])
+
+    view = run(shop.add, "word")
+
+    assert view.result == 1
+    assert view.attempt == 1
+    assert shop.effects(run.app) == ["word"]
+
+
+def test_a_job_that_its_storage_always_refuses_fails(run, refuse):
+    refuse([DriverError() for _ in range(4)])
+
+    view = run(shop.add, "word", zodb_async__max_conflicts=3)
+
+    assert view.failure.type == "DriverError"
+    assert shop.effects(run.app) == []
+
+
+def test_that_the_storage_is_away_never_fails_a_job(run, refuse):
+    refuse([StorageAway() for _ in range(9)])
+
+    view = run(shop.add, "word", zodb_async__max_conflicts=3)
+
+    assert view.result == 1
+    assert view.attempt == 1
+    assert shop.effects(run.app) == ["word"]
+
+
+def test_a_job_that_raises_an_error_of_a_driver_by_itself_fails(run):
+    view = run(raise_driver_error)
+
+    assert view.failure.type == "DriverError"
+
+
+def raise_driver_error():
+    raise DriverError

@@ -17,7 +17,6 @@ from pyramid_zodb_async import (
     TransactionRequired,
     transactional,
 )
-from pyramid_zodb_async.call import Call
 from pyramid_zodb_async.connections import OpenedConnections
 from pyramid_zodb_async.engine.inline import InlineEngine
 from pyramid_zodb_async.interfaces import IRun
@@ -374,8 +373,9 @@ def test_a_job_that_commits_during_a_hand_over_is_not_lost():
         manager = transaction.TransactionManager(explicit=True)
         connections = OpenedConnections(manager)
         with manager:
-            call = Call(shop.nothing, (), {}, connections)
-            late.append(scheduler.schedule_call(call, connections))
+            late.append(
+                scheduler.schedule_call(shop.nothing, (), {}, connections)
+            )
 
     scheduler._to_submit.interrupt = commit_another
     sid = scheduler.schedule(shop.nothing)
@@ -432,3 +432,10 @@ def test_removed_jobs_leave_nothing_in_the_queue_of_the_engine(
 
     assert sid not in str(scheduler.engine._queue)
     assert len(scheduler.engine._queue) <= 1
+
+
+def test_a_scheduler_without_an_engine_has_nothing_to_start_or_stop():
+    scheduler = MemoryScheduler()
+    scheduler.start()
+
+    assert scheduler.stop() == []

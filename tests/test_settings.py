@@ -9,7 +9,9 @@ from pyramid_zodb_async.settings import Settings, parse_settings
 
 
 def test_without_settings_there_are_defaults():
-    assert parse_settings({"other.workers": "many"}) == Settings()
+    defaults = Settings(scheduler="memory")
+
+    assert parse_settings({"other.workers": "many"}) == defaults
 
 
 def test_texts_are_converted():
@@ -42,7 +44,10 @@ def test_texts_are_converted():
 
 def test_values_that_are_converted_already_are_taken():
     settings = Settings(
-        workers=3, permission=None, public_errors=(ValueError, KeyError)
+        scheduler="memory",
+        workers=3,
+        permission=None,
+        public_errors=(ValueError, KeyError),
     )
     given = {
         f"zodb_async.{field.name}": getattr(settings, field.name)
@@ -68,3 +73,24 @@ def test_every_setting_tells_its_meaning_and_what_is_allowed():
 def test_an_exception_that_is_none_is_refused():
     with pytest.raises(ConfigurationError, match=r"builtins\.int is none"):
         parse_settings({"zodb_async.public_errors": "builtins.int"})
+
+
+def test_jobs_are_kept_in_the_database_where_there_is_one():
+    settings = parse_settings({"zodbconn.uri": "memory://"})
+
+    assert settings.scheduler == "zodb"
+
+
+@pytest.mark.parametrize(
+    ("given", "missing"),
+    [
+        ({"zodb_async.scheduler": "zodb"}, "zodbconn.uri"),
+        (
+            {"zodbconn.uri": "memory://", "zodb_async.database": "jobs"},
+            "zodbconn.uri.jobs",
+        ),
+    ],
+)
+def test_a_database_that_is_not_configured_is_named(given, missing):
+    with pytest.raises(ConfigurationError, match=f"the setting '{missing}'"):
+        parse_settings(given)

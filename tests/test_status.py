@@ -12,6 +12,8 @@ from ZODB.POSException import ReadConflictError
 from pyramid_zodb_async import current_job
 from pyramid_zodb_async.testing import drain
 
+pytestmark = pytest.mark.kept_in("memory", "zodb")
+
 
 @pytest.fixture
 def fetch(make_app):
@@ -254,6 +256,7 @@ class LoadsNot:
         return int, ("no number",)
 
 
+@pytest.mark.kept_in("memory")
 def test_a_result_that_cannot_be_loaded_is_an_error(fetch, caplog):
     answer = fetch(LoadsNot)
 
@@ -273,6 +276,7 @@ def lose_product():
     return product
 
 
+@pytest.mark.kept_in("memory")
 def test_a_result_that_was_deleted_is_an_error_for_people(make_app):
     def view(request):
         return request.accepted(request.schedule(lose_product))

@@ -7,6 +7,8 @@ from pyramid.response import Response
 from pyramid_zodb_async import JobState
 from pyramid_zodb_async.testing import drain, wait_for
 
+pytestmark = pytest.mark.kept_in("memory", "zodb")
+
 
 @pytest.fixture
 def app(make_app, gate):

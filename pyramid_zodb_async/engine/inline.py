@@ -81,6 +81,8 @@ class InlineEngine:
         while delay is not None and not self._stopped.wait(delay):
             # a context of its own, so that no job sees what another left
             delay = contextvars.Context().run(self._run, sid)
+        if delay is not None:
+            self._left_over.append(sid)
 
     def withdraw(self, sid: str) -> None:
         """See :class:`~pyramid_zodb_async.interfaces.IEngine`."""
@@ -89,6 +91,8 @@ class InlineEngine:
     def start(self) -> None:
         """See :class:`~pyramid_zodb_async.interfaces.IEngine`."""
         self._stopped.clear()
+        if self._left_over:
+            self.submit([])
 
     def idle(self, timeout: float | None = None) -> bool:
         """See :class:`~pyramid_zodb_async.interfaces.IEngine`."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 
 from zope.interface import implementer
 
+from ..forking import call_after_fork
 from ..interfaces import IEngine
 
 __all__ = ["ThreadEngine"]
@@ -42,6 +43,11 @@ class ThreadEngine:
         self.workers = workers
         self.grace = grace
         self._run = run
+        self._begin()
+        call_after_fork(self._begin)
+
+    def _begin(self) -> None:
+        """Know of no job and no thread; in a child they are the parent's."""
         lock = threading.Lock()
         self._condition = threading.Condition(lock)
         self._job_over = threading.Condition(lock)

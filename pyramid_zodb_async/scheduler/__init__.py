@@ -3,9 +3,10 @@
 from ..engine.threads import ThreadEngine
 from ..environment import bare_thread
 from ..runner import Runner
+from .durable import PersistentTransactionalScheduler
 from .memory import MemoryScheduler
 
-__all__ = ["TransactionalScheduler"]
+__all__ = ["PersistentTransactionalScheduler", "TransactionalScheduler"]
 
 
 class TransactionalScheduler(MemoryScheduler):

@@ -3,19 +3,17 @@
 import contextlib
 import functools
 import pickle
-import threading
-import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from transaction.interfaces import NoTransaction
 from zope.interface import implementer
 
 from ..call import Call
-from ..changes import Changes
+from ..changes import OpenChanges
 from ..connections import Connections, current_connections
-from ..exceptions import JobCancelled, QueueFull, ResultNotTransferable
+from ..exceptions import JobCancelled, ResultNotTransferable
+from ..forking import call_after_fork
 from ..interfaces import IEngine, IRun, IScheduler
 from ..job import Failure, JobView, Progress
 from ..references import Dumped, NotTransferable, dump
@@ -56,9 +54,12 @@ class MemoryScheduler:
         self.max_pending = max_pending
         self.table = JobTable(lambda: self.timeout)
         self._engine: IEngine | None = None
-        self._lock = threading.Lock()
-        #: Of the transactions that have not ended.
-        self._open_changes: weakref.WeakSet[Changes] = weakref.WeakSet()
+        self.changes = OpenChanges(self._hand_over)
+        self._begin()
+        call_after_fork(self._begin)
+
+    def _begin(self) -> None:
+        """Have nothing to submit; in a child that is the parent's."""
         self._to_submit: deque[str] = deque()
 
     def use(self, engine: IEngine) -> None:
@@ -69,33 +70,28 @@ class MemoryScheduler:
     def schedule(self, f: Callable[..., Any], /, *args: Any, **kw: Any) -> str:
         """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
         connections = current_connections()
-        return self.schedule_call(Call(f, args, kw, connections), connections)
+        return self.schedule_call(f, args, kw, connections)
 
-    def schedule_call(
+    def schedule_call(  # noqa: PLR0913 - the interface's
         self,
-        call: Call,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        named_args: dict[str, Any],
         connections: Connections,
         *,
         owner: str | None = None,
         base_url: str | None = None,
     ) -> str:
         """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
-        changes = self.changes(connections)
+        call = Call(function, args, named_args, connections)
         job = Job(function=call.function, owner=owner, base_url=base_url)
-        with self._lock:
-            self._require_room()
-            changes.add(_Scheduling(self, job, call))
-        return job.sid
-
-    def _require_room(self) -> None:
-        waiting = self.table.waiting() + sum(
-            changes.places for changes in self._open_changes
+        self.changes.add_if_room(
+            connections.transaction_manager,
+            _Scheduling(self, job, call),
+            waiting=self.table.waiting,
+            most=self.max_pending,
         )
-        if waiting >= self.max_pending:
-            raise QueueFull(
-                f"{waiting} jobs are waiting, and no more than"
-                f" {self.max_pending} may; try again later"
-            )
+        return job.sid
 
     def get(
         self, sid: str, connections: Connections | None = None
@@ -135,7 +131,9 @@ class MemoryScheduler:
             return None
         if not job.state.done:
             return False
-        self.changes(connections).add(_Removal(self.table, sid))
+        self.changes.of(connections.transaction_manager).add(
+            _Removal(self.table, sid)
+        )
         if job.exception is not None:
             return None, pickle.loads(job.exception)  # noqa: S301 - we made it
         return _load(job.value, connections), None
@@ -144,10 +142,19 @@ class MemoryScheduler:
         """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
         connections = connections or current_connections()
         if change := self._find_uncommitted(sid, connections):
-            self.changes(connections).discard(change)
+            self.changes.of(connections.transaction_manager).discard(change)
         self.table.forget(sid)
         if self._engine is not None:
             self._engine.withdraw(sid)
+
+    def start(self) -> None:
+        """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
+        if self._engine is not None:  # as long as nobody gave one
+            self._engine.start()
+
+    def stop(self, grace: float | None = None) -> list[str]:
+        """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
+        return [] if self._engine is None else self._engine.stop(grace)
 
     def unfinished(self) -> list[str]:
         """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
@@ -171,26 +178,10 @@ class MemoryScheduler:
         self, sid: str, connections: Connections
     ) -> "_Scheduling | None":
         """Find a job among those of the current transaction."""
-        try:
-            changes = connections.transaction_manager.get().data(self)
-        except (NoTransaction, KeyError):
-            return None
-        for change in changes:
+        for change in self.changes.known(connections.transaction_manager):
             if isinstance(change, _Scheduling) and change.job.sid == sid:
                 return change
         return None
-
-    def changes(self, connections: Connections) -> Changes:
-        """Give the changes of the current transaction."""
-        current = connections.transaction_manager.get()
-        try:
-            changes: Changes = current.data(self)
-        except KeyError:
-            changes = Changes(current, self._hand_over)
-            current.set_data(self, changes)
-            with self._lock:
-                self._open_changes.add(changes)
-        return changes
 
     def accept(self, job: Job) -> None:
         """Take in a job whose transaction is committed."""
@@ -249,7 +240,7 @@ class _Run:
         return JobCancelled(f"The job {self.sid} was removed while it ran")
 
     def succeed(self, value: Any, connections: Connections) -> None:
-        changes = self._scheduler.changes(connections)
+        changes = self._scheduler.changes.of(connections.transaction_manager)
         changes.add(_Success(self, value, connections))
 
     def has_succeeded(self, value: Dumped) -> None:
@@ -258,8 +249,11 @@ class _Run:
     def fail(self, failure: Failure, exception: bytes) -> bool:
         return self._table.fail(self._job, self._number, failure, exception)
 
-    def release(self) -> None:
-        self._table.release(self._job, self._number)
+    def release(self, *, counts: bool = True) -> None:
+        self._table.release(self._job, self._number, counts=counts)
+
+    def close(self) -> None:
+        pass  # the table knows it from the outcome
 
 
 class _Scheduling:

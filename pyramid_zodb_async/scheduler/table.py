@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ..call import Loadable
+from ..forking import call_after_fork
 from ..job import Failure, JobState, Progress
 from ..references import Dumped
 
@@ -33,6 +34,8 @@ class Job:
     state: JobState = JobState.PENDING
     attempt: int = 0
     conflicts: int = 0
+    #: Whether the next run repeats the attempt.
+    repeats: bool = False
     #: Tells the run that is under way from those that were given up.
     run_number: int = 0
     progress: Progress | None = None
@@ -57,6 +60,11 @@ class JobTable:
 
     def __init__(self, timeout: Callable[[], float]) -> None:
         self._timeout = timeout
+        self._begin()
+        call_after_fork(self._begin)
+
+    def _begin(self) -> None:
+        """Know of no job; in a child they are the parent's."""
         self._lock = threading.RLock()
         self._ended = threading.Condition(self._lock)
         self._jobs: dict[str, Job] = {}
@@ -113,7 +121,7 @@ class JobTable:
             if job is None or job.state is not JobState.PENDING:
                 return None
             self._waiting.discard(sid)
-            if not job.conflicts:
+            if not job.repeats:
                 job.attempt += 1
             job.run_number += 1
             job.state = JobState.RUNNING
@@ -129,12 +137,15 @@ class JobTable:
             and job.run_number == run_number
         )
 
-    def release(self, job: Job, run_number: int) -> None:
+    def release(
+        self, job: Job, run_number: int, *, counts: bool = True
+    ) -> None:
         """End a run, to repeat it."""
         with self._lock:
             if self.is_current(job, run_number):
                 job.state = JobState.PENDING
-                job.conflicts += 1
+                job.conflicts += counts
+                job.repeats = True
                 self._waiting.add(job.sid)
 
     def succeed(self, job: Job, run_number: int, value: Dumped) -> bool:

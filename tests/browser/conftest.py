@@ -21,6 +21,7 @@ INI = """\
 use = config:{repository}/development.ini
 zodbconn.uri = file://{folder}/Data.fs?connection_pool_size=10
 text_analyser.folder = {folder}
+{settings}
 
 [server:main]
 use = egg:waitress#main
@@ -71,7 +72,7 @@ def page(browser):
 class Server:
     """The demo as pserve serves it, which can be killed and restarted."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, **settings):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -79,7 +80,15 @@ class Server:
         self._log = folder / "pserve.log"
         self._ini = folder / "demo.ini"
         self._ini.write_text(
-            INI.format(repository=REPOSITORY, folder=folder, port=self.port)
+            INI.format(
+                repository=REPOSITORY,
+                folder=folder,
+                port=self.port,
+                settings="\n".join(
+                    f"{name.replace('__', '.')} = {value}"
+                    for name, value in settings.items()
+                ),
+            )
         )
         self._process = None
 
@@ -115,8 +124,8 @@ class Server:
 def make_server(tmp_path_factory):
     servers = []
 
-    def make():
-        server = Server(tmp_path_factory.mktemp("demo"))
+    def make(**settings):
+        server = Server(tmp_path_factory.mktemp("demo"), **settings)
         servers.append(server)
         server.start()
         return server

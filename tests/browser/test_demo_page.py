@@ -115,10 +115,24 @@ def test_a_failure_that_comes_while_one_watches_is_shown(
     assert page.inner_text("#status") == message.inner_text()
 
 
-def test_a_restart_of_the_server_is_told_and_cured_by_a_button(
+def test_a_restart_of_the_server_in_the_middle_finishes_the_analysis(
     page, make_server, novel
 ):
+    """The open page shows it, without a reload and without a click."""
     server = make_server()
+    hand_in(page, server.url, novel)
+    mark = page.evaluate("window.mark = performance.timeOrigin")
+    watch_bar(page, 2)
+    server.kill()
+    server.start()
+    wait_for_chart(page)
+    assert page.evaluate("window.mark") == mark, "the page was reloaded"
+
+
+def test_an_analysis_that_was_lost_is_made_again_by_a_button(
+    page, make_server, novel
+):
+    server = make_server(zodb_async__scheduler="memory")
     hand_in(page, server.url, novel)
     watch_bar(page, 2)
     server.kill()

@@ -13,13 +13,14 @@ import pytest
 from pyramid.paster import get_app
 from pyramid.request import Request
 from pyramid.scripting import prepare
+from shop import shut_down
 from webtest import TestApp
 
-from pyramid_zodb_async import IEngine
 from pyramid_zodb_async.testing import drain
 
-#: Twenty-two characters that nobody would write otherwise.
-SID = r"(?<![\w-])(?=[\w-]*\d)[\w-]{22}(?![\w-])"
+#: Twenty-two characters that nobody would write otherwise; those of a job in
+#: the database stand after their slice.
+SID = r"(?<![\w-])(?=[\w-]*\d)(?:[0-9a-f]{5}-)?[\w-]{22}(?![\w-])"
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 
 
@@ -101,10 +102,7 @@ class Page:
             self._close_shell()
         self._close_shell = None
         if self._app is not None:
-            registry = self._app.app.registry
-            registry.getUtility(IEngine).stop(grace=10)
-            for db in registry._zodb_databases.values():
-                db.close()
+            shut_down(self._app.app.registry)
         self._app = None
 
     # -- Requests and answers -----------------------------------------------
@@ -170,7 +168,7 @@ class Page:
                 return f"(?P={group})"
         group = f"sid{len(self._documented)}"
         self._documented[group] = documented
-        return rf"(?P<{group}>[\w-]{{22}})"
+        return rf"(?P<{group}>[\w-]{{{len(documented)}}})"
 
     # -- Sessions -----------------------------------------------------------
 

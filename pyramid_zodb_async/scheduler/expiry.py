@@ -1,0 +1,86 @@
+"""Opens a slice for the jobs of each hour, and drops the old ones."""
+
+import logging
+import time
+
+from .place import Place
+from .records import Slice, Store
+
+__all__ = ["Janitor"]
+
+log = logging.getLogger(__name__)
+
+#: For how long new jobs go to one slice, in seconds.
+SPAN = 3600
+
+
+class Janitor:
+    """Keeps the slices of a store in order.
+
+    It writes nothing as long as nothing is scheduled.
+
+    Args:
+        place: where the store is.
+    """
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+
+    def tidy(self) -> None:
+        """Open and drop slices if it is time."""
+        if self._place.read(_is_untidy, default=False):
+            self._place.write(_tidy, note="slices of jobs")
+
+
+def _is_untidy(store: Store) -> bool:
+    now = time.time()
+    return _needs_slice(store, now) or any(
+        _verdict(slice_, now) for slice_ in _old(store)
+    )
+
+
+def _tidy(store: Store) -> None:
+    now = time.time()
+    if _needs_slice(store, now):
+        _, newest = store.newest()
+        store.open_slice(now, newest.longest_timeout)
+        # transactions that know only the old one may go on for a while
+        return
+    for number in list(store.slices.keys())[:-1]:
+        slice_ = store.slices[number]
+        verdict = _verdict(slice_, now)
+        if verdict == "open":
+            slice_.keep_until = None
+        elif verdict:
+            # who adds a job to it at this moment meets a conflict, or we do
+            slice_.require_no_new_jobs()
+            if verdict == "drop":
+                slice_.closed = True
+                del store.slices[number]
+            else:
+                slice_.keep_until = now + slice_.longest_timeout
+
+
+def _old(store: Store) -> list[Slice]:
+    return list(store.slices.values())[:-1]
+
+
+def _needs_slice(store: Store, now: float) -> bool:
+    _, newest = store.newest()
+    # also if the clock was put back
+    return abs(now - newest.opened) >= SPAN and newest.is_used()
+
+
+def _verdict(slice_: Slice, now: float) -> str:
+    """Tell what to do with a slice that is not the newest: maybe nothing."""
+    end = slice_.keep_until
+    if end is not None:
+        age = now - (end - slice_.longest_timeout)
+        if age > SPAN and now < end:
+            return ""  # settled: to look at all its sets would cost too much
+    if slice_.has_unfinished():
+        return "open" if end is not None else ""
+    # its end is too late if the clock was put back
+    if end is None or end > now + slice_.longest_timeout:
+        return "set"
+    return "drop" if end <= now else ""

@@ -1,0 +1,207 @@
+"""What the database keeps of a call: checked first, and loaded whole."""
+
+import functools
+import io
+import pkgutil
+import types
+from collections.abc import Callable
+from typing import Any
+
+from persistent import Persistent
+from persistent.wref import WeakRef
+from transaction.interfaces import TransientError
+from ZODB.broken import Broken, broken_cache
+from ZODB.DB import DB
+from zodbpickle.pickle import Pickler
+
+from .call import function_name
+from .connections import Connections
+from .exceptions import JobNotLoadable
+from .references import (
+    NotTransferable,
+    name_of,
+    refuse_helper,
+    require_own,
+)
+
+__all__ = ["callable_of", "refuse_broken", "require_storable", "stored_form"]
+
+#: That of ZODB's own pickles.
+PROTOCOL = 3
+
+
+def stored_form(function: Callable[..., Any]) -> Any:
+    """Give what the database keeps of *function*.
+
+    That is its name, ``module:qualname``, where importing gives the same
+    again; the object and the name of a bound method; else a tuple of just
+    the callable, as it is pickled.
+
+    Raises:
+        TypeError: another process could not find it by its name.
+    """
+    if isinstance(function, types.MethodType):
+        owner, name = function.__self__, function.__name__
+        if not isinstance(owner, type):
+            if getattr(owner, name, None) != function:
+                raise TypeError(
+                    f"{function!r} cannot be a job: its object has no method"
+                    f" {name!r} that is the same"
+                )
+            _refuse_main(owner)
+            return owner, name
+        # of the class that it was asked from, which may have inherited it
+        name = f"{function_name(owner)}.{name}"
+    elif isinstance(function, _NAMED):
+        name = function_name(function)
+    else:
+        _refuse_main(function)
+        return (function,)
+    _refuse_main(function, name)
+    try:
+        found = pkgutil.resolve_name(name)
+    except (AttributeError, ImportError, ValueError) as error:
+        raise TypeError(
+            f"{function!r} cannot be a job: {name} cannot be imported"
+            f" ({error})"
+        ) from None
+    if found != function:
+        raise TypeError(
+            f"{function!r} cannot be a job: it is not what {name} is, so that"
+            " another process would not find it"
+        )
+    return name
+
+
+_NAMED = (types.FunctionType, type)
+
+
+def _refuse_main(function: Any, name: str = "") -> None:
+    """Refuse what belongs to the module that was started."""
+    name = name or f"{type(function).__module__}:"
+    if isinstance(function, functools.partial):
+        name = function_name(function)
+    if name.startswith(("__main__:", "__mp_main__:")):
+        raise TypeError(
+            f"{function!r} cannot be a job: the process that runs it has"
+            " another __main__; use a function of a module"
+        )
+
+
+def callable_of(stored: Any) -> Callable[..., Any]:
+    """Give what :func:`stored_form` was made of.
+
+    Raises:
+        JobNotLoadable: it is gone.
+    """
+    if isinstance(stored, tuple):
+        if len(stored) == 1:
+            return stored[0]  # type: ignore[no-any-return]
+        owner, name = stored
+        try:
+            method: Callable[..., Any] = getattr(owner, name)
+        except AttributeError as error:
+            raise JobNotLoadable(
+                f"{name_of(owner)} has no method {name!r} any more"
+            ) from error
+        return method
+    try:
+        function = pkgutil.resolve_name(stored)
+    except (AttributeError, ImportError, ValueError) as error:
+        raise JobNotLoadable(
+            f"Code that the job refers to is gone: {stored}"
+        ) from error
+    if not callable(function):
+        raise JobNotLoadable(f"{stored} cannot be called any more")
+    return function  # type: ignore[no-any-return]
+
+
+def require_storable(value: object, connections: Connections, db: DB) -> None:
+    """Refuse a value that *db* could not store.
+
+    New persistent objects are accepted: the commit stores them.
+
+    Raises:
+        NotTransferable: *value*, or something in it, cannot be stored.
+    """
+    pickler = Pickler(io.BytesIO(), PROTOCOL)
+    pickler.persistent_id = functools.partial(
+        _require_reference, connections=connections, db=db
+    )
+    try:
+        pickler.dump(value)
+    except (NotTransferable, TransientError):
+        raise
+    except Exception as error:
+        raise NotTransferable(
+            f"it cannot be pickled ({type(error).__qualname__})",
+            f": {error}",
+        ) from error
+
+
+def _require_reference(
+    value: Any, connections: Connections, db: DB
+) -> str | None:
+    if isinstance(value, WeakRef):
+        return "stored by the database"
+    if isinstance(value, type) or not isinstance(value, Persistent):
+        refuse_helper(value)
+        return None
+    jar = value._p_jar
+    if jar is None:
+        if len(db.databases) > 1:
+            raise NotTransferable(
+                f"{name_of(value)} is new, and there are several databases"
+                " where it could belong; add() it to the connection of its"
+                " own before"
+            )
+        return "stored by the database"
+    require_own(value, connections)
+    other = jar.db()
+    if connections.to(other) is not jar:
+        raise NotTransferable(
+            f"{name_of(value)} was loaded by {jar!r}, and another connection"
+            " to the same database is in use in this transaction already;"
+            " tell of yours before, by PersistentContext.set_root_connection()"
+        )
+    if other is db:
+        return "stored by the database"
+    if not db.xrefs or db.databases.get(other.database_name) is not other:
+        raise NotTransferable(
+            f"{name_of(value)} is in the database {other.database_name!r}, to"
+            f" which {db.database_name!r}, where jobs are kept, may not refer"
+        )
+    if jar._implicitlyAdding(value._p_oid):  # noqa: SLF001 - as ZODB asks
+        raise NotTransferable(
+            f"{name_of(value)} is new in the database"
+            f" {other.database_name!r}; add() it to its connection before"
+        )
+    return "stored by the database"
+
+
+def refuse_broken(value: object) -> None:
+    """Refuse a value in which something has lost its class.
+
+    ZODB loads such objects all the same, and what they are asked for seems
+    to work: calling a broken class gives an object that does nothing.
+
+    Raises:
+        JobNotLoadable: there is something; names it.
+    """
+    if not broken_cache:  # nothing is, in the whole process
+        return
+    pickler = Pickler(io.BytesIO(), PROTOCOL)
+    pickler.persistent_id = _refuse_if_broken
+    pickler.dump(value)
+
+
+def _refuse_if_broken(value: object) -> str | None:
+    if isinstance(value, WeakRef):
+        return "not looked into"
+    kind = value if isinstance(value, type) else type(value)
+    if issubclass(kind, Broken):
+        raise JobNotLoadable(
+            "Code that the job refers to is gone:"
+            f" {kind.__module__}:{kind.__name__}"
+        )
+    return "not looked into" if isinstance(value, Persistent) else None

@@ -1,0 +1,97 @@
+"""A process that runs jobs, as far as the database can tell."""
+
+import threading
+
+import transaction
+
+from pyramid_zodb_async.environment import thread_transaction
+from pyramid_zodb_async.runner import Runner
+from pyramid_zodb_async.scheduler.place import RootPlace
+from pyramid_zodb_async.scheduler.recovery import LIVE, Recovery
+from pyramid_zodb_async.scheduler.zodb import ZODBScheduler
+
+
+class HandDriven:
+    """An engine that runs a job when a test says so."""
+
+    workers = None
+
+    def __init__(self):
+        self.submitted = []
+
+    def submit(self, sids):
+        self.submitted.extend(sids)
+
+    def start(self):
+        pass
+
+    def stop(self, grace=None):
+        return []
+
+
+class Process:
+    """A scheduler with an identity of its own, and an engine by hand."""
+
+    def __init__(self, db, **options):
+        self.db = db
+        timeout = options.get("timeout", 3600)
+        self.place = RootPlace(lambda: db, timeout=timeout)
+        self.scheduler = ZODBScheduler(self.place, **options)
+        self.engine = HandDriven()
+        self.scheduler.use(self.engine)
+        self.place.write(
+            lambda store: store.expect(self.scheduler.timeout_of(store)),
+            note="a store for tests",
+        )
+        self.scheduler.start(recover=False)
+        # as if it were not the process of the test
+        LIVE.discard(self.scheduler.runner)
+        self.runner = Runner(self.scheduler, thread_transaction)
+        self.recovery = Recovery(
+            self.place,
+            self.scheduler.held,
+            self.scheduler.runner,
+            lease=None,
+            attempts=self.scheduler.attempts,
+            timeout=self.scheduler.timeout_of,
+        )
+
+    def schedule(self, function, *args):
+        """Schedule a job in a transaction of its own."""
+        transaction.begin()
+        sid = self.scheduler.schedule(function, *args)
+        transaction.commit()
+        return sid
+
+    def run(self, sid=None):
+        """Run a job, by default the next, as a worker thread does.
+
+        Returns the seconds after which it wants to run again.
+        """
+        if sid is None:
+            sid = self.engine.submitted.pop(0)
+        outcome = []
+        worker = threading.Thread(
+            target=lambda: outcome.append(self.runner.run(sid))
+        )
+        worker.start()
+        worker.join(20)
+        (delay,) = outcome
+        return delay
+
+    def view(self, sid):
+        """Tell what is known of a job now."""
+        transaction.begin()
+        return self.scheduler.get(sid)
+
+    def record(self, sid):
+        """Give the record of a job as plain data."""
+        return self.place.read(lambda store: dict(vars(store.find(sid))), {})
+
+    def take_over(self):
+        """Take over what any other process was to run."""
+        self.recovery.look()
+
+    def stop(self):
+        """End without a trace, as a process that is killed does."""
+        self.scheduler.stop(grace=0)

@@ -1,0 +1,190 @@
+"""The scheduler that is a persistent object, as a script uses it."""
+
+import pytest
+import shop
+import transaction
+from ZODB.DB import DB
+from ZODB.FileStorage import FileStorage
+
+from pyramid_zodb_async import (
+    JobState,
+    PersistentTransactionalScheduler,
+    QueueFull,
+    transactional,
+)
+from pyramid_zodb_async.scheduler import durable
+
+
+@pytest.fixture
+def root(connection):
+    """Give a root with a scheduler and a product."""
+    root = connection.root()
+    root["scheduler"] = PersistentTransactionalScheduler()
+    root["product"] = shop.Product("book")
+    transaction.commit()
+    yield root
+    root["scheduler"].stop(grace=5)
+
+
+@pytest.fixture
+def scheduler(root):
+    return root["scheduler"]
+
+
+def ran(scheduler, function, *args):
+    """Schedule, commit, and wait for the job; give its sid."""
+    sid = scheduler.schedule(function, *args)
+    transaction.commit()
+    assert scheduler.wait(sid, 10)
+    transaction.begin()
+    return sid
+
+
+@transactional
+def rename_transactionally(product, name):
+    return product.rename(name)
+
+
+@transactional
+def rename_and_fail(product, name):
+    product.rename(name)
+    raise ValueError(name)
+
+
+def test_a_job_and_its_outcome_are_in_the_scheduler(scheduler, root):
+    sid = ran(scheduler, rename_transactionally, root["product"], "new name")
+
+    assert root["product"].name == "new name"
+    assert scheduler.completed(sid) is True
+    assert scheduler.get(sid).state is JobState.SUCCEEDED
+    assert scheduler.get(sid).result == "new name"
+    assert scheduler.get_result(sid) == ("new name", None)
+    assert scheduler.get_result(sid) is None
+    assert scheduler.completed(sid) is None
+
+
+def test_a_function_without_a_decorator_has_a_transaction_too(scheduler, root):
+    ran(scheduler, shop.Product.rename, root["product"], "new name")
+
+    assert root["product"].name == "new name"
+
+
+def test_a_failed_job_leaves_no_effects(scheduler, root):
+    sid = ran(scheduler, rename_and_fail, root["product"], "new name")
+    value, error = scheduler.get_result(sid)
+
+    assert root["product"].name == "book"
+    assert value is None
+    assert type(error) is ValueError
+
+
+def test_an_abort_leaves_no_job(scheduler):
+    sid = scheduler.schedule(shop.nothing)
+    assert scheduler.completed(sid) is False
+    assert scheduler.get_result(sid) is False
+    transaction.abort()
+
+    assert scheduler.completed(sid) is None
+    assert scheduler.get(sid) is None
+
+
+def test_a_removed_job_does_not_run(scheduler):
+    sid = scheduler.schedule(shop.nothing)
+    scheduler.remove(sid)
+    transaction.commit()
+
+    assert scheduler.wait(timeout=10)
+    assert scheduler.get(sid) is None
+
+
+def test_a_scheduler_that_is_stored_nowhere_says_so():
+    scheduler = PersistentTransactionalScheduler()
+    with pytest.raises(ValueError, match="store it first"):
+        scheduler.schedule(shop.nothing)
+    with pytest.raises(ValueError, match="store it first"):
+        scheduler.get("unknown")
+
+
+def test_a_scheduler_may_be_used_before_it_is_committed(connection):
+    root = connection.root()
+    scheduler = root["new"] = PersistentTransactionalScheduler()
+    sid = ran(scheduler, shop.give, "outcome")
+
+    assert scheduler.get_result(sid) == ("outcome", None)
+    transaction.commit()
+    scheduler.stop()
+
+
+def test_a_scheduler_that_was_never_committed_does_no_harm(connection, caplog):
+    root = connection.root()
+    scheduler = root["new"] = PersistentTransactionalScheduler()
+    scheduler.schedule(shop.nothing)
+    scheduler.stop()
+    transaction.abort()
+
+    assert caplog.records == []
+
+
+class Hasty(PersistentTransactionalScheduler):
+    """A scheduler with values of its own."""
+
+    timeout = 0
+    workers = 1
+    max_pending = 1
+
+
+def test_a_subclass_may_change_the_values(connection, gate):
+    scheduler = connection.root()["hasty"] = Hasty()
+    first = scheduler.schedule(shop.wait_at, "gate")
+    with pytest.raises(QueueFull):
+        scheduler.schedule(shop.nothing)
+    transaction.commit()
+    gate.wait_for_job()
+    gate.open()
+    assert scheduler.wait(first, 10)
+    transaction.begin()
+
+    assert scheduler.get(first) is None  # it has expired already
+    scheduler.stop()
+
+
+def test_two_schedulers_of_a_database_know_nothing_of_each_other(
+    connection, scheduler
+):
+    other = connection.root()["other"] = PersistentTransactionalScheduler()
+    sid = ran(scheduler, shop.nothing)
+
+    assert other.get(sid) is None
+    assert scheduler.get(sid) is not None
+
+
+def test_jobs_that_a_process_left_run_when_the_next_one_starts(tmp_path):
+    def open_db():
+        return DB(FileStorage(str(tmp_path / "Restart.fs")))
+
+    db = open_db()
+    with db.transaction() as connection:
+        scheduler = PersistentTransactionalScheduler()
+        connection.root()["scheduler"] = scheduler
+    connection = db.open()
+    scheduler = connection.root()["scheduler"]
+    scheduler.schedule(shop.nothing)
+    durable._processes[db][scheduler._p_oid].stop()
+    left = scheduler.schedule(shop.give, "left")
+    durable._processes[db][scheduler._p_oid].stop()
+    transaction.commit()
+    connection.close()
+    db.close()
+
+    db = open_db()
+    connection = db.open()
+    scheduler = connection.root()["scheduler"]
+    scheduler.start(db)
+    scheduler.start()
+    assert scheduler.wait(left, 10)
+    transaction.begin()
+    assert scheduler.get_result(left) == ("left", None)
+    transaction.commit()
+    scheduler.stop()
+    connection.close()
+    db.close()

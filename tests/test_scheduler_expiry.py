@@ -1,0 +1,336 @@
+"""Slices are opened and dropped, whatever the clock does."""
+
+import time
+
+import pytest
+import shop
+import transaction
+from process import Process
+from ZODB.POSException import ConflictError, ReadConflictError
+
+from pyramid_zodb_async.scheduler.expiry import SPAN, Janitor
+from pyramid_zodb_async.scheduler.records import Record, Slice, StoredCall
+
+
+class Clock:
+    """A clock that can be put forward and back."""
+
+    def __init__(self, monkeypatch):
+        self._real = time.time
+        self.ahead = 0
+        monkeypatch.setattr(time, "time", lambda: self._real() + self.ahead)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    return Clock(monkeypatch)
+
+
+@pytest.fixture
+def process(db):
+    made = Process(db, timeout=100)
+    yield made
+    transaction.abort()
+    made.stop()
+
+
+@pytest.fixture
+def janitor(process):
+    return Janitor(process.place)
+
+
+def slices(process):
+    """Give the numbers of the slices there are."""
+    return process.place.read(lambda store: list(store.slices), [])
+
+
+def test_an_idle_store_is_left_alone_however_long(process, janitor, db, clock):
+    janitor.tidy()
+    before = db.lastTransaction()
+    for _ in range(5):
+        clock.ahead += SPAN
+        janitor.tidy()
+
+    assert db.lastTransaction() == before
+    assert len(slices(process)) == 1
+
+
+def test_a_used_slice_is_followed_by_another_after_an_hour(
+    process, janitor, clock
+):
+    process.schedule(shop.nothing)
+    janitor.tidy()
+    assert len(slices(process)) == 1
+    clock.ahead = SPAN
+    janitor.tidy()
+    janitor.tidy()
+    first, second = slices(process)
+    sid = process.schedule(shop.nothing)
+
+    assert second > first
+    assert sid.startswith(f"{second:x}-")
+
+
+def test_an_abandoned_outcome_goes_with_its_slice(process, janitor, clock):
+    sid = process.schedule(shop.give, "abandoned")
+    process.run()
+    clock.ahead = SPAN
+    janitor.tidy()  # opens a new slice
+    janitor.tidy()  # sets the end of the old one
+    clock.ahead = SPAN + 99
+    janitor.tidy()
+    assert len(slices(process)) == 2
+    clock.ahead = SPAN + 101
+    janitor.tidy()
+
+    assert len(slices(process)) == 1
+    assert process.view(sid) is None
+
+
+def test_an_outcome_is_forgotten_at_its_time_though_its_slice_is_there(
+    process, clock
+):
+    sid = process.schedule(shop.give, "outcome")
+    process.run()
+    clock.ahead = 99
+    assert process.view(sid).result == "outcome"
+    clock.ahead = 101
+    assert process.view(sid) is None
+    assert process.scheduler.get_result(sid) is None
+    assert process.scheduler.completed(sid) is None
+
+
+def test_a_slice_lives_as_long_as_its_last_job(process, janitor, clock):
+    process.schedule(shop.nothing)
+    late = process.schedule(shop.give, "late")
+    process.run()
+    for _ in range(5):
+        clock.ahead += SPAN
+        janitor.tidy()
+    process.run(late)
+    janitor.tidy()
+    clock.ahead += 99
+    janitor.tidy()
+    assert process.view(late).result == "late"
+    clock.ahead += 2
+    janitor.tidy()
+
+    assert len(slices(process)) == 1
+
+
+def test_a_fetched_outcome_does_not_hold_its_slice(process, janitor, clock):
+    sid = process.schedule(shop.give, "outcome")
+    process.run()
+    transaction.begin()
+    process.scheduler.get_result(sid)
+    transaction.commit()
+    clock.ahead = SPAN
+    for _ in range(4):
+        janitor.tidy()
+        clock.ahead += 101
+
+    assert len(slices(process)) == 1
+
+
+def test_a_job_scheduled_from_an_old_snapshot_meets_the_drop_of_its_slice(
+    process, janitor, clock
+):
+    """Otherwise both would commit, and the job would be gone."""
+    process.schedule(shop.nothing)
+    process.run()
+    transaction.begin()
+    process.scheduler.schedule(shop.nothing)  # into the slice to be dropped
+    clock.ahead = SPAN
+    for _ in range(2):
+        janitor.tidy()
+    clock.ahead += 101
+    janitor.tidy()
+    assert len(slices(process)) == 1
+
+    with pytest.raises((ConflictError, ReadConflictError)):
+        transaction.commit()
+    transaction.abort()
+    sid = process.schedule(shop.nothing)
+    process.run()
+    assert process.view(sid).done
+
+
+def test_a_slice_gets_no_end_while_a_job_is_added_to_it(
+    process, janitor, clock
+):
+    process.schedule(shop.nothing)
+    process.run()
+    clock.ahead = SPAN
+    transaction.begin()
+    sid = process.scheduler.schedule(shop.nothing)
+    janitor.tidy()  # opens a slice, but this transaction has the old one
+    transaction.commit()
+    for _ in range(5):
+        clock.ahead += SPAN
+        janitor.tidy()
+    process.run()
+
+    assert process.view(sid).done
+
+
+@pytest.mark.parametrize("jump", [10 * 365 * 86400, -10 * 365 * 86400])
+def test_a_clock_that_jumps_loses_no_job_and_stops_no_expiry(
+    process, janitor, clock, jump
+):
+    waiting = process.schedule(shop.give, "waiting")
+    clock.ahead = jump
+    janitor.tidy()
+    jumped = process.schedule(shop.give, "jumped")
+    janitor.tidy()
+    clock.ahead = 0
+    janitor.tidy()
+    back = process.schedule(shop.give, "back")
+    janitor.tidy()
+    while process.engine.submitted:
+        process.run()
+    views = [process.view(sid) for sid in (waiting, jumped, back)]
+    assert [view.result for view in views] == ["waiting", "jumped", "back"]
+
+    clock.ahead = SPAN
+    for _ in range(4):
+        janitor.tidy()
+        clock.ahead += 101
+    assert len(slices(process)) <= 2
+    assert process.scheduler.unfinished() == []
+
+
+def test_an_end_that_a_wrong_clock_has_set_is_set_anew(
+    process, janitor, clock
+):
+    process.schedule(shop.nothing)
+    process.run()
+    clock.ahead = 1000 * SPAN
+    for _ in range(2):
+        janitor.tidy()
+    assert len(slices(process)) == 2
+    clock.ahead = 0
+    janitor.tidy()
+    clock.ahead = 101
+    janitor.tidy()
+
+    assert len(slices(process)) == 1
+
+
+def test_jobs_of_a_new_slice_are_kept_as_long_as_those_before(
+    process, janitor, clock
+):
+    process.schedule(shop.nothing)
+    clock.ahead = SPAN
+    janitor.tidy()
+    timeouts = process.place.read(
+        lambda store: [
+            slice_.longest_timeout for slice_ in store.slices.values()
+        ],
+        [],
+    )
+
+    assert timeouts == [100, 100]
+
+
+def test_slices_go_one_by_one_at_their_times(db, clock):
+    process = Process(db, timeout=3 * SPAN)
+    janitor = Janitor(process.place)
+    for hour in range(3):
+        clock.ahead = hour * SPAN
+        janitor.tidy()  # opens one
+        janitor.tidy()  # sets the end of the one before
+        process.schedule(shop.nothing)
+        process.run()
+    first, second, third = slices(process)
+    clock.ahead = 4.5 * SPAN
+    for _ in range(2):
+        janitor.tidy()
+    process.stop()
+
+    assert slices(process)[:2] == [second, third]
+    assert first not in slices(process)
+
+
+def test_ended_slices_are_not_searched_for_unfinished_jobs(
+    process, janitor, clock
+):
+    process.schedule(shop.nothing)
+    process.run()
+    clock.ahead = SPAN
+    for _ in range(2):
+        janitor.tidy()
+    sid = process.schedule(shop.nothing)
+
+    assert process.scheduler.unfinished() == [sid]
+
+
+def test_a_job_that_a_long_transaction_adds_to_an_old_slice_is_not_overlooked(
+    process, janitor, clock, db, monkeypatch
+):
+    """It commits while the janitor, who sees no job yet, sets an end."""
+    process.schedule(shop.nothing)
+    process.run()
+    transaction.begin()
+    sid = process.scheduler.schedule(shop.nothing)
+    clock.ahead = SPAN
+    janitor.tidy()
+    settle = Slice.require_no_new_jobs
+
+    commit = transaction.get().commit
+    done = []
+
+    def commit_once(slice_):
+        settle(slice_)
+        if not done:
+            done.append(True)
+            commit()
+
+    monkeypatch.setattr(Slice, "require_no_new_jobs", commit_once)
+    janitor.tidy()
+
+    assert process.scheduler.unfinished() == [sid]
+
+
+def test_an_end_is_taken_back_if_there_is_an_unfinished_job_all_the_same(
+    process, janitor, clock
+):
+    process.schedule(shop.nothing)
+    process.run()
+    clock.ahead = SPAN
+    for _ in range(2):
+        janitor.tidy()
+    number, _ = slices(process)
+
+    def add(store):
+        # as a transaction did that the janitor has not seen
+        slice_ = store.slices[number]
+        newest = store.slices.maxKey()
+        later = store.slices.pop(newest)
+        sid = store.add(record(), 100)
+        store.slices[newest] = later
+        assert slice_.has_unfinished()
+        return sid
+
+    def record():
+        return Record("shop:nothing", 1.0, StoredCall("shop:nothing", (), {}))
+
+    sid = process.place.write(add, note="a late job")
+    assert process.scheduler.unfinished() == []
+    janitor.tidy()
+
+    assert process.scheduler.unfinished() == [sid]
+
+
+def test_a_slice_is_kept_as_long_as_an_outcome_that_came_later(
+    db, clock, process, janitor
+):
+    sid = process.schedule(shop.give, "outcome")
+    patient = Process(db, timeout=10 * SPAN)
+    patient.take_over()
+    patient.run()
+    for _ in range(9):
+        clock.ahead += SPAN
+        janitor.tidy()
+    patient.stop()
+
+    assert process.view(sid).result == "outcome"

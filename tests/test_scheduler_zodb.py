@@ -1,0 +1,961 @@
+"""Jobs that are kept in the database: stored, run, fetched, raced for."""
+
+import functools
+import sys
+import threading
+import types
+from typing import NamedTuple
+
+import pytest
+import shop
+import transaction
+from persistent import Persistent
+from persistent.wref import WeakRef
+from process import Process
+from ZODB.broken import find_global
+from ZODB.DB import DB
+from ZODB.FileStorage import FileStorage
+from ZODB.POSException import ConflictError
+
+from pyramid_zodb_async import (
+    ArgumentNotTransferable,
+    DatabaseForked,
+    JobError,
+    PersistentContext,
+    PersistentTransactionalScheduler,
+    QueueFull,
+    current_job,
+)
+from pyramid_zodb_async.connections import OpenedConnections
+from pyramid_zodb_async.job import JobState
+from pyramid_zodb_async.scheduler.recovery import LIVE
+
+
+@pytest.fixture
+def process(db):
+    """Give a process that runs jobs."""
+    made = Process(db)
+    yield made
+    transaction.abort()
+    made.stop()
+
+
+@pytest.fixture
+def other(db):
+    """Give another process on the same database."""
+    made = Process(db)
+    yield made
+    transaction.abort()
+    made.stop()
+
+
+@pytest.fixture
+def product(connection):
+    """Give a stored product."""
+    made = connection.root()["product"] = shop.Product("book")
+    transaction.commit()
+    return made
+
+
+# what is stored
+
+
+def method_of(product):
+    return product.rename
+
+
+def partial_of(product):
+    return functools.partial(rename, product)
+
+
+def rename(product, name):
+    """Rename a product."""
+    return product.rename(name)
+
+
+@pytest.mark.parametrize("make", [method_of, partial_of])
+def test_a_callable_is_stored_with_its_object(process, product, make):
+    sid = process.schedule(make(product), "renamed")
+    process.run()
+
+    assert process.view(sid).result == "renamed"
+    assert product.name == "renamed"
+
+
+class Counter:
+    """Callable, with static and class methods."""
+
+    def __init__(self, start=0):
+        self.count = start
+
+    def __call__(self):
+        self.count += 1
+        return self.count
+
+    @staticmethod
+    def static(value):
+        return "static", value
+
+    @classmethod
+    def of_class(cls, value):
+        return cls.__name__, value
+
+    def method(self, value):
+        return self.count + value
+
+
+class Heir(Counter):
+    """Inherits them."""
+
+
+@pytest.mark.parametrize(
+    ("function", "args", "result"),
+    [
+        (Counter.static, (1,), ("static", 1)),
+        (Counter.of_class, (1,), ("Counter", 1)),
+        (Heir.of_class, (1,), ("Heir", 1)),
+        (Counter(5).method, (1,), 6),
+        (Counter(5), (), 6),
+        (len, ("abc",), 3),
+        (dict, ([(1, 2)],), {1: 2}),
+        (functools.partial(shop.give, "given"), (), "given"),
+    ],
+)
+def test_many_kinds_of_callables_can_be_stored(
+    process, function, args, result
+):
+    sid = process.schedule(function, *args)
+    process.run()
+
+    assert process.view(sid).result == result
+
+
+def forged(name="nothing", module="shop", qualname=None):
+    """Make a function that claims to be another one."""
+
+    def function():
+        """Do nothing."""
+
+    function.__name__ = name
+    function.__qualname__ = qualname or name
+    function.__module__ = module
+    return function
+
+
+class Hidden(Persistent):
+    """An object that has a method under another name."""
+
+    def __init__(self):
+        self.other = forged("method").__get__(self)
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda: None, "lambda or inner function"),
+        (forged(), "it is not what shop:nothing is"),
+        (forged("missing"), "it is not what shop:missing is"),
+        (forged(module="__main__"), "__main__"),
+        (types.MethodType(forged("ghost"), Counter()), "no method 'ghost'"),
+        (types.MethodType(forged("ghost"), Counter), "cannot be imported"),
+        (types.MethodType(forged("method"), Counter), "it is not what test_"),
+    ],
+)
+def test_what_another_process_would_not_find_is_refused(
+    process, function, message
+):
+    with pytest.raises(TypeError, match=message):
+        process.scheduler.schedule(function)
+    assert process.scheduler.unfinished() == []
+
+
+def test_a_function_of_main_is_refused_though_it_is_found(
+    process, monkeypatch
+):
+    function = forged("work", module="__main__")
+    monkeypatch.setattr(sys.modules["__main__"], "work", function, False)
+
+    with pytest.raises(TypeError, match="use a function of a module"):
+        process.scheduler.schedule(function)
+
+
+def test_new_and_weakly_held_objects_are_stored_with_the_job(process, product):
+    sid = process.schedule(shop.give, [shop.Product("new"), WeakRef(product)])
+    process.run()
+    new, weak = process.view(sid).result
+
+    assert new.name == "new"
+    assert weak().name == "book"
+
+
+def test_arguments_and_results_survive_a_pack(process, db, connection):
+    connection.root()["product"] = product = shop.Product("book")
+    transaction.commit()
+    sid = process.schedule(shop.give, product)
+    del connection.root()["product"]
+    transaction.commit()
+    db.pack()
+    process.run()
+    db.pack()
+    db.cacheMinimize()
+
+    assert process.view(sid).result.name == "book"
+
+
+def test_a_plain_argument_is_fresh_in_each_attempt(process):
+    shop.attempts.clear()
+    sid = process.schedule(append_and_conflict, [])
+    process.run(sid)
+    process.run(sid)
+
+    assert process.view(sid).result == ["appended"]
+
+
+def append_and_conflict(words):
+    """Change the argument; conflict the first time."""
+    words.append("appended")
+    shop.attempts.append(words)
+    if len(shop.attempts) == 1:
+        raise ConflictError
+    return words
+
+
+def test_a_result_is_fresh_for_each_reader(process):
+    sid = process.schedule(shop.give, ["result"])
+    process.run()
+    view = process.view(sid)
+    view.result.append("changed by a reader")
+
+    assert view.result == ["result"]
+
+
+@pytest.mark.parametrize("xrefs", [True, False])
+def test_an_object_of_another_database_needs_leave(tmp_path, xrefs):
+    databases = {}
+    main = DB(
+        FileStorage(str(tmp_path / "main.fs")),
+        database_name="main",
+        databases=databases,
+        xrefs=xrefs,
+    )
+    DB(
+        FileStorage(str(tmp_path / "other.fs")),
+        database_name="other",
+        databases=databases,
+    )
+    process = Process(main)
+    connection = main.open()
+    there = connection.get_connection("other")
+    there.root()["product"] = product = shop.Product("there")
+    transaction.commit()
+    if xrefs:
+        sid = process.scheduler.schedule(shop.give, product)
+        transaction.commit()
+        process.run()
+        assert process.view(sid).result.name == "there"
+    else:
+        with pytest.raises(ArgumentNotTransferable, match="may not refer"):
+            process.scheduler.schedule(shop.give, product)
+    transaction.abort()
+    process.stop()
+    connection.close()
+    for db in databases.values():
+        db.close()
+
+
+def test_a_new_object_needs_a_database_where_there_are_several(tmp_path):
+    databases = {}
+    for name in ("main", "other"):
+        DB(
+            FileStorage(str(tmp_path / name)),
+            database_name=name,
+            databases=databases,
+        )
+    process = Process(databases["main"])
+    connection = databases["main"].open()
+    there = connection.get_connection("other")
+    product = shop.Product("new")
+    with pytest.raises(ArgumentNotTransferable, match="several databases"):
+        process.scheduler.schedule(shop.give, product)
+    there.root()["product"] = product
+    transaction.savepoint()
+    with pytest.raises(ArgumentNotTransferable, match="is new in the data"):
+        process.scheduler.schedule(shop.give, product)
+    transaction.abort()
+    there.add(product)
+    there.root()["product"] = product
+    sid = process.scheduler.schedule(shop.give, product)
+    transaction.commit()
+    process.run()
+
+    assert process.view(sid).result.name == "new"
+    transaction.abort()
+    process.stop()
+    connection.close()
+    for db in databases.values():
+        db.close()
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [threading.Lock(), lambda: None, (_ for _ in ())],
+)
+def test_what_the_database_cannot_store_is_refused_by_its_place(
+    process, argument
+):
+    with pytest.raises(ArgumentNotTransferable, match="Argument 2 of shop:"):
+        process.scheduler.schedule(shop.Product, "name", argument)
+
+
+def test_a_stale_object_is_refused(process, db):
+    stale = db.open()
+    stale.root()["stale"] = product = shop.Product("stale")
+    transaction.commit()
+    stale.close()
+
+    with pytest.raises(ArgumentNotTransferable, match="is closed by now"):
+        process.scheduler.schedule(shop.give, product)
+
+
+# what is gone
+
+
+def vanish():
+    """Be there when the job is scheduled."""
+
+
+class Vanishing:
+    """A class that is there when the job is scheduled."""
+
+
+class VanishingPersistent(Persistent):
+    """Another one."""
+
+
+@pytest.fixture
+def module(monkeypatch):
+    """Give a module whose parts can be deleted."""
+    made = types.ModuleType("vanishing")
+    monkeypatch.setitem(sys.modules, "vanishing", made)
+    for part in (vanish, Vanishing, VanishingPersistent):
+        copy = type(part)(
+            *(
+                (part.__code__, {}, part.__name__)
+                if part is vanish
+                else (part.__name__, part.__bases__, {})
+            )
+        )
+        copy.__module__ = "vanishing"
+        copy.__qualname__ = part.__name__
+        setattr(made, part.__name__, copy)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("vanish", lambda part: (part,)),
+        ("Vanishing", lambda part: (part,)),
+        ("Vanishing", lambda part: (shop.give, part)),
+        ("Vanishing", lambda part: (shop.give, [{"deep": part()}])),
+        ("vanish", lambda part: (shop.give, part)),
+        ("vanish", lambda part: (functools.partial(part),)),
+        ("VanishingPersistent", lambda part: (shop.give, part())),
+    ],
+)
+def test_what_was_renamed_while_the_job_waited_fails_it_by_name(
+    process, db, module, name, arguments
+):
+    sid = process.schedule(*arguments(getattr(module, name)))
+    delattr(module, name)
+    db.cacheMinimize()
+    process.run()
+    view = process.view(sid)
+
+    assert view.state is JobState.FAILED
+    assert view.failure.type == "JobNotLoadable"
+    assert f"vanishing:{name}" in view.failure.message
+
+
+def test_a_method_that_is_gone_fails_the_job(process, product, monkeypatch):
+    sid = process.schedule(product.rename, "new name")
+    monkeypatch.delattr(shop.Product, "rename")
+    process.run()
+
+    assert "no method 'rename'" in process.view(sid).failure.message
+
+
+def test_what_cannot_be_called_any_more_fails_the_job(process, module):
+    sid = process.schedule(module.vanish)
+    module.vanish = "a text"
+    process.run()
+
+    assert "cannot be called" in process.view(sid).failure.message
+
+
+def test_a_result_whose_class_is_gone_is_told_as_such(process, db, module):
+    sid = process.schedule(module.Vanishing)
+    process.run()
+    del module.Vanishing
+    db.cacheMinimize()
+    view = process.view(sid)
+
+    with pytest.raises(JobError, match="vanishing:Vanishing"):
+        _ = view.result
+
+
+def test_an_exception_whose_class_is_gone_has_a_stand_in(
+    process, module, monkeypatch
+):
+    class Gone(Exception):
+        __module__ = "vanishing"
+        __qualname__ = "Gone"
+
+    module.Gone = Gone
+    sid = process.schedule(raise_by_name)
+    process.run()
+    del module.Gone
+    transaction.begin()
+    value, error = process.scheduler.get_result(sid)
+
+    assert value is None
+    assert type(error) is JobError
+    assert "cannot be loaded any more" in str(error)
+
+
+def raise_by_name():
+    """Raise an exception of the module that will change."""
+    raise sys.modules["vanishing"].Gone("text")
+
+
+# outcomes
+
+
+def test_a_failure_keeps_its_exception(process):
+    sid = process.schedule(shop.give_and_raise, "broken")
+    process.run()
+    transaction.begin()
+    value, error = process.scheduler.get_result(sid)
+
+    assert value is None
+    assert type(error) is ZeroDivisionError
+    assert error.args == ("broken",)
+    assert process.scheduler.get_result(sid) is None
+
+
+def test_an_aborted_reader_brings_the_outcome_back(process):
+    sid = process.schedule(shop.give, "outcome")
+    process.run()
+    transaction.begin()
+    savepoint = transaction.savepoint()
+    assert process.scheduler.get_result(sid) == ("outcome", None)
+    assert process.scheduler.get_result(sid) is None
+    savepoint.rollback()
+    assert process.scheduler.get_result(sid) == ("outcome", None)
+    transaction.abort()
+    assert process.scheduler.get_result(sid) == ("outcome", None)
+    transaction.commit()
+
+    assert process.scheduler.get_result(sid) is None
+    assert process.scheduler.completed(sid) is None
+
+
+def test_of_two_readers_of_an_outcome_one_conflicts(process, db):
+    sid = process.schedule(shop.give, "outcome")
+    process.run()
+    readers = []
+    for _ in range(2):
+        manager = transaction.TransactionManager(explicit=True)
+        manager.begin()
+        connections = OpenedConnections(manager)
+        outcome = process.scheduler.get_result(sid, connections)
+        assert outcome == ("outcome", None)
+        readers.append((manager, connections))
+    (first, opened), (second, opened_too) = readers
+    first.commit()
+    with pytest.raises(ConflictError):
+        second.commit()
+    second.abort()
+    opened.close()
+    opened_too.close()
+
+
+def test_a_result_that_cannot_be_stored_fails_the_job(process, product):
+    sid = process.schedule(rename_and_give_lambda, product)
+    process.run()
+    view = process.view(sid)
+
+    assert view.failure.type == "ResultNotTransferable"
+    assert "rename_and_give_lambda() cannot be kept" in view.failure.message
+    assert product.name == "book"
+
+
+def rename_and_give_lambda(product):
+    """Leave an effect, and return what cannot be stored."""
+    product.rename("renamed")
+    return lambda: None
+
+
+def test_a_job_cannot_remove_itself(process, product):
+    sid = process.schedule(remove_self, product)
+    remover.append(process.scheduler)
+    process.run()
+    remover.clear()
+
+    assert "cannot remove itself" in process.view(sid).failure.message
+    assert product.name == "book"
+
+
+remover = []
+
+
+def remove_self(product):
+    """Try what cannot be."""
+    product.rename("renamed")
+    remover[0].remove(current_job().sid)
+
+
+def test_a_job_may_remove_another(process):
+    sid = process.schedule(remove_other)
+    unwanted = process.schedule(shop.nothing)
+    remover.extend([process.scheduler, unwanted])
+    process.run(sid)
+    remover.clear()
+
+    assert process.view(sid).state is JobState.SUCCEEDED
+    assert process.view(unwanted) is None
+    assert process.run(unwanted) is None
+    assert process.scheduler.unfinished() == []
+
+
+def remove_other():
+    """Remove another job."""
+    scheduler, sid = remover
+    scheduler.remove(sid)
+
+
+def test_a_job_removed_before_its_commit_is_not_handed_over(process):
+    sid = process.scheduler.schedule(shop.nothing)
+    process.scheduler.remove(sid)
+    transaction.commit()
+
+    assert process.engine.submitted == []
+    assert process.scheduler.unfinished() == []
+
+
+def test_an_unknown_job_can_be_removed_in_peace(process):
+    process.scheduler.remove("unknown")
+    transaction.commit()
+
+
+def test_a_context_finds_its_objects_in_a_stored_job(process, product):
+    sid = process.schedule(read_first, PersistentContext(product))
+    process.run()
+
+    assert process.view(sid).result == "book"
+
+
+def read_first(context):
+    """Read an object of a context."""
+    return context[0].name
+
+
+# the queue
+
+
+def test_a_full_queue_refuses_and_a_rollback_makes_room(db):
+    process = Process(db, max_pending=2)
+    transaction.begin()
+    savepoint = transaction.savepoint()
+    for _ in range(2):
+        process.scheduler.schedule(shop.nothing)
+    with pytest.raises(QueueFull):
+        process.scheduler.schedule(shop.nothing)
+    savepoint.rollback()
+    for _ in range(2):
+        process.scheduler.schedule(shop.nothing)
+    transaction.commit()
+    with pytest.raises(QueueFull):
+        process.scheduler.schedule(shop.nothing)
+    transaction.abort()
+    process.run()
+    process.scheduler.schedule(shop.nothing)
+    process.stop()
+
+
+def test_a_process_that_is_stopped_leaves_its_jobs_to_others(process, other):
+    process.stop()
+    sid = process.schedule(shop.nothing)
+    assert process.engine.submitted == []
+    assert process.view(sid).state is JobState.PENDING
+    other.take_over()
+    other.run()
+
+    assert process.view(sid).state is JobState.SUCCEEDED
+
+
+def test_starting_and_stopping_twice_is_doing_it_once(process):
+    process.scheduler.start(recover=False)
+    process.scheduler.start()
+    process.scheduler.start()
+    process.scheduler.stop()
+    process.scheduler.stop()
+
+
+# races
+
+
+def rename_when_told(product, name):
+    """Rename a product, after what the test does in between."""
+    product.rename(name)
+    in_between[0]()
+    return name
+
+
+def fail_when_told(product, name):
+    """Fail, after what the test does in between."""
+    product.rename(name)
+    in_between[0]()
+    raise ValueError(name)
+
+
+def commit_midway(product, name):
+    """Commit, let the test do something, and change more."""
+    product.rename(name)
+    transaction.commit()
+    in_between[0]()
+    product.price = 99
+
+
+in_between = []
+
+
+@pytest.fixture(autouse=True)
+def _nothing_in_between():
+    in_between.clear()
+
+
+@pytest.mark.parametrize(
+    "function", [rename_when_told, fail_when_told, commit_midway]
+)
+def test_a_run_that_was_overtaken_writes_nothing_more(
+    process, other, product, function
+):
+    sid = process.schedule(function, product, "by the first")
+    in_between.append(other.take_over)
+    delay = process.run(sid)
+    if delay is not None:  # its commit conflicted
+        assert process.run(sid) is None
+    record = process.record(sid)
+    transaction.begin()
+
+    assert record["runner"] == other.scheduler.runner
+    assert process.view(sid).state is JobState.PENDING
+    assert product.price == 1
+    if function is not commit_midway:
+        assert product.name == "book"
+    in_between[:] = [lambda: None]
+    other.run()
+    view = other.view(sid)
+
+    assert view.done
+    assert (view.state is JobState.FAILED) == (function is fail_when_told)
+    assert process.scheduler.held.get(sid) is None
+
+
+@pytest.mark.parametrize(
+    "function", [rename_when_told, fail_when_told, commit_midway]
+)
+def test_a_job_removed_between_its_start_and_its_commit_writes_nothing_more(
+    process, product, function
+):
+    sid = process.schedule(function, product, "in vain")
+    in_between.append(
+        lambda: shop.in_thread(lambda: process.scheduler.remove(sid))
+    )
+    if process.run(sid) is not None:
+        assert process.run(sid) is None
+    transaction.begin()
+
+    assert process.view(sid) is None
+    assert product.price == 1
+    if function is not commit_midway:
+        assert product.name == "book"
+    assert process.scheduler.unfinished() == []
+
+
+def test_a_job_that_is_running_says_so_where_it_runs(process, other, product):
+    seen = []
+
+    def look():
+        current_job().progress(1, 2)
+        seen.extend(
+            shop.in_thread(lambda at=where: at.scheduler.get(sid))
+            for where in (process, other)
+        )
+
+    sid = process.schedule(rename_when_told, product, "new name")
+    in_between.append(look)
+    process.run()
+    here, elsewhere = seen
+
+    assert here.state is JobState.RUNNING
+    assert here.attempt == 1
+    assert here.progress.done == 1
+    assert here.started is not None
+    assert elsewhere.state is JobState.PENDING
+    assert elsewhere.attempt == 0
+    view = process.view(sid)
+    assert view.attempt == 1
+    assert view.scheduled <= view.started <= view.finished < view.expires
+
+
+def test_a_job_is_not_run_twice_at_a_time(process, product):
+    in_between.append(lambda: twice.append(process.runner.run(sid)))
+    twice = []
+    sid = process.schedule(rename_when_told, product, "new name")
+    process.run()
+
+    assert twice == [None]
+    assert process.view(sid).state is JobState.SUCCEEDED
+
+
+def test_an_object_of_a_second_connection_is_refused(process, db, product):
+    transaction.begin()
+    process.scheduler.get("unknown")  # which uses a connection of its own
+    with pytest.raises(ArgumentNotTransferable, match="another connection"):
+        process.scheduler.schedule(shop.give, product)
+
+
+def test_a_job_that_could_not_be_added_is_not_handed_over(
+    process, monkeypatch
+):
+    def fail(connection):
+        raise OSError("the storage is away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(process.place, "make", fail)
+        with pytest.raises(OSError, match="away"):
+            process.scheduler.schedule(shop.nothing)
+    transaction.commit()  # of a caller that goes on
+
+    assert process.engine.submitted == []
+
+
+# storages that are away
+
+
+def test_a_suspect_that_cannot_be_marked_is_tried_again(
+    process, other, monkeypatch, caplog
+):
+    process.schedule(shop.give, "outcome")
+    other.take_over()
+    (sid,) = other.engine.submitted
+
+    def fail(work, note):
+        raise OSError("the storage is away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(other.place, "write", fail)
+        assert other.run(sid) > 0
+    assert "cannot be begun now" in caplog.text
+    assert other.run(sid) is None
+    assert other.view(sid).result == "outcome"
+
+
+def test_a_failure_that_cannot_be_recorded_repeats_the_job(
+    process, monkeypatch, caplog
+):
+    sid = process.schedule(shop.give_and_raise, "broken")
+
+    def fail(work, note):
+        raise OSError("the storage is away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(process.place, "write", fail)
+        assert process.run(sid) > 0
+    assert "cannot be recorded now" in caplog.text
+    assert process.view(sid).state is JobState.PENDING
+    assert process.run(sid) is None
+    assert process.view(sid).state is JobState.FAILED
+
+
+def test_a_database_of_another_process_is_refused(process, monkeypatch):
+    monkeypatch.setattr(process.place, "_process", -1)
+    with pytest.raises(DatabaseForked, match="was forked from -1"):
+        process.scheduler.schedule(shop.nothing)
+    monkeypatch.undo()
+
+
+# what a review has found
+
+
+class Task(NamedTuple):
+    """A callable that is a tuple."""
+
+    product: object
+    action: str
+
+    def __call__(self):
+        return "task", self.action
+
+
+class Named(str):
+    """A callable that is a text."""
+
+    __slots__ = ()
+
+    def __call__(self):
+        return "named", str(self)
+
+
+@pytest.mark.parametrize(
+    ("function", "result"),
+    [
+        (Task("product", "rename"), ("task", "rename")),
+        (Named("shop:nothing"), ("named", "shop:nothing")),
+    ],
+)
+def test_a_callable_is_called_itself_whatever_it_looks_like(
+    process, function, result
+):
+    sid = process.schedule(function)
+    process.run()
+
+    assert process.view(sid).result == result
+
+
+class OddNumber(int):
+    """A number of a class that cannot be stored."""
+
+    def __reduce__(self):
+        raise TypeError
+
+
+class OddText(str):
+    """A text of such a class."""
+
+    __slots__ = ()
+
+    def __reduce__(self):
+        raise TypeError
+
+
+class OddError(JobError):
+    """An error with such a text."""
+
+    def __str__(self):
+        return OddText("odd")
+
+
+def tell_odd_progress():
+    """Tell of progress in odd units."""
+    current_job().progress(OddNumber(1), OddNumber(2), OddText("odd"))
+
+
+def raise_odd_error():
+    """Raise an error with an odd text."""
+    raise OddError
+
+
+@pytest.mark.parametrize("function", [tell_odd_progress, raise_odd_error])
+def test_numbers_and_texts_are_stored_as_plain_ones(process, function):
+    sid = process.schedule(function)
+    assert process.run() is None
+    view = process.view(sid)
+    texts = [view.progress and view.progress.message, view.failure]
+
+    assert view.done
+    if view.failure:
+        assert type(view.failure.message) is str
+    else:
+        assert [type(view.progress.done), type(texts[0])] == [int, str]
+
+
+def test_a_weak_reference_is_no_broken_object(process, product):
+    find_global("gone.module", "Gone")
+    sid = process.schedule(shop.give, [WeakRef(product)])
+    process.run()
+
+    assert process.view(sid).result[0]().name == "book"
+
+
+@pytest.mark.parametrize("timeout", [1e12, float("inf")])
+def test_an_outcome_may_be_kept_for_ever(db, timeout):
+    process = Process(db, timeout=timeout)
+    sid = process.schedule(shop.give, "outcome")
+    process.run()
+    view = process.view(sid)
+    process.stop()
+
+    assert view.expires is None
+    assert view.result == "outcome"
+
+
+def test_an_outcome_that_cannot_be_loaded_is_not_forgotten(
+    process, db, module
+):
+    sid = process.schedule(module.Vanishing)
+    process.run()
+    kind = module.Vanishing
+    del module.Vanishing
+    db.cacheMinimize()
+    transaction.begin()
+    with pytest.raises(JobError, match="vanishing:Vanishing"):
+        process.scheduler.get_result(sid)
+    transaction.commit()
+    module.Vanishing = kind
+    db.cacheMinimize()
+    transaction.begin()
+
+    assert type(process.scheduler.get_result(sid)[0]) is kind
+
+
+def test_callables_that_refer_to_main_are_refused(process, monkeypatch):
+    function = forged("work", module="__main__")
+    monkeypatch.setattr(sys.modules["__main__"], "work", function, False)
+    kind = type("Kind", (Counter,), {"__module__": "__main__"})
+    for refused, *args in (
+        [functools.partial(function)],
+        [kind()],
+        [kind().method, 1],
+    ):
+        with pytest.raises(TypeError, match="another __main__"):
+            process.scheduler.schedule(refused, *args)
+
+
+def test_a_process_does_not_take_over_from_itself(db, process, product):
+    beside = Process(db)
+    LIVE.update({process.scheduler.runner, beside.scheduler.runner})
+    sid = process.schedule(shop.nothing)
+    beside.take_over()
+    assert beside.engine.submitted == []
+    process.run()
+    beside.stop()
+
+    assert process.view(sid).attempt == 1
+
+
+def test_a_view_does_not_load_through_a_connection_that_was_closed(
+    db, process
+):
+    with db.transaction() as connection:
+        scheduler = PersistentTransactionalScheduler()
+        connection.root()["scheduler"] = scheduler
+    connection = db.open()
+    scheduler = connection.root()["scheduler"]
+    sid = scheduler.schedule(shop.give, "outcome")
+    transaction.commit()
+    assert scheduler.wait(sid, 10)
+    transaction.begin()
+    view = scheduler.get(sid)
+    scheduler.stop()
+    # a scheduler that was stopped stays so
+    left = scheduler.schedule(shop.nothing)
+    transaction.commit()
+    assert not scheduler.wait(left, 0.2)
+    transaction.abort()
+    connection.close()
+
+    with pytest.raises(JobError, match="was closed"):
+        _ = view.result
