@@ -5,7 +5,10 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/installed
 
-.PHONY: demo test lint types docs check format bench clean
+# how often the chaos tests kill what they kill
+ROUNDS ?= 100
+
+.PHONY: demo test lint types docs check chaos format bench clean
 
 demo: $(INSTALLED)
 	mkdir -p var
@@ -31,6 +34,10 @@ check: $(INSTALLED)
 	$(BIN)/coverage run -m pytest
 	$(BIN)/coverage report
 
+# also on ZEO and PostgreSQL; POSTGRES_DSN names a server to make databases in
+chaos: $(INSTALLED)
+	CHAOS_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest tests/chaos
+
 docs: $(INSTALLED)
 	$(BIN)/sphinx-build -W -n -q -E docs docs/_build
 
@@ -38,10 +45,13 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# the peer to compare with is no dependency of the project
+# the peers to compare with are no dependencies of the project
 bench: $(INSTALLED)
-	$(BIN)/python -m pip install --quiet dm.zodb.asynchronous==2.3.1
+	$(BIN)/python -m pip install --quiet dm.zodb.asynchronous==2.3.1 \
+		huey 'celery[redis]' 'dramatiq[redis]' rq procrastinate \
+		'psycopg[binary]'
 	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/durable.py
 
 clean:
 	rm -rf $(VENV) docs/_build .coverage .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,171 @@
+"""An application whose jobs count how often they took effect."""
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+from BTrees.OOBTree import OOBTree
+from persistent import Persistent
+from pyramid.config import Configurator
+from pyramid.threadlocal import get_current_request
+from pyramid_zodbconn import get_connection
+
+from pyramid_zodb_async import IScheduler
+from pyramid_zodb_async.connections import OpenedConnections
+
+INCLUDES = (
+    "pyramid_retry",
+    "pyramid_tm",
+    "pyramid_zodbconn",
+    "pyramid_zodb_async",
+)
+
+#: Trees of counters, so that requests meet few conflicts.
+TREES = 16
+
+#: For how long a job waits for a file at most, in seconds.
+PATIENCE = 60
+
+
+class Counter(Persistent):
+    """Counts how often a job took effect."""
+
+    sid = None
+    value = 0
+
+    def count(self):
+        self.value += 1
+
+
+def root(request=None):
+    return get_connection(request or get_current_request()).root()
+
+
+def tree_of(number):
+    return root()["counters"][sum(number.encode()) % TREES]
+
+
+def count(number):
+    """Count once for this job, and once for all."""
+    tree_of(number)[number].count()
+    root()["shared"].count()
+    # for as long as this a kill comes in the middle of a job
+    time.sleep(random.uniform(0, 0.02))
+
+
+def count_slowly(number):
+    """Count, and do not end before there is the file `go`."""
+    count(number)
+    wait_for_go(number)
+
+
+def count_and_raise_if_first(number):
+    """Count; but the first run to come here raises when it may go on."""
+    count(number)
+    if wait_for_go(number):
+        raise ValueError("the first run fails")
+
+
+def wait_for_go(number):
+    """Wait for the file `go`; tell whether this run is the job's first."""
+    folder = Path(os.environ["CHAOS_FOLDER"])
+    came = folder / f"{number} came"
+    first = not came.exists()
+    came.write_text(str(os.getpid()))
+    end = time.monotonic() + PATIENCE
+    while not (folder / "go").exists():
+        assert time.monotonic() < end, "the test never let the job go on"
+        time.sleep(0.01)
+    return first
+
+
+def end_process(number):
+    """End the process, as a job that uses up its memory does."""
+    count(number)
+    end_this_process()
+
+
+def end_this_process(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+JOBS = {
+    function.__name__: function
+    for function in (
+        count,
+        count_slowly,
+        count_and_raise_if_first,
+        end_process,
+    )
+}
+
+
+def prepare(request):
+    """Make what requests and jobs use, so that they need not."""
+    if "shared" not in root(request):
+        root(request)["shared"] = Counter()
+        root(request)["counters"] = tuple(OOBTree() for _ in range(TREES))
+    return "prepared"
+
+
+def schedule(request):
+    """Schedule jobs, and keep in the database which.
+
+    Each parameter is the name of a job's function, and a number for the job.
+    """
+    if "die_after_commit" in request.params:
+        request.tm.get().addAfterCommitHook(end_this_process)
+    for name, number in request.params.items():
+        # pyramid_retry repeats a request whose commit raised here, although
+        # the storage may have made it
+        if name in JOBS and number not in tree_of(number):
+            counter = tree_of(number)[number] = Counter()
+            counter.sid = request.schedule(JOBS[name], number)
+    return "scheduled"
+
+
+def show_ready(request):
+    """Tell that the process serves, and has its database."""
+    return f"ready, with {len(root(request))} names"
+
+
+def show_unfinished(request):
+    """Tell how many jobs have not ended, and how many this process has."""
+    scheduler = request.registry.getUtility(IScheduler)
+    return {"all": len(scheduler.unfinished()), "held": len(scheduler.held)}
+
+
+def show_report(request):
+    """Tell of each committed job how often it took effect, and its state."""
+    scheduler = request.registry.getUtility(IScheduler)
+    connections = OpenedConnections(request.tm)
+    jobs = {}
+    for tree in root(request)["counters"]:
+        for number, counter in tree.items():
+            view = scheduler.get(counter.sid, connections)
+            jobs[number] = {
+                "effects": counter.value,
+                "state": view and view.state.value,
+                "error": view and view.failure and view.failure.type,
+            }
+    request.add_finished_callback(lambda _request: connections.close())
+    return {"jobs": jobs, "shared": root(request)["shared"].value}
+
+
+def make_app(settings):
+    config = Configurator(settings=settings)
+    with config:
+        for include in INCLUDES:
+            config.include(include)
+        for view, renderer in (
+            (prepare, "string"),
+            (schedule, "string"),
+            (show_ready, "string"),
+            (show_unfinished, "json"),
+            (show_report, "json"),
+        ):
+            config.add_route(view.__name__, f"/{view.__name__}")
+            config.add_view(view, route_name=view.__name__, renderer=renderer)
+    return config.make_wsgi_app()

@@ -1,0 +1,138 @@
+"""The storages of the tests: each gives the URI of a database of its own."""
+
+import contextlib
+import os
+import sys
+import uuid
+from urllib.parse import urlsplit
+
+import pytest
+from processes import Process, free_port, wait_until
+
+DEFAULT_DSN = "postgres://postgres@127.0.0.1:5432/postgres"
+
+#: How long a ZEO client waits for its server, in seconds.
+ZEO_WAIT = 2
+
+
+def require(name):
+    """Give a module, without which the test is skipped, but not in CI."""
+    if os.environ.get("CI") == "true":
+        return __import__(name)
+    return pytest.importorskip(name)
+
+
+class FileStorage:
+    """A file, for one process."""
+
+    processes = 1
+
+    def __init__(self, folder):
+        self.uri = f"file://{folder}/Data.fs?connection_pool_size=20"
+
+    def stop(self):
+        """Leave it to the test's folder."""
+
+
+class ZEO:
+    """A ZEO server, of a file; clients are sure to see all commits."""
+
+    processes = 2
+
+    def __init__(self, folder):
+        require("ZEO")
+        self.port = free_port()
+        self.server = Process(
+            [
+                *(sys.executable, "-m", "ZEO.runzeo"),
+                *("-a", f"127.0.0.1:{self.port}"),
+                *("-f", str(folder / "Data.fs")),
+            ],
+            folder / "zeo.log",
+        )
+        self.server.start()
+        self.uri = self.make_uri(folder)
+
+    def make_uri(self, folder):
+        configuration = folder / "zeo.conf"
+        configuration.write_text(
+            f"""
+            %import ZEO
+            <zodb main>
+              pool-size 20
+              <clientstorage>
+                server 127.0.0.1:{self.port}
+                server-sync true
+                wait-timeout {ZEO_WAIT}
+              </clientstorage>
+            </zodb>
+            """
+        )
+        return f"zconfig://{configuration}#main"
+
+    def stop(self):
+        self.server.kill()
+
+
+class PlainZEO(ZEO):
+    """A ZEO server whose clients see commits of others a moment later."""
+
+    def make_uri(self, folder):
+        return (
+            f"zeo://127.0.0.1:{self.port}"
+            f"?wait_timeout={ZEO_WAIT}&connection_pool_size=20"
+        )
+
+
+class PostgreSQL:
+    """A database of PostgreSQL, in a server that runs already."""
+
+    processes = 2
+
+    def __init__(self, folder):
+        require("relstorage")
+        psycopg2 = require("psycopg2")
+        self._dsn = os.environ.get("POSTGRES_DSN", DEFAULT_DSN)
+        self._name = f"chaos_{uuid.uuid4().hex[:12]}"
+        try:
+            self._control = psycopg2.connect(self._dsn, connect_timeout=3)
+        except psycopg2.OperationalError as error:
+            if os.environ.get("CI") == "true":
+                raise
+            pytest.skip(f"There is no PostgreSQL at {self._dsn}: {error}")
+        self._control.autocommit = True
+        self._do(f"CREATE DATABASE {self._name}")
+        place = urlsplit(self._dsn).netloc
+        self.uri = (
+            f"postgres://{place}/{self._name}"
+            "?keep_history=false&driver=psycopg2&connection_pool_size=20"
+        )
+
+    def _do(self, statement, *values):
+        with self._control.cursor() as cursor:
+            cursor.execute(statement, values)
+            return cursor.rowcount
+
+    def cut_connections(self):
+        """End all connections to the database; count them."""
+        return self._do(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = %s",
+            self._name,
+        )
+
+    def stop(self):
+        with contextlib.closing(self._control):
+            wait_until(self._dropped, "the database is dropped")
+
+    def _dropped(self):
+        self._do(f"DROP DATABASE IF EXISTS {self._name} WITH (FORCE)")
+        return True
+
+
+STORAGES = {
+    "FileStorage": FileStorage,
+    "ZEO": ZEO,
+    "plain ZEO": PlainZEO,
+    "PostgreSQL": PostgreSQL,
+}
