@@ -1,0 +1,275 @@
+"""Measure jobs in the database, beside the bare storage and beside peers.
+
+README.rst beside this file tells how to run it and how to read it.
+"""
+
+import argparse
+import contextlib
+import datetime
+import gc
+import logging
+import os
+import platform
+import signal
+import statistics
+import sys
+import time
+from importlib.metadata import version
+
+from peers import PEERS, end_to_end, why_not_peer
+from stack import Repeats, commit_rate, job_rate, new_stack, start_delays
+from storages import STORAGES, why_not
+
+PARTS = ("rates", "bytes", "delay", "conflicts", "peers")
+
+
+def print_machine():
+    """Tell where and with what this was measured."""
+    packages = ("pyramid_zodb_async", "ZODB", "ZEO", "RelStorage")
+    print(
+        f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d},"
+        f" {platform.python_implementation()} {platform.python_version()},"
+        f" {platform.system()} {platform.machine()}, {os.cpu_count()} cores,"
+        f" load {os.getloadavg()[0]:.1f}"
+    )
+    print(", ".join(f"{name} {version(name)}" for name in packages) + "\n")
+
+
+def usable(names):
+    """Give the storages that answer; tell of the others."""
+    for name in names:
+        if reason := why_not(name):
+            print(f"{name:>12} missing: {reason}")
+        else:
+            yield name
+
+
+# --- jobs per second ---------------------------------------------------------
+
+
+def measure_rates(storage, options):
+    """Measure all of one storage by turns; give the medians by database."""
+    with contextlib.ExitStack() as opened:
+        stacks = {
+            kept: opened.enter_context(new_stack(storage, kept=kept))
+            for kept in options.kept
+        }
+        for stack in stacks.values():
+            job_rate(stack, 0.3)
+        rounds = {kept: [] for kept in stacks}
+        for _ in range(options.rounds):
+            for kept, stack in stacks.items():
+                gc.collect()
+                rounds[kept].append(measure_round(stack, options.seconds))
+    return {
+        kept: [statistics.median(column) for column in zip(*rows, strict=True)]
+        for kept, rows in rounds.items()
+    }
+
+
+def measure_round(stack, seconds):
+    """Give commits/s, jobs/s, and that without fetching, of one database."""
+    return (
+        commit_rate(stack.db, seconds / 2),
+        job_rate(stack, seconds)[1],
+        job_rate(stack, seconds, fetch=False)[1],
+    )
+
+
+def print_rates(options):
+    """Print jobs per second of all storages."""
+    print(
+        "Jobs/s, 2 threads that schedule and fetch and 2 workers, beside"
+        " commits/s of a small\nobject by 4 threads in the same database:"
+        " medians, by turns; ratio = jobs/s : (commits/s : 2)"
+    )
+    print(
+        f"{'':>12} {'kept':>7} {'commits/s':>10} {'jobs/s':>7} ratio"
+        f" {'not fetched':>12} ratio"
+    )
+    for storage in usable(options.storage):
+        figures = measure_rates(storage, options)
+        for kept, (commits, fetched, left) in figures.items():
+            print(
+                f"{storage:>12} {kept:>7} {commits:>10.0f}"
+                f" {fetched:>7.0f} {2 * fetched / commits:>5.2f}"
+                f" {left:>12.0f} {2 * left / commits:>5.2f}"
+            )
+        first, *_, last = figures.values()
+        times = [less / more for less, more in zip(first, last, strict=True)]
+        print(
+            f"{'':>12} {'growth':>7} {times[0]:>10.2f} {times[1]:>7.2f}"
+            f" {'':>5} {times[2]:>12.2f}",
+            flush=True,
+        )
+    print(
+        "growth: of the time that one takes, from the least kept to the most;"
+        " wanted at most 1.2.\nratio: wanted at least 0.5 on FileStorage\n"
+    )
+
+
+# --- bytes -------------------------------------------------------------------
+
+
+def print_bytes(options):
+    """Print what jobs leave in a FileStorage."""
+    print("Bytes in a FileStorage per job's life, wanted at most 3000:")
+    print(f"{'kept':>12} {'jobs':>6} {'bytes':>6}  transactions, and objects")
+    for kept in options.kept:
+        with new_stack("filestorage", kept=kept) as stack:
+            job_rate(stack, 0.2)
+            before = stack.db.storage.lastTransaction()
+            size = stack.db.getSize()
+            jobs, _ = job_rate(stack, options.seconds)
+            size = stack.db.getSize() - size
+            print(
+                f"{kept:>12} {jobs:>6} {size / jobs:>6.0f}"
+                f"  {_made_of(stack.db.storage, before, jobs)}"
+            )
+    print()
+
+
+def _made_of(storage, after, jobs):
+    """Tell the bytes of transactions and of classes, per job."""
+    sizes, transactions = {}, 0
+    for committed in storage.iterator(_next(after)):
+        transactions += 1
+        for record in committed:
+            name = record.data[2:].split(b"\n")[1].decode()
+            sizes[name] = sizes.get(name, 0) + len(record.data) + 42
+    # a class is told by the start of its pickle: c<module>\n<name>\n
+    listed = sorted(sizes.items(), key=lambda item: -item[1])
+    return f"{transactions / jobs:.1f}; " + ", ".join(
+        f"{name} {size / jobs:.0f}" for name, size in listed
+    )
+
+
+def _next(tid):
+    return (int.from_bytes(tid) + 1).to_bytes(8)
+
+
+# --- delay -------------------------------------------------------------------
+
+
+def print_delays(options):
+    """Print how long after its commit a job starts."""
+    print("Milliseconds from the commit to the start of the job, idle:")
+    print(f"{'':>12} {'p50':>7} {'p99':>7}   (wanted: p50 < 0.5, FileStorage)")
+    for storage in usable(options.storage):
+        with new_stack(storage) as stack:
+            start_delays(stack, 20)
+            delays = start_delays(stack, options.delays)
+        cuts = statistics.quantiles(delays, n=100)
+        print(f"{storage:>12} {1e3 * cuts[49]:>7.2f} {1e3 * cuts[98]:>7.2f}")
+    print()
+
+
+# --- conflicts ---------------------------------------------------------------
+
+
+def print_conflicts(options):
+    """Print how many transactions end in conflicts."""
+    print("Conflicts per 1000 jobs, 4 threads that schedule, 4 workers:")
+    print(f"{'':>12} {'jobs':>6} {'requests':>9} {'runs':>6} {'both':>6}")
+    log = logging.getLogger("pyramid_zodb_async.runner")
+    for storage in usable(options.storage):
+        repeats = Repeats()
+        log.addHandler(repeats)
+        log.setLevel(logging.INFO)
+        try:
+            with new_stack(storage, workers=4) as stack:
+                jobs, _ = job_rate(stack, 2 * options.seconds, threads=4)
+                counts = stack.conflicts, repeats.count
+        finally:
+            log.removeHandler(repeats)
+            log.setLevel(logging.NOTSET)
+        of_requests, of_runs = (1000 * count / jobs for count in counts)
+        print(
+            f"{storage:>12} {jobs:>6} {of_requests:>9.1f} {of_runs:>6.1f}"
+            f" {of_requests + of_runs:>6.1f}"
+        )
+    print("wanted: less than 10\n")
+
+
+# --- peers -------------------------------------------------------------------
+
+
+def print_peers(options):
+    """Print our rates and those of others, each measured beside the other."""
+    print(
+        f"Peers: {options.jobs} jobs that return 1, scheduled by 2 threads and"
+        " run by 2 workers,\nuntil all results are there: jobs/s, and ratio"
+        " of ours to theirs"
+    )
+    with contextlib.ExitStack() as opened:
+        ours = {
+            storage: opened.enter_context(new_stack(storage))
+            for storage in usable(("filestorage", "postgres"))
+        }
+        for stack in ours.values():
+            end_to_end(stack, 50)
+        headings = "".join(f" {f'ours, {name}':>18} ratio" for name in ours)
+        print(f"{'':>16} {'theirs':>7}{headings}")
+        for name in options.peer:
+            if reason := why_not_peer(name):
+                print(f"{name:>16} missing: {reason}")
+            else:
+                print_peer(name, ours, options.jobs)
+    print()
+
+
+def print_peer(name, ours, jobs):
+    """Print a peer's rate, and ours."""
+    with PEERS[name]() as peer:
+        end_to_end(peer, 50)
+        rate = end_to_end(peer, jobs)
+    print(f"{name:>16} {rate:>7.0f}", end="")
+    for storage, stack in ours.items():
+        # it is the slow one
+        number = jobs // 4 if storage == "postgres" else jobs
+        own = end_to_end(stack, number)
+        print(f" {own:>18.0f} {own / rate:>5.2f}", end="")
+    print(flush=True)
+
+
+def parse_options():
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--part", action="append", choices=PARTS)
+    add("--storage", action="append", choices=list(STORAGES))
+    add("--kept", action="append", type=int, help="finished jobs present")
+    add("--seconds", type=float, default=1.5, help="of each measurement")
+    add("--rounds", type=int, default=3, help="of rates, by turns")
+    add("--delays", type=int, default=300, help="jobs to take the delay of")
+    add("--peer", action="append", choices=list(PEERS))
+    add("--jobs", type=int, default=1000, help="of each peer")
+    options = parser.parse_args()
+    options.part = options.part or PARTS
+    options.storage = options.storage or list(STORAGES)
+    options.peer = options.peer or list(PEERS)
+    options.kept = sorted(options.kept or [0, 100_000])
+    return options
+
+
+def main():
+    """Print what is asked for."""
+    options = parse_options()
+    # so that what was started is stopped
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
+    start = time.perf_counter()
+    print_machine()
+    for part, show in (
+        ("rates", print_rates),
+        ("bytes", print_bytes),
+        ("delay", print_delays),
+        ("conflicts", print_conflicts),
+        ("peers", print_peers),
+    ):
+        if part in options.part:
+            show(options)
+    print(f"This took {time.perf_counter() - start:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

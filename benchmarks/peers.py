@@ -1,0 +1,221 @@
+"""Other job queues, with a worker of each, and the way there and back."""
+
+import contextlib
+import importlib
+import os
+import pathlib
+import sys
+import tempfile
+import time
+import types
+
+import redis
+from processes import process
+from stack import in_threads
+from storages import POSTGRES, postgres_database, why_not
+
+#: How long to wait for the result of a job, in seconds.
+PATIENCE = 30
+
+REDIS = os.environ.get("BENCH_REDIS", "redis://127.0.0.1:6379")
+
+
+class Peer:
+    """A queue: *put* schedules a job, *get* waits for what it gave."""
+
+    def __init__(self, put, get):
+        self.put = put
+        self.get = get
+
+
+def end_to_end(peer, jobs):
+    """Give jobs per second, until all results are there."""
+    start = time.perf_counter()
+    given = in_threads(2, lambda: [peer.put() for _ in range(jobs // 2)])
+    handles = [handle for of_thread in given for handle in of_thread]
+    results = [peer.get(handle) for handle in handles]
+    rate = len(handles) / (time.perf_counter() - start)
+    if any(result not in {1, (1, None)} for result in results):
+        raise AssertionError("not all jobs gave their result")
+    return rate
+
+
+@contextlib.contextmanager
+def tasks(*worker, **environ):
+    """Start a worker, and give the module of tasks as made for it."""
+    with tempfile.TemporaryDirectory() as folder:
+        environ.setdefault("BENCH_SQLITE_FILE", f"{folder}/huey.db")
+        before = {name: os.environ.get(name) for name in environ}
+        os.environ.update(environ)
+        sys.modules.pop("peer_tasks", None)
+        log = pathlib.Path(folder) / "worker.log"
+        try:
+            module = importlib.import_module("peer_tasks")
+            with process(*worker, log=log):
+                yield module
+        except BaseException:
+            if log.exists():
+                print(log.read_text()[-2000:])
+            raise
+        finally:
+            for name, value in before.items():
+                os.environ.pop(name)
+                if value is not None:
+                    os.environ[name] = value
+
+
+@contextlib.contextmanager
+def redis_url():
+    """Give the URL of an empty database of Redis, emptied afterwards."""
+    for number in range(15, -1, -1):
+        client = redis.Redis.from_url(f"{REDIS}/{number}")
+        if not client.dbsize():
+            break
+    else:
+        raise RuntimeError("Redis has no empty database")
+    try:
+        yield f"{REDIS}/{number}"
+    finally:
+        client.flushdb()
+        client.close()
+
+
+@contextlib.contextmanager
+def redis_tasks(*worker):
+    """Start a worker that uses Redis, and give the module of tasks."""
+    with (
+        redis_url() as url,
+        tasks(
+            *(word.format(url=url) for word in worker), BENCH_REDIS_URL=url
+        ) as module,
+    ):
+        yield module
+
+
+HUEY = ("huey.bin.huey_consumer", "-w", "2", "-k", "thread", "-q")
+
+
+def _huey(task):
+    return Peer(
+        task, lambda result: result.get(blocking=True, timeout=PATIENCE)
+    )
+
+
+@contextlib.contextmanager
+def huey_sqlite():
+    """Huey on SQLite, which it does not have synced at each commit."""
+    with tasks(*HUEY, "peer_tasks.sqlite_huey") as module:
+        yield _huey(module.sqlite_huey_one)
+
+
+@contextlib.contextmanager
+def huey_redis():
+    """Huey on Redis."""
+    with redis_tasks(*HUEY, "peer_tasks.redis_huey") as module:
+        yield _huey(module.redis_huey_one)
+
+
+@contextlib.contextmanager
+def celery():
+    """Celery with two processes, on Redis."""
+    arguments = (
+        "celery -A peer_tasks:celery_app worker -c 2 -P prefork -l ERROR"
+    )
+    with redis_tasks(*arguments.split()) as module:
+        yield Peer(
+            module.celery_one.delay, lambda sent: sent.get(timeout=PATIENCE)
+        )
+
+
+@contextlib.contextmanager
+def dramatiq():
+    """Dramatiq with two threads, on Redis."""
+    arguments = "dramatiq peer_tasks:dramatiq_broker --processes 1 --threads 2"
+    with redis_tasks(*arguments.split()) as module:
+        yield Peer(
+            module.dramatiq_one.send,
+            lambda sent: sent.get_result(
+                backend=module.dramatiq_results,
+                block=True,
+                timeout=1000 * PATIENCE,
+            ),
+        )
+
+
+@contextlib.contextmanager
+def rq():
+    """RQ with two workers that do not fork for each job."""
+    from rq import Queue  # noqa: PLC0415 - it may be missing
+
+    arguments = (
+        "rq.cli worker-pool bench -n 2 -q --url {url}"
+        " --worker-class rq.worker.SimpleWorker"
+    )
+    with redis_tasks(*arguments.split()) as module:
+        queue = Queue("bench", connection=redis.Redis.from_url(module.REDIS))
+        yield Peer(
+            lambda: queue.enqueue("peer_tasks.one"),
+            lambda job: job.latest_result(timeout=PATIENCE).return_value,
+        )
+
+
+@contextlib.contextmanager
+def procrastinate():
+    """Procrastinate with two jobs at a time; it keeps states, no results."""
+    with postgres_database() as name:
+        url = f"postgresql://{POSTGRES}/{name}"
+        _make_schema(url)
+        arguments = (
+            "procrastinate --app=peer_tasks.procrastinate_app"
+            " worker --concurrency=2"
+        )
+        with tasks(*arguments.split(), BENCH_POSTGRES_URL=url) as module:
+            app = module.procrastinate_app
+            with app.open():
+                yield Peer(
+                    module.procrastinate_one.defer,
+                    lambda number: _wait_for(app.job_manager, number),
+                )
+
+
+def _make_schema(url):
+    from procrastinate import App, PsycopgConnector  # noqa: PLC0415
+
+    with App(connector=PsycopgConnector(conninfo=url)).open() as app:
+        app.schema_manager.apply_schema()
+
+
+def _wait_for(manager, number):
+    end = time.monotonic() + PATIENCE
+    while manager.get_job_status(number).value != "succeeded":
+        if time.monotonic() > end:
+            raise TimeoutError
+        time.sleep(0.0005)
+    return 1
+
+
+PEERS = types.MappingProxyType(
+    {
+        "Huey, Redis": huey_redis,
+        "Huey, SQLite": huey_sqlite,
+        "Celery, Redis": celery,
+        "Dramatiq, Redis": dramatiq,
+        "RQ, Redis": rq,
+        "Procrastinate": procrastinate,
+    }
+)
+
+
+def why_not_peer(name):
+    """Tell why a peer cannot be measured here, or ``None``."""
+    package = name.split(",")[0].lower()
+    try:
+        importlib.import_module(package)
+    except ImportError as error:
+        return str(error)
+    if name.endswith("Redis"):
+        try:
+            redis.Redis.from_url(REDIS).ping()
+        except redis.RedisError as error:
+            return f"Redis does not answer: {error}"
+    return why_not("postgres") if name == "Procrastinate" else None

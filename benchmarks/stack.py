@@ -1,0 +1,271 @@
+"""A Pyramid application with jobs, and what is done with it to measure."""
+
+# ruff: noqa: SLF001 - it puts jobs into the store as the package does
+
+import contextlib
+import logging
+import pathlib
+import secrets
+import tempfile
+import threading
+import time
+
+import transaction
+from persistent import Persistent
+from pyramid.config import Configurator
+from pyramid.request import Request, apply_request_extensions
+from pyramid_tm import create_tm
+from storages import STORAGES, settle
+from transaction.interfaces import TransientError
+
+from pyramid_zodb_async import IScheduler
+from pyramid_zodb_async.scheduler.records import TREES, Record
+
+#: How many jobs are put into the store in one transaction.
+AT_A_TIME = 2000
+
+
+def nothing():
+    """Be the job: what is measured is the way there and back."""
+
+
+def one():
+    """Be a job with a result."""
+    return 1
+
+
+class Stamps:
+    """When jobs started."""
+
+    started = threading.Event()
+    moment = 0.0
+
+
+def stamp():
+    """Tell when the job starts."""
+    Stamps.moment = time.perf_counter()
+    Stamps.started.set()
+
+
+class Repeats(logging.Handler):
+    """Counts the runs that are repeated after conflicts."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def emit(self, record):
+        """Count it, if it tells of one."""
+        self.count += getattr(record, "action", "") == "job_repeated"
+
+
+class Small(Persistent):
+    """The small object of the bare commits."""
+
+    count = 0
+
+
+class Stack:
+    """An application as ``includeme`` makes it, and its database.
+
+    Jobs are scheduled and fetched by requests with a transaction of their
+    own, which go through no router and no tweens.
+    """
+
+    def __init__(self, uri, workers):
+        settings = {
+            "zodbconn.uri": uri,
+            "tm.manager_hook": "pyramid_tm.explicit_manager",
+            "zodb_async.scheduler": "zodb",
+            "zodb_async.workers": workers,
+        }
+        config = Configurator(settings=settings)
+        for name in ("tm", "zodbconn", "zodb_async"):
+            config.include(f"pyramid_{name}")
+        self.registry = config.make_wsgi_app().registry
+        self.db = self.registry._zodb_databases[""]
+        self.scheduler = self.registry.getUtility(IScheduler)
+        self.scheduler.start()
+        #: The conflicts that requests met.
+        self.conflicts = 0
+
+    def close(self):
+        """End all of it."""
+        self.scheduler.stop(5)
+        self.db.close()
+
+    @contextlib.contextmanager
+    def request(self):
+        """Give a request whose transaction is committed."""
+        request = Request.blank("/")
+        request.registry = self.registry
+        apply_request_extensions(request)
+        manager = create_tm(request)
+        request.environ.update({"tm.manager": manager, "tm.active": True})
+        manager.begin()
+        try:
+            yield request
+            manager.commit()
+        except BaseException:
+            manager.abort()
+            raise
+        finally:
+            request._process_finished_callbacks()
+
+    def repeat(self, work):
+        """Do *work* with a request, again after each conflict."""
+        while True:
+            try:
+                with self.request() as request:
+                    return work(request)
+            except TransientError:
+                self.conflicts += 1
+
+    def put(self, function=one):
+        """Schedule a job."""
+        return self.repeat(lambda request: request.schedule(function))
+
+    def get(self, sid):
+        """Wait for the outcome, and fetch it."""
+        return self._ask(lambda request: request.jobs.get_result(sid))
+
+    def read(self, sid):
+        """Wait for the outcome, and leave it where it is."""
+        return self._ask(lambda request: request.jobs.completed(sid))
+
+    def _ask(self, question):
+        while not (answer := self.repeat(question)):
+            time.sleep(0.0005)
+        return answer
+
+    def keep(self, kept):
+        """Put as many finished jobs into the store."""
+        for start in range(0, kept, AT_A_TIME):
+            number = min(AT_A_TIME, kept - start)
+            self.scheduler.place.write(
+                lambda store, number=number: _keep(store, number), note="kept"
+            )
+
+
+def _keep(store, number):
+    _, slice_ = store.newest()
+    now = time.time()
+    for _ in range(number):
+        record = Record(
+            "stack:nothing",
+            now,
+            None,
+            state="succeeded",
+            attempt=1,
+            runner="0123456789ab",
+            started=now,
+            finished=now,
+            expires=now + 3600,
+        )
+        del record.call  # as if it had been there
+        key = secrets.token_bytes(16)
+        slice_.jobs[key[0] % TREES][key] = record
+
+
+@contextlib.contextmanager
+def new_stack(storage, *, kept=0, workers=2):
+    """Give a stack with a new database in a temporary folder."""
+    with contextlib.ExitStack() as stack:
+        name = stack.enter_context(tempfile.TemporaryDirectory())
+        folder = pathlib.Path(name)
+        uri = stack.enter_context(STORAGES[storage](folder))
+        made = Stack(uri, workers)
+        stack.callback(made.close)
+        if kept:
+            made.keep(kept)
+            settle(uri)
+        yield made
+
+
+def in_threads(number, work):
+    """Do *work* in that many threads at once; give all that they give."""
+    given = []
+
+    def do():
+        try:
+            given.append(work())
+        except BaseException as error:  # noqa: BLE001 - raised below
+            given.append(error)
+
+    threads = [threading.Thread(target=do) for _ in range(number)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for outcome in given:
+        if isinstance(outcome, BaseException):
+            raise outcome
+    return given
+
+
+def job_rate(stack, seconds, *, threads=2, window=20, fetch=True):
+    """Give jobs, and jobs per second, of threads that schedule and fetch.
+
+    Each has at most *window* jobs that it has not asked for yet.
+    """
+    ask = stack.get if fetch else stack.read
+    start = time.perf_counter()
+    end = start + seconds
+
+    def work():
+        sids, done = [], 0
+        while time.perf_counter() < end or sids:
+            if time.perf_counter() < end:
+                sids.append(stack.put(nothing))
+            if len(sids) > window or time.perf_counter() >= end:
+                ask(sids.pop(0))
+                done += 1
+        return done
+
+    jobs = sum(in_threads(threads, work))
+    return jobs, jobs / (time.perf_counter() - start)
+
+
+def commit_rate(db, seconds, threads=4):
+    """Give commits per second of threads that write a small object each."""
+    end = time.perf_counter() + seconds
+
+    def work():
+        manager = transaction.TransactionManager(explicit=True)
+        connection = db.open(transaction_manager=manager)
+        try:
+            with manager:
+                small = Small()
+                connection.add(small)
+            number = 0
+            while time.perf_counter() < end:
+                manager.begin()
+                small.count += 1
+                manager.commit()
+                number += 1
+            return number
+        finally:
+            connection.close()
+
+    start = time.perf_counter()
+    return sum(in_threads(threads, work)) / (time.perf_counter() - start)
+
+
+def start_delays(stack, jobs):
+    """Give the seconds from commits to the starts of their jobs, idle."""
+    delays = []
+    for _ in range(jobs):
+        committed = []
+        Stamps.started.clear()
+        with stack.request() as request:
+            request.tm.get().addAfterCommitHook(
+                lambda _ok, committed=committed: committed.append(
+                    time.perf_counter()
+                )
+            )
+            sid = request.schedule(stamp)
+        Stamps.started.wait()
+        delays.append(Stamps.moment - committed[0])
+        stack.get(sid)
+        time.sleep(0.002)
+    return delays
