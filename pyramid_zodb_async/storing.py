@@ -29,6 +29,9 @@ __all__ = ["callable_of", "refuse_broken", "require_storable", "stored_form"]
 #: That of ZODB's own pickles.
 PROTOCOL = 3
 
+#: Stands for a reference to an object that is not in a database yet.
+NEW = "new"
+
 
 def stored_form(function: Callable[..., Any]) -> Any:
     """Give what the database keeps of *function*.
@@ -119,15 +122,30 @@ def callable_of(stored: Any) -> Callable[..., Any]:
 def require_storable(value: object, connections: Connections, db: DB) -> None:
     """Refuse a value that *db* could not store.
 
-    New persistent objects are accepted: the commit stores them.
+    New persistent objects are accepted, and looked into: the commit stores
+    them.
 
     Raises:
         NotTransferable: *value*, or something in it, cannot be stored.
     """
+    new: list[Any] = []
+    seen: set[int] = set()
+
+    def refer(part: Any) -> str | None:
+        reference = _require_reference(part, connections, db)
+        if reference == NEW and id(part) not in seen:
+            seen.add(id(part))
+            new.append(part)
+        return reference
+
+    _dump(value, refer)
+    for part in new:  # which grows
+        _dump(part.__getstate__(), refer)
+
+
+def _dump(value: object, refer: Callable[[Any], str | None]) -> None:
     pickler = Pickler(io.BytesIO(), PROTOCOL)
-    pickler.persistent_id = functools.partial(
-        _require_reference, connections=connections, db=db
-    )
+    pickler.persistent_id = refer
     try:
         pickler.dump(value)
     except (NotTransferable, TransientError):
@@ -155,7 +173,7 @@ def _require_reference(
                 " where it could belong; add() it to the connection of its"
                 " own before"
             )
-        return "stored by the database"
+        return NEW
     require_own(value, connections)
     other = jar.db()
     if connections.to(other) is not jar:

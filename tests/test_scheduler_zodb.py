@@ -959,3 +959,26 @@ def test_a_view_does_not_load_through_a_connection_that_was_closed(
 
     with pytest.raises(JobError, match="was closed"):
         _ = view.result
+
+
+def with_parts(*parts):
+    """Make a new product that holds others."""
+    product = shop.Product("outer")
+    product.parts = [product, *parts]
+    return product
+
+
+def test_new_objects_are_looked_into(process, db):
+    stranger = db.open(transaction.TransactionManager())
+    foreign = stranger.root()["foreign"] = shop.Product("foreign")
+    stranger.transaction_manager.commit()
+    for part in (lambda: None, foreign, with_parts(threading.Lock())):
+        with pytest.raises(ArgumentNotTransferable, match="Argument 1 of sho"):
+            process.scheduler.schedule(shop.give, with_parts(part))
+    stranger.close()
+    sid = process.schedule(shop.give, with_parts(with_parts()))
+    process.run()
+    outer = process.view(sid).result
+
+    assert outer.parts[0] is outer
+    assert outer.parts[1].parts[0] is outer.parts[1]
