@@ -5,10 +5,13 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/installed
 
+# in how many processes the tests run; they wait more than they compute
+PROCESSES ?= 3
+
 # how often the chaos tests kill what they kill
 ROUNDS ?= 100
 
-.PHONY: demo test lint types docs check chaos format bench clean
+.PHONY: demo test lint types docs check zope chaos format bench clean
 
 demo: $(INSTALLED)
 	mkdir -p var
@@ -30,11 +33,23 @@ lint: $(INSTALLED)
 types: $(INSTALLED)
 	$(BIN)/mypy
 
-check: $(INSTALLED)
-	$(BIN)/coverage run -m pytest
-	$(BIN)/coverage report
+# what runs nowhere but in Zope is measured where there is Zope
+WITHOUT_ZOPE = */acquisition.py,*/zope2.py
+OMIT = $(shell $(BIN)/python -c 'import Zope2' 2>/dev/null \
+	|| echo '--omit=$(WITHOUT_ZOPE)')
 
-# also on ZEO and PostgreSQL; POSTGRES_DSN names a server to make databases in
+# in the order of their folders: those that take long, of few tests, come first
+check: $(INSTALLED)
+	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile \
+		--no-loadscope-reorder --cov --cov-report= --cov-fail-under=0
+	$(BIN)/coverage report $(OMIT)
+
+# has the tests in Zope run from now on
+zope: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --editable '.[zope]'
+
+# also on ZEO and PostgreSQL; POSTGRES_DSN names a server to make databases in;
+# with brokers of their own
 chaos: $(INSTALLED)
 	CHAOS_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest tests/chaos
 
@@ -45,13 +60,16 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# the peers to compare with are no dependencies of the project
+# the peers to compare with are no dependencies of the project, nor is wrk
 bench: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet dm.zodb.asynchronous==2.3.1 \
 		huey 'celery[redis]' 'dramatiq[redis]' rq procrastinate \
 		'psycopg[binary]'
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/durable.py
+	$(BIN)/python benchmarks/over_http.py
+	$(BIN)/python benchmarks/celery_engine.py
+	$(BIN)/python benchmarks/client.py
 
 clean:
 	rm -rf $(VENV) docs/_build .coverage .mypy_cache .pytest_cache .ruff_cache

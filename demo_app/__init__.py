@@ -1,7 +1,8 @@
 """A text analyser: how an application uses pyramid_zodb_async.
 
-``development.ini`` serves it. ``views.py`` schedules, ``jobs.py`` is what runs
-in the background, ``static/text.js`` fetches the outcome.
+``development.ini`` serves it. ``views.py`` schedules, cancels and retries,
+``jobs.py`` is what runs in the background, ``templates/analysis.jinja2`` and
+``static/live.js`` show how it goes.
 """
 
 from pathlib import Path
@@ -23,5 +24,9 @@ def main(_global_config: dict[str, str], **settings: Any) -> Router:
         config.include("pyramid_retry")
         config.include("pyramid_zodbconn")
         config.include("pyramid_zodb_async")
+        config.include(".login")
         config.include(".views")
+        config.include(".experiments")
+        config.include(".errors")
+        config.add_static_view("static", "demo_app:static")
         return config.make_wsgi_app()

@@ -2,6 +2,7 @@
 
 import sys
 from importlib.metadata import version as version_of
+from importlib.util import find_spec
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -31,6 +32,20 @@ nitpick_ignore = [
     ("py:class", "pyramid_zodb_async.transactional.R"),
     ("py:exc", "ConfigurationError"),
     ("py:exc", "POSKeyError"),
+]
+
+# The documentation is made without Zope as well.
+autodoc_mock_imports = [
+    name
+    for name in (
+        "AccessControl",
+        "Acquisition",
+        "OFS",
+        "ZPublisher",
+        "Zope2",
+        "zope.component",
+    )
+    if find_spec(name) is None
 ]
 
 autodoc_member_order = "bysource"

@@ -10,6 +10,7 @@ from .exceptions import (
     JobCrashed,
     JobError,
     JobNotLoadable,
+    JobTimeout,
     QueueFull,
     ResultNotRenderable,
     ResultNotTransferable,
@@ -17,8 +18,9 @@ from .exceptions import (
     TransactionRequired,
     UnknownJob,
 )
-from .interfaces import IEngine, IScheduler
-from .job import Failure, JobState, JobView, Progress
+from .interfaces import IEngine, IJobAccess, IScheduler
+from .job import Failure, JobState, JobView, Progress, Version
+from .options import Backoff, Options, job
 from .scheduler import (
     PersistentTransactionalScheduler,
     TransactionalScheduler,
@@ -27,17 +29,21 @@ from .transactional import TransactionManager, transactional
 
 __all__ = [
     "ArgumentNotTransferable",
+    "Backoff",
     "CurrentJob",
     "DatabaseForked",
     "Failure",
     "IEngine",
+    "IJobAccess",
     "IScheduler",
     "JobCancelled",
     "JobCrashed",
     "JobError",
     "JobNotLoadable",
     "JobState",
+    "JobTimeout",
     "JobView",
+    "Options",
     "PersistentContext",
     "PersistentTransactionalScheduler",
     "Progress",
@@ -49,7 +55,9 @@ __all__ = [
     "TransactionRequired",
     "TransactionalScheduler",
     "UnknownJob",
+    "Version",
     "current_job",
     "includeme",
+    "job",
     "transactional",
 ]

@@ -15,7 +15,7 @@ from zope.interface import implementer
 from .exceptions import QueueFull, TransactionRequired
 from .forking import call_after_fork
 
-__all__ = ["Change", "Changes", "OpenChanges"]
+__all__ = ["CertainChange", "Change", "Changes", "OpenChanges"]
 
 
 class Change(Protocol):
@@ -30,13 +30,29 @@ class Change(Protocol):
     def apply(self) -> None:
         """Make the change, now that nothing can stop the commit."""
 
+    def abandon(self) -> None:
+        """Undo what :meth:`prepare` did, if it was called: it is over."""
+
+
+class CertainChange:
+    """A base for changes that nothing can stop, and that prepare nothing."""
+
+    places = 0
+
+    def prepare(self) -> None:
+        """Nothing can fail."""
+
+    def abandon(self) -> None:
+        """Nothing was done."""
+
 
 @implementer(ISavepointDataManager)
 class Changes:
     """The changes of one transaction, which it takes part in.
 
     They are prepared after all other participants have stored what they
-    have, and made after all others have committed. An abort drops them, a
+    have, and before the first of them votes: some commit with their vote.
+    They are made after all others have committed. An abort drops them, a
     rolled back savepoint drops those that came after it.
 
     Args:
@@ -109,25 +125,29 @@ class Changes:
 
     def abort(self, transaction: Any) -> None:
         """Drop all changes; also called when all is done already."""
+        for change in self._changes:
+            change.abandon()
         self.keep([])
         self._joined = False
 
     def tpc_begin(self, transaction: Any) -> None:
-        """Wait for :meth:`tpc_vote`."""
+        """Wait for :meth:`commit`."""
 
     def commit(self, transaction: Any) -> None:
-        """Wait for :meth:`tpc_vote`."""
-
-    def tpc_vote(self, transaction: Any) -> None:
         """Prepare all changes."""
         for change in self._changes:
             change.prepare()
+
+    def tpc_vote(self, transaction: Any) -> None:
+        """Wait for :meth:`tpc_finish`."""
 
     def tpc_finish(self, transaction: Any) -> None:
         """Make all changes."""
         for change in self._changes:
             change.apply()
         self.keep([])
+        # what the hooks after the commit add would never be made
+        self._joined = False
 
     def tpc_abort(self, transaction: Any) -> None:
         """Drop all changes."""

@@ -61,7 +61,7 @@ class PersistentContext:
         if objs and isinstance(objs[0], DB):
             database, *objs = objs  # type: ignore[assignment]
         every = [*objs, *named_objs.values()]
-        _store_new(every)
+        store_new(every)
         if database is None and every:
             database = every[0]._p_jar.db()
         self._database = SharedDatabase(database)
@@ -163,7 +163,7 @@ class PersistentContext:
         )
 
 
-def _store_new(objs: list[Any]) -> None:
+def store_new(objs: list[Any]) -> None:
     """Make sure that *objs* have a database and an oid.
 
     A savepoint gives one to what can be reached from stored objects.

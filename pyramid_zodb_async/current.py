@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 from .exceptions import JobError
 from .job import Progress
 
-__all__ = ["CurrentJob", "Run", "current_job", "running"]
+__all__ = ["CurrentJob", "Run", "current_job", "running", "running_job"]
 
 T = TypeVar("T")
 
@@ -147,19 +147,24 @@ _current: contextvars.ContextVar[CurrentJob] = contextvars.ContextVar(
 )
 
 
+def running_job() -> CurrentJob | None:
+    """Give the job that the calling code runs in, or ``None``."""
+    return _current.get(None)
+
+
 def current_job() -> CurrentJob:
     """Give the job that the calling code runs in.
 
     Raises:
         JobError: it runs in none.
     """
-    try:
-        return _current.get()
-    except LookupError:
+    job = running_job()
+    if job is None:
         raise JobError(
             "current_job() was called outside a job: only code that a"
             " scheduler runs has one"
-        ) from None
+        )
+    return job
 
 
 @contextlib.contextmanager

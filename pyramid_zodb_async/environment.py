@@ -2,6 +2,7 @@
 
 import abc
 import contextlib
+import functools
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -16,7 +17,7 @@ from pyramid_tm import create_tm
 from transaction.interfaces import NoTransaction, TransientError
 
 from .connections import Connections, OpenedConnections
-from .interfaces import IRun
+from .interfaces import IJobWrappers, IRun
 from .outages import storage_failed
 from .request_connections import RequestConnections
 from .transactional import TransactionManager
@@ -42,6 +43,10 @@ class Surroundings(abc.ABC):
     def __init__(self, connections: Connections) -> None:
         self.connections = connections
         self.transaction_manager = connections.transaction_manager
+
+    def call(self, function: Callable[[], Any]) -> Any:
+        """Call the job's function."""
+        return function()
 
     @abc.abstractmethod
     def settle(self) -> None:
@@ -129,15 +134,28 @@ def thread_transaction(run: IRun) -> Iterator[Surroundings]:
         yield _OwnTransaction(connections)
 
 
+class _InRequest(_OwnTransaction):
+    def __init__(self, request: Any) -> None:
+        super().__init__(RequestConnections(request))
+        self._request = request
+
+    def call(self, function: Callable[[], Any]) -> Any:
+        wrappers = self._request.registry.queryUtility(IJobWrappers) or ()
+        for wrap in reversed(wrappers):
+            function = functools.partial(wrap, self._request, function)
+        return function()
+
+
 class RequestEnvironment:
     """Surrounds a run with a request of its own, as ``bootstrap`` has it.
 
     It is the current request of the thread; it has the application's
     registry, request methods, root, and URL as of the request that
-    scheduled, but no user and no session. Its transaction manager is the one
-    that the application uses, ``tm.manager_hook`` included. The whole run
-    is one transaction, which notes the owner, the sid, the attempt and the
-    function.
+    scheduled, but no user and no session. The wrappers that were added by
+    ``config.add_job_wrapper()`` are around the call of the function. Its
+    transaction manager is the one that the application uses,
+    ``tm.manager_hook`` included. The whole run is one transaction, which
+    notes the owner, the sid, the attempt and the function.
     """
 
     def __init__(self, registry: Any) -> None:
@@ -163,7 +181,7 @@ class RequestEnvironment:
             cleaning.callback(_abort, manager)
             _annotate(TransactionManager.begin(manager), run)
             self._find_root(request)
-            yield _OwnTransaction(RequestConnections(request))
+            yield _InRequest(request)
 
     def _find_root(self, request: Any) -> None:
         make_root = self._registry.queryUtility(
@@ -207,7 +225,7 @@ def _finish(request: Any) -> None:
     while request.finished_callbacks:  # one that raises keeps none waiting
         try:
             request._process_finished_callbacks()  # noqa: SLF001 - as prepare()
-        except Exception:
+        except BaseException:
             log.exception(
                 "A finished callback of %s failed.",
                 request.path,

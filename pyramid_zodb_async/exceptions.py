@@ -9,6 +9,7 @@ __all__ = [
     "JobCrashed",
     "JobError",
     "JobNotLoadable",
+    "JobTimeout",
     "QueueFull",
     "ResultNotRenderable",
     "ResultNotTransferable",
@@ -83,7 +84,17 @@ class JobCancelled(JobError):
 class JobCrashed(JobError):
     """The process ended each time the job ran.
 
-    After ``zodb_async.attempts`` such ends the job is not run any more.
+    After so many such ends as its option ``attempts`` or the setting of that
+    name says, the job is not run any more.
+    """
+
+
+class JobTimeout(JobError):
+    """The job took longer than it may.
+
+    Raised inside a job by :meth:`~pyramid_zodb_async.CurrentJob.check` when
+    its option ``time_limit``, or the setting of that name, is exceeded; let
+    it pass, so that the effects of the job are aborted.
     """
 
 

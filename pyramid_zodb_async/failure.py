@@ -11,6 +11,10 @@ from .references import dump
 __all__ = ["as_bytes", "describe", "loaded_exception", "pickled_exception"]
 
 
+#: A longer text is cut: whoever asks for the job loads it, and it is told.
+LONGEST_TEXT = 10_000
+
+
 def describe(
     error: BaseException,
     public: tuple[type[BaseException], ...] = (),
@@ -35,7 +39,10 @@ def _text(error: BaseException) -> str:
         return f"(the text of this {type(error).__qualname__} raises)"
     if isinstance(error, SystemExit):
         return f"The job called sys.exit({text})"
-    return str.__str__(text)  # what it gave may be of a class of its own
+    text = str.__str__(text)  # what it gave may be of a class of its own
+    if len(text) > LONGEST_TEXT:
+        text = text[:LONGEST_TEXT] + "…"
+    return text
 
 
 def pickled_exception(error: BaseException, connections: Connections) -> bytes:

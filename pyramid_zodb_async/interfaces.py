@@ -1,6 +1,6 @@
 """The contracts between the parts: what schedules, what keeps, what runs."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from zope.interface import Attribute, Interface
@@ -8,8 +8,19 @@ from zope.interface import Attribute, Interface
 from .connections import Connections
 from .exceptions import JobError
 from .job import Failure, JobView, Progress
+from .options import NONE_GIVEN
+from .watching import Watch
 
-__all__ = ["IEngine", "IRun", "IScheduler"]
+__all__ = [
+    "IEngine",
+    "IEngineFactory",
+    "IJobAccess",
+    "IJobWrappers",
+    "IRemoteEngine",
+    "IRun",
+    "IScheduler",
+    "ISchedulerFactory",
+]
 
 
 class IScheduler(Interface):
@@ -20,6 +31,8 @@ class IScheduler(Interface):
     ``transaction.get()`` gives it. In a request use ``request.schedule`` and
     ``request.jobs``, which use the request's transaction and connections.
     """
+
+    announcer = Attribute("Tells of what happens to jobs, an Announcer.")
 
     def schedule(f: Callable[..., Any], /, *args: Any, **kw: Any) -> str:
         """Have ``f(*args, **kw)`` called once the transaction has committed.
@@ -33,7 +46,7 @@ class IScheduler(Interface):
             QueueFull: too many jobs are waiting.
         """
 
-    def schedule_call(
+    def schedule_call(  # noqa: PLR0913 - what there is to know of a job
         function: Callable[..., Any],
         args: tuple[Any, ...],
         named_args: dict[str, Any],
@@ -41,12 +54,15 @@ class IScheduler(Interface):
         *,
         owner: str | None = None,
         base_url: str | None = None,
+        options: Mapping[str, Any] = NONE_GIVEN,
     ) -> str:
         """Do what :meth:`schedule` does, for the transaction of others.
 
         ``request.schedule`` uses it. *connections* are those of the
         transaction, *owner* is the userid that the job belongs to, *base_url*
-        the URL of the application as the job's own request has it.
+        the URL of the application as the job's own request has it. *options*
+        are as :func:`.options.checked` gives them, and go before those of the
+        function.
         """
 
     def get(
@@ -85,6 +101,53 @@ class IScheduler(Interface):
         no effects unless it is already committing.
         """
 
+    def cancel(sid: str, connections: Connections | None = None) -> bool:
+        """End a job that has not ended; it leaves no effects.
+
+        In memory that is so at once; in the database it is part of the
+        transaction, which conflicts with the job's own commit. A job that
+        runs goes on until it asks whether it should, by
+        :meth:`~pyramid_zodb_async.CurrentJob.check` or a report of its
+        progress, but what it does then is not committed.
+
+        Returns whether the job had not ended. To get its outcome gives a
+        :class:`~pyramid_zodb_async.JobCancelled` as the exception.
+        """
+
+    def retry(sid: str, connections: Connections | None = None) -> bool:
+        """Have a failed job run again, with the arguments that it had.
+
+        In memory that is so at once; in the database it is part of the
+        transaction. The queue is never too full for it.
+
+        Returns whether it was a failed job.
+        """
+
+    def glance(sid: str) -> JobView | None:
+        """Tell what this process knows of an unfinished job by itself.
+
+        That is without the database. ``None`` if it knows nothing. What
+        other processes do to the job may show half a second later.
+        """
+
+    def watch(sids: Iterable[str]) -> Watch:
+        """Be woken when one of the jobs changes; see :class:`.Watch`.
+
+        Not for views: it holds the thread, and a view has a transaction.
+        """
+
+    def apart(
+        work: Callable[[Connections], Any],
+        connections: Connections,
+        note: str,
+    ) -> Any:
+        """Do *work* in a transaction of its own, and give what it returns.
+
+        It is repeated after conflicts. *note* is for the history of the
+        database. A scheduler in memory has no transaction to do it in, and
+        does it with *connections*.
+        """
+
     def start() -> None:
         """Begin to run jobs, also those that earlier processes left.
 
@@ -103,6 +166,9 @@ class IScheduler(Interface):
     def unfinished() -> list[str]:
         """List the sids of the jobs that are committed and have not ended."""
 
+    def backlog() -> int:
+        """Count the jobs that this process has accepted and not begun."""
+
     def wait(sid: str | None = None, timeout: float | None = None) -> bool:
         """Wait until the job, or every committed one, has ended.
 
@@ -118,15 +184,49 @@ class IScheduler(Interface):
         """
 
 
+class IJobAccess(Interface):
+    """Tells who may do what with the jobs of others.
+
+    An application that shares jobs, among the members of a project for
+    instance, registers a utility of it. It is asked after the owner and the
+    holders of ``zodb_async.permission``, who may do everything; without it,
+    nobody else may do anything.
+    """
+
+    def may(request: Any, job: JobView, action: str) -> bool:
+        """Tell whether the user of *request* may do *action* with *job*.
+
+        *action* is ``"view"``, ``"cancel"``, ``"retry"`` or ``"forget"``. To
+        whom ``"view"`` is denied, the job does not exist; who may view it is
+        told that more is forbidden. If it raises, that is logged, and counts
+        as a denial.
+        """
+
+
+class ISchedulerFactory(Interface):
+    """What ``config.set_job_scheduler()`` was given; a utility."""
+
+
+class IEngineFactory(Interface):
+    """What ``config.add_job_engine()`` was given; a utility by its name."""
+
+
+class IJobWrappers(Interface):
+    """The list of what ``config.add_job_wrapper()`` has added."""
+
+
 class IRun(Interface):
     """One attempt at a job, as a scheduler hands it to the runner.
 
-    It ends with one of :meth:`succeed`, :meth:`fail` and :meth:`release`.
+    It ends with one of :meth:`succeed`, :meth:`fail`, :meth:`retry`,
+    :meth:`release` and :meth:`give_back`.
     """
 
     sid = Attribute("The id of the job.")
     attempt = Attribute("The number of the attempt, from 1.")
     conflicts = Attribute("How often this attempt was repeated already.")
+    failures = Attribute("How many attempts have failed, or crashed, before.")
+    options = Attribute("How the job is to be run, as Options.")
     owner = Attribute("The userid that scheduled the job, or None.")
     base_url = Attribute("The application's URL as of the scheduling request.")
     function = Attribute("What is called, as module:qualname.")
@@ -139,6 +239,12 @@ class IRun(Interface):
 
     def stop_reason() -> JobError | None:
         """Tell why the run should end at once, or ``None``."""
+
+    def has_ended() -> bool:
+        """Tell whether the job is this run's no more: it has no effects."""
+
+    def time_out(reason: JobError) -> None:
+        """Give :meth:`stop_reason` that reason; the run cannot succeed."""
 
     def succeed(value: Any, connections: Connections) -> None:
         """Make the success a part of the transaction of *connections*.
@@ -156,11 +262,32 @@ class IRun(Interface):
         It raises if the database is not there.
         """
 
+    def retry(due: float) -> bool:
+        """Have the job run again when it is *due*; its effects are aborted.
+
+        That is in seconds since the epoch. The attempt counts as a failure.
+        Returns whether it was recorded, as :meth:`fail` does, and raises as
+        that does.
+        """
+
+    def view() -> JobView:
+        """Tell what is known of the job after one of these."""
+
     def release(*, counts: bool = True) -> None:
         """Put the job back, to repeat the attempt after a conflict.
 
         With *counts* that is a conflict more.
         """
+
+    def give_back() -> None:
+        """Leave the job to other processes: this one ends.
+
+        Its effects are aborted, and nothing counts. It raises if the database
+        is not there, or the job is not this run's any more.
+        """
+
+    def leave() -> None:
+        """Let the run go on for nothing: the job has ended without it."""
 
     def close() -> None:
         """Take note that all is done; not called after :meth:`release`."""
@@ -171,10 +298,14 @@ class IEngine(Interface):
 
     workers = Attribute("The number of jobs that can run at a time, or None.")
 
-    def submit(sids: Iterable[str]) -> None:
+    def submit(
+        sids: Iterable[str], *, due: float | None = None, priority: int = 0
+    ) -> None:
         """Take jobs over; called after the commit that made them.
 
-        It does not raise, and does not use a database.
+        They run when they are *due*, in seconds since the epoch, or at once;
+        of those that are due, one with a greater *priority* goes first. It
+        does not raise, and does not use a database.
         """
 
     def withdraw(sid: str) -> None:
@@ -195,3 +326,42 @@ class IEngine(Interface):
         *grace* is the longest wait in seconds. Returns the sids of the jobs
         that run on.
         """
+
+
+class IRemoteEngine(IEngine):
+    """An engine whose jobs, or some of them, are run by other processes.
+
+    It sends these word of a job; the job itself they find in the database.
+    Word may be lost, or come twice: it is sent again as long as the job
+    waits, and who gets it asks the record.
+    """
+
+    is_worker = Attribute("Whether it is for a process that gets such word.")
+
+    def runs(queue: str) -> bool:
+        """Tell whether jobs of *queue* run on threads of this process."""
+
+    def sends(queue: str) -> bool:
+        """Tell whether word of jobs of *queue* is to be sent.
+
+        If it neither runs nor sends them, others look for them.
+        """
+
+    def send(
+        sid: str, *, queue: str, due: float | None = None, priority: int = 0
+    ) -> None:
+        """Send word of a job when it is *due*, or at once.
+
+        It does not raise, does not use a database, and waits for nothing.
+        """
+
+    def count(queue: str, tell: Callable[[int], None]) -> None:
+        """Have *tell* told how many messages of *queue* wait to be got.
+
+        It is called by another thread, when what is to be sent is sent, and
+        not at all if that cannot be found out. This does not raise, and waits
+        for nothing.
+        """
+
+    def unsent() -> int:
+        """Count the jobs that word is to be sent of."""

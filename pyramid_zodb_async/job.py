@@ -3,10 +3,23 @@
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
 
-__all__ = ["Failure", "JobState", "JobView", "Progress"]
+from .options import NO_OPTIONS, Options
+
+__all__ = ["Failure", "JobState", "JobView", "Progress", "Version", "moment"]
+
+
+def moment(seconds: float) -> datetime | None:
+    """Give a moment of seconds since the epoch in UTC.
+
+    ``None`` if it is so late that it is never.
+    """
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (OverflowError, ValueError, OSError):
+        return None
 
 
 class JobState(enum.StrEnum):
@@ -43,6 +56,10 @@ class Progress:
     #: A line for people.
     message: str | None = None
 
+    def as_tuple(self) -> tuple[float, float | None, str | None]:
+        """Give the three without their class, as they are stored."""
+        return self.done, self.total, self.message
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Failure:
@@ -54,6 +71,26 @@ class Failure:
     message: str
     #: Whether that text may be shown to whoever waits for the job.
     public: bool = False
+
+
+class Version(NamedTuple):
+    """Which of two views of the same job is the newer one: the greater.
+
+    Processes know a job from different moments. One that does not run it may
+    know less of its progress than one that does.
+    """
+
+    #: Counts how often the job came to another process, or was retried.
+    run: int = 0
+    #: Whether it has ended; nothing follows in that run.
+    done: bool = False
+    #: Counts what the job has said of its progress.
+    progress: int = 0
+    #: Counts its starts, and its ends by conflicts.
+    starts: int = 0
+
+
+FIRST_VERSION = Version()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,12 +105,14 @@ class JobView:
     function: str
     #: The userid that scheduled it, ``None`` if nobody was logged in.
     owner: str | None = None
-    #: Which run this is or was, from 1; 0 before the first.
+    #: Which attempt this is or was, from 1; 0 before the first.
     attempt: int = 0
     #: What the job last said of its progress.
     progress: Progress | None = None
     #: When the scheduling transaction made it, in UTC.
     scheduled: datetime
+    #: When its next run is to begin, in UTC, if it waits for that moment.
+    due: datetime | None = None
     #: When its last run began, in UTC.
     started: datetime | None = None
     #: When it ended, in UTC.
@@ -82,6 +121,10 @@ class JobView:
     expires: datetime | None = None
     #: Why it failed; ``None`` unless it did.
     failure: Failure | None = None
+    #: How it is to be run.
+    options: Options = NO_OPTIONS
+    #: Which view of the job this is.
+    version: Version = FIRST_VERSION
     #: Loads what the job returned; see :attr:`result`.
     load_result: Callable[[], Any]
 
@@ -89,6 +132,11 @@ class JobView:
     def done(self) -> bool:
         """Whether the job has ended, one way or another."""
         return self.state.done
+
+    @property
+    def title(self) -> str | None:
+        """What people call it, if it was given a title."""
+        return self.options.title
 
     @property
     def result(self) -> Any:

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 from persistent import Persistent
 from transaction.interfaces import TransientError
+from webob.compat import cgi_FieldStorage
+from webob.request import BaseRequest
 from ZODB.Connection import RootConvenience
 from ZODB.DB import DB
 from ZODB.POSException import POSKeyError
@@ -166,17 +168,27 @@ class _Loader(pickle.Unpickler):
         return self._connections.to(shared).get(pid[1])
 
 
+#: What is of use to its own thread only, and what to pass instead.
+_HELPERS = {
+    RootConvenience: "connection.root is a helper for sessions; pass"
+    " connection.root(), which is the persistent object",
+    BaseRequest: "a request belongs to its thread; pass the values that are"
+    " needed of it",
+    # small ones could be pickled, larger ones are temporary files
+    cgi_FieldStorage: "an uploaded file ends with its request; pass its"
+    " bytes, as .file.read() gives them",
+}
+
+
 def refuse_helper(value: object) -> None:
-    """Refuse what looks like a persistent object, but is none.
+    """Refuse what is of use to its own thread only.
 
     Raises:
         NotTransferable: *value* is of that kind.
     """
-    if isinstance(value, RootConvenience):
-        raise NotTransferable(
-            "connection.root is a helper for sessions; pass"
-            " connection.root(), which is the persistent object"
-        )
+    for kind, advice in _HELPERS.items():
+        if isinstance(value, kind):
+            raise NotTransferable(advice)
 
 
 def require_own(value: Any, connections: Connections) -> None:

@@ -1,28 +1,25 @@
 """What a request can do with jobs: schedule them, ask for them, show them."""
 
 import functools
-import logging
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
-from pyramid.interfaces import IRootFactory
-from pyramid.traversal import DefaultRootFactory
 from pyramid_tm import is_tm_active
-from transaction import ThreadTransactionManager
-from transaction.interfaces import TransientError
+from transaction import ThreadTransactionManager, TransactionManager
 
+from .access import is_open_to, is_operator, may, owner_of
 from .connections import Connections, ThreadConnections
-from .current import current_job
-from .exceptions import JobError, TransactionRequired, UnknownJob
+from .exceptions import TransactionRequired, UnknownJob
 from .interfaces import IScheduler
 from .job import JobView
+from .options import NONE_GIVEN, checked, merged
+from .pace import SHORTEST
 from .request_connections import RequestConnections
-from .settings import ISettings
-from .status import ROUTE, status_response
-
-log = logging.getLogger(__name__)
+from .status import ROUTE, require_sid, status_response
 
 __all__ = ["Jobs", "Schedule", "accepted", "job_url"]
+
+T = TypeVar("T")
 
 
 class Schedule:
@@ -32,12 +29,31 @@ class Schedule:
     runs; if not, there is no job.
     """
 
-    def __init__(self, request: Any) -> None:
+    def __init__(
+        self, request: Any, options: Mapping[str, Any] = NONE_GIVEN
+    ) -> None:
         self._request = request
+        self._options = options
 
     @functools.cached_property
     def _connections(self) -> Connections:
         return RequestConnections(self._request)
+
+    def with_options(self, **options: Any) -> "Schedule":
+        """Give what schedules jobs with these options.
+
+        ``request.schedule.with_options(delay=60)(remind, user)``. They are
+        those of :func:`~pyramid_zodb_async.job`, and go before what the
+        function has of it; ``None`` is as if neither had said anything. One
+        more is *at*, an aware ``datetime``: when the job is to run, in place
+        of *delay*.
+
+        Raises:
+            TypeError: there is no such option, or its value is of a wrong
+                type.
+            ValueError: the value is of that type, but makes no sense.
+        """
+        return Schedule(self._request, merged(self._options, checked(options)))
 
     def __call__(
         self, function: Callable[..., Any], /, *args: Any, **kw: Any
@@ -62,8 +78,9 @@ class Schedule:
             args,
             kw,
             connections,
-            owner=_owner(request),
+            owner=owner_of(request),
             base_url=request.application_url,
+            options=self._options,
         )
         return sid
 
@@ -71,11 +88,12 @@ class Schedule:
 class Jobs:
     """``request.jobs``: the jobs that the request's user may see.
 
-    A job that a user scheduled is seen by that user and by holders of the
-    permission that ``zodb_async.permission`` names; one that was scheduled
-    anonymously by whoever knows its sid. To others it does not exist. The
-    scheduler itself, ``request.registry.getUtility(IScheduler)``, knows no
-    such limits.
+    A job that a user scheduled is seen by that user, by holders of the
+    permission that ``zodb_async.permission`` names, and by whom the
+    application's :class:`~pyramid_zodb_async.interfaces.IJobAccess` lets; one
+    that was scheduled anonymously by whoever knows its sid. To others it does
+    not exist. The scheduler itself,
+    ``request.registry.getUtility(IScheduler)``, knows no such limits.
     """
 
     def __init__(self, request: Any) -> None:
@@ -87,16 +105,29 @@ class Jobs:
             return RequestConnections(self._request)
         return ThreadConnections()
 
+    @functools.cached_property
+    def are_all_open(self) -> bool:
+        """Whether the user has the permission for the jobs of others."""
+        return is_operator(self._request)
+
     def get(self, sid: str) -> JobView | None:
         """Tell what is known of the job, or ``None``.
 
         Persistent objects in its result are loaded through the request's
         connection.
         """
-        view: JobView | None = _scheduler(self._request).get(
-            sid, self._connections
-        )
-        return view if view and self._may_see(view) else None
+        return self._find(sid, "view")
+
+    def glance(self, sid: str) -> JobView | None:
+        """Do the same, without the database where that is possible.
+
+        It is where the user is the owner, and this process is to run the
+        job. What other processes do to the job may show half a second later.
+        """
+        view: JobView | None = _scheduler(self._request).glance(sid)
+        if view is not None and is_open_to(self._request, view):
+            return view
+        return self.get(sid)
 
     def completed(self, sid: str) -> bool | None:
         """``None``, ``False``, ``True``: unknown, unfinished, finished."""
@@ -110,7 +141,10 @@ class Jobs:
 
         See :class:`~pyramid_zodb_async.interfaces.IScheduler`.
         """
-        if self.get(sid) is None:
+        view = self._find(sid, "view")
+        if view is None:
+            return None
+        if view.done and not may(self._request, view, "forget"):
             return None
         outcome: tuple[Any, BaseException | None] | bool | None = _scheduler(
             self._request
@@ -118,40 +152,101 @@ class Jobs:
         return outcome
 
     def remove(self, sid: str) -> None:
-        """Forget the job at once, if it exists.
+        """Forget the job, if it exists.
 
         A waiting job does not run any more; a running one leaves no effects
-        unless it is already committing.
+        unless it is already committing. In memory that is so at once; in the
+        database it is part of the request's transaction.
         """
-        if self.get(sid) is not None:
+        if self._find(sid, "forget") is not None:
             _scheduler(self._request).remove(sid, self._connections)
 
-    def _may_see(self, view: JobView) -> bool:
-        if view.owner is None or view.owner == _owner(self._request):
-            return True
-        registry = self._request.registry
-        permission = registry.getUtility(ISettings).permission
-        if permission is None:
-            return False
-        make_root = registry.queryUtility(
-            IRootFactory, default=DefaultRootFactory
+    def cancel(self, sid: str) -> bool:
+        """End a job that has not ended; it leaves no effects.
+
+        Returns whether it had not. See
+        :class:`~pyramid_zodb_async.interfaces.IScheduler`.
+        """
+        return self._find(sid, "cancel") is not None and bool(
+            _scheduler(self._request).cancel(sid, self._connections)
         )
-        try:
-            root = make_root(self._request)
-            return bool(self._request.has_permission(permission, root))
-        except TransientError:
-            raise
-        except Exception:
-            # an error would tell that there is such a job
-            log.exception(
-                "Nobody can be asked who may see the jobs of others.",
-                extra={"action": "permission_not_known"},
+
+    def retry(self, sid: str) -> bool:
+        """Have a failed job run again, with the arguments that it had.
+
+        Returns whether it was one. See
+        :class:`~pyramid_zodb_async.interfaces.IScheduler`.
+        """
+        return self._find(sid, "retry") is not None and bool(
+            _scheduler(self._request).retry(sid, self._connections)
+        )
+
+    def wait(self, sid: str, timeout: float | None = None) -> bool:
+        """Wait until the job has ended, in a script.
+
+        To be called when ``with request.tm`` is over: the job runs after
+        that commit. No transaction is held. Where another process runs the
+        job, this looks at the database twice a second, or more often in the
+        first second. What came of the job is told by :meth:`get`, in another
+        transaction.
+
+        Returns whether it has ended within *timeout* seconds.
+
+        Raises:
+            UnknownJob: there is no such job that the user may see; its
+                transaction may not be committed.
+            RuntimeError: a view or a job has asked, which would hold its
+                transaction, and a thread of the server.
+        """
+        if is_tm_active(self._request):
+            raise RuntimeError(
+                "request.jobs.wait() is for scripts: a view that waited would"
+                " hold its transaction, and a thread of the server. Let the"
+                " client ask for the job"
             )
-            return False
+        if not may(self._request, self._look(sid), "view"):
+            raise UnknownJob(
+                f"There is no job {sid!r} that this request may see. Wait for"
+                " it when its transaction is committed: after the block `with"
+                " request.tm:`"
+            )
+        return bool(_scheduler(self._request).wait(sid, timeout))
+
+    def _look(self, sid: str) -> JobView | None:
+        """Tell what is known of a job that was committed."""
+        scheduler = _scheduler(self._request)
+        nobodys = ThreadConnections(TransactionManager())
+        found: JobView | None = scheduler.apart(
+            lambda connections: scheduler.get(sid, connections),
+            nobodys,
+            "a look at a job",
+        )
+        return found
+
+    def apart(self, work: Callable[[Connections], T], note: str) -> T:
+        """Do *work* in a transaction beside the request's.
+
+        See :class:`~pyramid_zodb_async.interfaces.IScheduler`.
+        """
+        done: T = _scheduler(self._request).apart(
+            work, self._connections, note
+        )
+        return done
+
+    def _find(self, sid: str, action: str) -> JobView | None:
+        view: JobView | None = _scheduler(self._request).get(
+            sid, self._connections
+        )
+        return view if may(self._request, view, action) else None
 
 
 def job_url(request: Any, sid: str) -> str:
-    """``request.job_url(sid)``: the URL at which clients ask for a job."""
+    """``request.job_url(sid)``: the URL at which clients ask for a job.
+
+    Raises:
+        TypeError: *sid* is no string.
+    """
+    require_sid(sid)
     url: str = request.route_url(ROUTE, sid=sid)
     return url
 
@@ -168,27 +263,15 @@ def accepted(request: Any, sid: str) -> Any:
     view = request.jobs.get(sid)
     if view is None:
         raise UnknownJob(f"There is no job {sid!r} that this request may see")
-    response = status_response(view, request)
-    response.status = 202
+    response = status_response(view, request, 202)
     response.location = request.job_url(sid)
+    if not view.done:
+        response.retry_after = SHORTEST
     return response
 
 
 def _scheduler(request: Any) -> Any:
     return request.registry.getUtility(IScheduler)
-
-
-def _userid(request: Any) -> str | None:
-    userid = request.authenticated_userid
-    return None if userid is None else str(userid)
-
-
-def _owner(request: Any) -> str | None:
-    """Give the owner of what a request schedules, in a job the job's own."""
-    try:
-        return current_job().owner
-    except JobError:
-        return _userid(request)
 
 
 def _require_transaction(request: Any) -> None:

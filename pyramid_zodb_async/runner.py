@@ -3,19 +3,33 @@
 import functools
 import logging
 import random
+import sys
+import threading
+import time
+import traceback
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from transaction.interfaces import TransientError
 
+from .announcer import Announcer
 from .connections import Connections, ThreadConnections, use_connections
 from .current import running
 from .environment import Environment, Surroundings
-from .failure import describe, pickled_exception
+from .events import (
+    JobEvent,
+    JobFailed,
+    JobRetried,
+    JobStarted,
+    JobSucceeded,
+)
+from .exceptions import JobError, JobTimeout
+from .failure import as_bytes, describe, pickled_exception
 from .interfaces import IRun, IScheduler
-from .job import Failure
 from .outages import storage_failed
+from .stopping import is_told_to_stop
 from .transactional import use_manager
+from .watchdog import Watchdog
 
 __all__ = ["Runner"]
 
@@ -34,21 +48,32 @@ class Runner:
         environment: what surrounds them.
         max_conflicts: how often an attempt is repeated after conflicts and
             other transient errors.
+        attempts: how many attempts may fail, of a job whose options do not
+            tell.
+        time_limit: how long a run may take, in seconds, of such a job.
         public_errors: exceptions whose text may be shown to people.
+        is_patient: whether a job waits before it is tried again.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a figure each for what a job may do
         self,
         scheduler: IScheduler,
         environment: Environment,
         *,
         max_conflicts: int = 50,
+        attempts: int = 4,
+        time_limit: float | None = None,
         public_errors: tuple[type[BaseException], ...] = (),
+        is_patient: bool = True,
     ) -> None:
         self._scheduler = scheduler
         self._environment = environment
         self._max_conflicts = max_conflicts
+        self._attempts = attempts
+        self._time_limit = time_limit
         self._public_errors = public_errors
+        self._is_patient = is_patient
+        self._watchdog = Watchdog()
 
     def run(self, sid: str) -> float | None:
         """Run the job once, if it still waits.
@@ -68,7 +93,15 @@ class Runner:
             return GREATEST_DELAY
         if run is None:
             return None
-        again = self._end(run)
+        self._tell(JobStarted, run)
+        limit: float | None = run.options.time_limit or self._time_limit
+        if limit is None:
+            again = self._end(run)
+        else:
+            thread = threading.get_ident()
+            bark = functools.partial(self._end_late, run, limit, thread)
+            with self._watchdog.watch(limit, bark):
+                again = self._end(run)
         if again is None:
             run.close()
         return again
@@ -80,7 +113,7 @@ class Runner:
             with self._environment(run) as surroundings:
                 try:
                     self._perform(run, surroundings)
-                    ended = _leave
+                    ended = functools.partial(self._tell, JobSucceeded, run)
                 except BaseException as error:  # noqa: BLE001 - of any kind
                     ended = self._judge(
                         run,
@@ -107,6 +140,11 @@ class Runner:
                 )
         return ended()
 
+    def _tell(self, kind: type[JobEvent], run: IRun) -> None:
+        announcer: Announcer = self._scheduler.announcer
+        if announcer.wants(kind):
+            announcer.tell(kind, run.view())
+
     def _perform(self, run: IRun, surroundings: Surroundings) -> None:
         manager = surroundings.transaction_manager
         connections = surroundings.connections
@@ -117,7 +155,7 @@ class Runner:
         ):
             call = run.call.load(connections)
             surroundings.has_loaded = True
-            value = call()
+            value = surroundings.call(call)
         surroundings.settle()
         run.succeed(value, connections)
         manager.commit()
@@ -143,7 +181,16 @@ class Runner:
         touched when the connection is given back, so all that is needed of
         it is taken here.
         """
-        if run.stop_reason():
+        if run.has_ended():
+            # it has asked, or its commit met that of the cancel
+            if isinstance(error, JobError | TransientError):
+                log.info(
+                    "Job %s was given up by its run: %s.",
+                    run.sid,
+                    run.function,
+                    extra=_extra("job_given_up", run),
+                )
+                return _leave
             log.warning(
                 "Job %s had ended already when its run raised: %s.",
                 run.sid,
@@ -152,10 +199,43 @@ class Runner:
                 extra=_extra("job_overruled", run),
             )
             return _leave
+        if is_told_to_stop(error):
+            return functools.partial(_give_back, run)
         if is_outage:
             return functools.partial(_wait, run, error)
-        if may_repeat and run.conflicts < self._max_conflicts:
+        reason = run.stop_reason()
+        if isinstance(reason, JobTimeout):
+            error = reason
+        elif may_repeat and run.conflicts < self._max_conflicts:
             return functools.partial(_repeat, run, type(error).__qualname__)
+        verdict = self._settle(
+            run, error, pickled_exception(error, connections)
+        )
+        return functools.partial(self._record, run, verdict)
+
+    def _settle(
+        self, run: IRun, error: BaseException, exception: bytes
+    ) -> "_Verdict":
+        """Log a failed attempt, and tell what is to come of it."""
+        failures = run.failures + 1
+        attempts = run.options.attempts or self._attempts
+        if run.options.covers(error) and failures < attempts:
+            delay = 0.0
+            if self._is_patient:
+                delay = run.options.backoff.delay(failures)
+            log.warning(
+                "Job %s will be tried again in %.1f s, for %d of %d attempts"
+                " failed: %s.",
+                run.sid,
+                delay,
+                failures,
+                attempts,
+                run.function,
+                exc_info=error,
+                extra=_extra("job_retried", run),
+            )
+            due = time.time() + delay
+            return _Verdict(JobRetried, functools.partial(run.retry, due))
         log.error(
             "Job %s failed: %s.",
             run.sid,
@@ -164,12 +244,95 @@ class Runner:
             extra=_extra("job_failed", run),
         )
         failure = describe(error, self._public_errors)
-        exception = pickled_exception(error, connections)
-        return functools.partial(_fail, run, failure, exception)
+        return _Verdict(
+            JobFailed, functools.partial(run.fail, failure, exception)
+        )
+
+    def _record(self, run: IRun, verdict: "_Verdict") -> float | None:
+        try:
+            is_recorded = verdict.record()
+        except Exception:
+            log.warning(
+                "The failure of job %s cannot be recorded now; the job will be"
+                " repeated: %s.",
+                run.sid,
+                run.function,
+                exc_info=True,
+                extra=_extra("failure_not_recorded", run),
+            )
+            run.release()
+            return GREATEST_DELAY
+        if is_recorded:
+            self._tell(verdict.event, run)
+        return None
+
+    def _end_late(self, run: IRun, limit: float, thread: int) -> None:
+        """End a job whose run takes too long, though that goes on."""
+        if run.has_ended():
+            return
+        reason = JobTimeout(f"The job has run for more than {limit:g} seconds")
+        run.time_out(reason)
+        log.error(
+            "Job %s has run for more than %g s: %s. Its thread is here:\n%s",
+            run.sid,
+            limit,
+            run.function,
+            _stack_of(thread),
+            extra=_extra("job_timed_out", run),
+        )
+        verdict = self._settle(run, reason, as_bytes(reason))
+        try:
+            is_recorded = verdict.record()
+        except Exception:
+            log.warning(
+                "That job %s took too long cannot be recorded now, but when"
+                " its run has ended: %s.",
+                run.sid,
+                run.function,
+                exc_info=True,
+                extra=_extra("failure_not_recorded", run),
+            )
+            return
+        if is_recorded:
+            self._tell(verdict.event, run)
+            run.leave()
+
+
+class _Verdict(NamedTuple):
+    """What is to come of an attempt that has failed."""
+
+    event: type[JobEvent]
+    #: Makes it so; tells whether the job was still this run's.
+    record: Callable[[], bool]
+
+
+def _stack_of(thread: int) -> str:
+    frame = sys._current_frames().get(thread)  # noqa: SLF001 - documented
+    return "".join(traceback.format_stack(frame)) if frame else "(gone)"
 
 
 def _leave() -> None:
     """Do nothing more: the job has ended."""
+
+
+def _give_back(run: IRun) -> None:
+    log.info(
+        "Job %s is left to others, for its process is to end: %s.",
+        run.sid,
+        run.function,
+        extra=_extra("job_given_back", run),
+    )
+    try:
+        run.give_back()
+    except Exception:
+        log.warning(
+            "Job %s cannot be left to others now; they may notice after a"
+            " lease: %s.",
+            run.sid,
+            run.function,
+            exc_info=True,
+            extra=_extra("job_not_given_back", run),
+        )
 
 
 def _repeat(run: IRun, kind: str) -> float:
@@ -198,23 +361,6 @@ def _wait(run: IRun, error: BaseException) -> float:
     )
     run.release(counts=False)
     return random.uniform(0, GREATEST_DELAY)  # noqa: S311 - no secret
-
-
-def _fail(run: IRun, failure: Failure, exception: bytes) -> float | None:
-    try:
-        run.fail(failure, exception)
-    except Exception:
-        log.warning(
-            "The failure of job %s cannot be recorded now; the job will be"
-            " repeated: %s.",
-            run.sid,
-            run.function,
-            exc_info=True,
-            extra=_extra("failure_not_recorded", run),
-        )
-        run.release()
-        return GREATEST_DELAY
-    return None
 
 
 def _extra(action: str, run: IRun) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from pyramid.path import DottedNameResolver
 from pyramid.settings import aslist, falsey, truthy
 from zope.interface import Interface, implementer
 
+from .options import QUEUE_NAME
+
 __all__ = ["PREFIX", "ISettings", "Settings", "parse_settings"]
 
 PREFIX = "zodb_async."
@@ -55,6 +57,13 @@ def _seconds(value: Any) -> float:
     return seconds
 
 
+def _some_seconds(value: Any) -> float:
+    seconds = _seconds(value)
+    if not seconds:
+        raise ValueError
+    return seconds
+
+
 def _lease(value: Any) -> float:
     seconds = _seconds(value)
     if seconds < 0.1:  # noqa: PLR2004 - less would be nothing but looking
@@ -87,6 +96,14 @@ def _prefix(value: Any) -> str:
     if not prefix or set(prefix) & set("{}*?# "):
         raise ValueError
     return prefix
+
+
+def _queues(value: Any) -> tuple[str, ...]:
+    names = aslist(value) if isinstance(value, str) else tuple(value)
+    for name in names:
+        if not QUEUE_NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is none")
+    return tuple(names)
 
 
 def _exceptions(value: Any) -> tuple[type[BaseException], ...]:
@@ -125,13 +142,39 @@ class Settings:
         " jobs change: what is promised holds for effects in it.",
     )
     engine: str = _setting(
-        *_one_of("threads", "inline"),
+        _name,
+        "the name of an engine",
         "threads",
         "What runs the jobs: ``threads`` of this process, or ``inline`` with"
-        " the commit, which waits for the job; for tests and scripts.",
+        " the commit, which waits for the job; for tests and scripts. With"
+        " ``manual``, a test runs them by hand; see :doc:`testing`. With"
+        " ``celery``, workers of Celery do; see :doc:`celery`. Others come by"
+        " ``config.add_job_engine()``.",
+    )
+    celery_broker: str | None = _setting(
+        _name,
+        "the URL of a broker, such as 'redis://localhost:6379/0'",
+        None,
+        "The broker that brings jobs to the workers of Celery; the engine"
+        " ``celery`` needs it.",
+    )
+    queues: tuple[str, ...] = _setting(
+        _queues,
+        "names of queues",
+        (),
+        "The queues whose jobs run on threads of the processes that serve,"
+        " though the engine is ``celery``. Those of other queues are left to"
+        " Celery's workers.",
     )
     workers: int = _setting(
         *_count(1), 2, "How many jobs the process runs at a time."
+    )
+    server_threads: int = _setting(
+        *_count(1),
+        4,
+        "How many threads the server answers requests with; ``threads`` of"
+        " waitress, for instance. A pool of connections that is too small for"
+        " these and the workers is warned of.",
     )
     autostart: bool = _setting(
         _flag,
@@ -147,6 +190,19 @@ class Settings:
         "How many jobs may wait in the process before ``schedule()`` refuses"
         " more, with a *503 Service Unavailable*.",
     )
+    max_waiting: int = _setting(
+        *_count(0),
+        2,
+        "How many requests of a process may wait for a job to change, as"
+        " clients ask it to by ``Prefer: wait``. Each takes a thread of the"
+        " server. Others are answered at once.",
+    )
+    max_wait: float = _setting(
+        _seconds,
+        "a number of seconds, 0 or more",
+        10.0,
+        "How long such a request may wait, in seconds, whatever it asks for.",
+    )
     result_timeout: float = _setting(
         _seconds,
         "a number of seconds, 0 or more",
@@ -156,7 +212,15 @@ class Settings:
     attempts: int = _setting(
         *_count(1),
         4,
-        "How often a job may end its process before it is not run any more.",
+        "How many attempts at a job may fail for a reason of its option"
+        " ``retry_on``, or end their process, before it fails.",
+    )
+    time_limit: float | None = _setting(
+        _some_seconds,
+        "a number of seconds, more than 0",
+        None,
+        "How long a run of a job may take, in seconds, if the job's options"
+        " do not tell. Without the setting it may take any time.",
     )
     lease: float = _setting(
         _lease,
@@ -179,12 +243,20 @@ class Settings:
         "How long running jobs may take to end when the server stops, in"
         " seconds.",
     )
+    stop_on_sigterm: bool = _setting(
+        _flag,
+        "true or false",
+        False,  # noqa: FBT003 - the default
+        "Whether the signal SIGTERM stops the server in order, with"
+        " ``grace`` for its jobs. ``pserve`` ends at once without it, and"
+        " what its jobs were at is done again by whoever runs next.",
+    )
     permission: str | None = _setting(
         _name,
         "the name of a permission",
         None,
-        "Who has this permission on the application's root may see the jobs"
-        " of others.",
+        "Who has this permission on the application's root may see, cancel,"
+        " retry and forget the jobs of others.",
     )
     public_errors: tuple[type[BaseException], ...] = _setting(
         _exceptions,

@@ -11,35 +11,89 @@ from pyramid.renderers import render
 from pyramid.response import Response
 from transaction.interfaces import TransientError
 
-from .exceptions import JobError, JobNotLoadable, ResultNotRenderable
+from .exceptions import (
+    JobCancelled,
+    JobError,
+    JobNotLoadable,
+    ResultNotRenderable,
+)
 from .failure import describe
 from .job import Failure, JobState, JobView
 
-__all__ = ["ROUTE", "problem_response", "status_response"]
+__all__ = [
+    "COLLECTION_ROUTE",
+    "RETRY_ROUTE",
+    "ROUTE",
+    "not_modified_response",
+    "problem_response",
+    "require_sid",
+    "status_list_response",
+    "status_response",
+]
 
 log = logging.getLogger(__name__)
 
-#: The route of a job's resource.
+#: The routes of a job's resource, of several jobs at once, and of the
+#: resource to which a failed job's retry is posted.
 ROUTE = "pyramid_zodb_async.job"
+COLLECTION_ROUTE = "pyramid_zodb_async.jobs"
+RETRY_ROUTE = "pyramid_zodb_async.retry"
+
+#: No cache may give an answer to somebody else.
+NOT_SHARED = ("Cache-Control", "private, no-cache")
 
 #: How deep in a result the search for what cannot be rendered goes.
 DEEPEST = 20
 
-#: Seconds until a client should ask again for an unfinished job.
-RETRY_AFTER = 1
+
+def require_sid(sid: Any) -> None:
+    """Refuse to make the URL of what can be no job's.
+
+    Raises:
+        TypeError: *sid* is no string.
+    """
+    if not isinstance(sid, str):
+        raise TypeError(
+            "The sid of a job is a string, as request.schedule() gives it,"
+            f" not {sid!r}"
+        )
 
 
-def status_response(view: JobView, request: Any) -> Response:
+def status_response(
+    view: JobView, request: Any, status: int = 200
+) -> Response:
     """Answer with the status document of a job."""
-    response = Response(
-        body=_render(view, request),
-        content_type="application/json",
-        charset="UTF-8",
-    )
-    response.headers["Cache-Control"] = "private, no-cache"
-    if not view.done:
-        response.retry_after = RETRY_AFTER
-    return response
+    return _json_response(_render(view, request), status)
+
+
+def status_list_response(
+    views: dict[str, JobView | None], sids: list[str], request: Any
+) -> Response:
+    """Answer with the status documents of several jobs, as asked for."""
+    rendered = {
+        sid: _render(view, request) if view else _unknown(sid)
+        for sid, view in views.items()
+    }
+    documents = b", ".join(rendered[sid] for sid in sids)
+    return _json_response(b'{"jobs": [' + documents + b"]}")
+
+
+def _unknown(sid: str) -> bytes:
+    return json.dumps({"sid": sid, "status": 404}).encode()
+
+
+def _json_response(body: bytes, status: int = 200) -> Response:
+    headers = [
+        ("Content-Type", "application/json"),
+        ("Content-Length", str(len(body))),
+        NOT_SHARED,
+    ]
+    return Response(app_iter=[body], status=status, headerlist=headers)
+
+
+def not_modified_response() -> Response:
+    """Answer to who knows it already."""
+    return Response(status=304, headerlist=[NOT_SHARED])
 
 
 def problem_response(status: int, title: str, detail: str) -> Response:
@@ -55,14 +109,14 @@ def problem_response(status: int, title: str, detail: str) -> Response:
         status=status,
         content_type="application/problem+json",
     )
-    response.headers["Cache-Control"] = "private, no-cache"
+    response.headerlist.append(NOT_SHARED)
     return response
 
 
 def _render(view: JobView, request: Any) -> bytes:
     document = _document(view)
     if view.state is not JobState.SUCCEEDED:
-        return _as_json(document, request)
+        return json.dumps(document).encode()
     try:
         result = view.result
     except TransientError:
@@ -119,6 +173,11 @@ def _document(view: JobView) -> dict[str, Any]:
         "finished": _timestamp(view.finished),
         "expires": _timestamp(view.expires),
     }
+    if view.state is JobState.CANCELLED:
+        document["error"] = {
+            "type": JobCancelled.__qualname__,
+            "title": "The job was cancelled",
+        }
     if view.failure:
         document["error"] = _error("The job failed", view.failure)
     return document
@@ -128,7 +187,7 @@ def _timestamp(moment: datetime.datetime | None) -> str | None:
     """Write a moment in UTC as RFC 3339 has it."""
     if moment is None:
         return None
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return moment.isoformat(timespec="milliseconds")[: -len("+00:00")] + "Z"
 
 
 def _error(title: str, failure: Failure) -> dict[str, str]:

@@ -24,10 +24,20 @@ from .references import (
     require_own,
 )
 
-__all__ = ["callable_of", "refuse_broken", "require_storable", "stored_form"]
+__all__ = [
+    "callable_of",
+    "is_small_and_plain",
+    "look_for_broken",
+    "refuse_broken",
+    "require_storable",
+    "stored_form",
+]
 
 #: That of ZODB's own pickles.
 PROTOCOL = 3
+
+#: For how many bytes of plain values an object of their own is not worth it.
+ROOM = 1000
 
 #: Stands for a reference to an object that is not in a database yet.
 NEW = "new"
@@ -119,6 +129,38 @@ def callable_of(stored: Any) -> Callable[..., Any]:
     return function  # type: ignore[no-any-return]
 
 
+def is_small_and_plain(value: object) -> bool:
+    """Tell whether *value* is a builtin that never changes, and small.
+
+    It is the same when it is committed, whoever has it has it for himself,
+    and nothing of the application's is needed to load it.
+    """
+    room = ROOM
+    parts: list[Any] = [value]
+    for part in parts:  # which grows
+        kind = type(part)
+        if kind not in _PLAIN:
+            return False
+        room -= 8 + _size(part)
+        if room < 0:
+            return False
+        if kind is tuple:
+            parts += part
+    return True
+
+
+_PLAIN = frozenset((types.NoneType, bool, int, float, str, bytes, tuple))
+
+
+def _size(part: object) -> int:
+    """Tell in how many bytes a plain value is kept, if these are many."""
+    if isinstance(part, str | bytes):
+        return len(part) if part.isascii() else 4 * len(part)
+    if isinstance(part, int):
+        return part.bit_length() // 8
+    return len(part) if isinstance(part, tuple) else 0
+
+
 def require_storable(value: object, connections: Connections, db: DB) -> None:
     """Refuse a value that *db* could not store.
 
@@ -206,8 +248,18 @@ def refuse_broken(value: object) -> None:
     Raises:
         JobNotLoadable: there is something; names it.
     """
-    if not broken_cache:  # nothing is, in the whole process
-        return
+    if broken_cache:  # else nothing is, in the whole process
+        look_for_broken(value)
+
+
+def look_for_broken(value: object) -> None:
+    """Do what :func:`refuse_broken` does, however classes are replaced.
+
+    A database with a class factory of its own, as Zope's, has its own way.
+
+    Raises:
+        JobNotLoadable: something has lost its class; names it.
+    """
     pickler = Pickler(io.BytesIO(), PROTOCOL)
     pickler.persistent_id = _refuse_if_broken
     pickler.dump(value)

@@ -1,16 +1,24 @@
 """Surrounds requests: starts the scheduler, and keeps attempts apart."""
 
-import contextlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from .exceptions import JobError
-from .interfaces import IScheduler
+from .interfaces import IEngine, IScheduler
+from .pools import check_pools
 
 __all__ = ["start_scheduler_factory"]
 
 log = logging.getLogger(__name__)
+
+#: What pyramid_tm leaves in the environ when it cannot begin. When a
+#: transaction begins, its connections ask their storages for changes; that
+#: fails while the storage is away. pyramid_tm would take the next attempt of
+#: pyramid_retry, which has the same environ, for one whose transaction is
+#: another's to commit: it would be answered as if all were well, and nothing
+#: would be committed.
+MARKS = frozenset({"tm.active", "tm.manager"})
 
 
 def start_scheduler_factory(
@@ -27,28 +35,15 @@ def start_scheduler_factory(
         # another thread may come here as well; a second start is none
         if to_do and start_scheduler(registry):
             to_do.clear()
-        with _own_transaction_marks(request.environ):
+        environ = request.environ
+        marks = MARKS - environ.keys()
+        try:
             return handler(request)
+        finally:
+            for mark in marks:
+                environ.pop(mark, None)
 
     return start_scheduler_tween
-
-
-@contextlib.contextmanager
-def _own_transaction_marks(environ: dict[str, Any]) -> Iterator[None]:
-    """Remove the marks that pyramid_tm leaves when it cannot begin.
-
-    When a transaction begins, its connections ask their storages for changes;
-    that fails while the storage is away. pyramid_tm would take the next
-    attempt of pyramid_retry, which has the same *environ*, for one whose
-    transaction is another's to commit: it would be answered as if all were
-    well, and nothing would be committed.
-    """
-    marks = {"tm.active", "tm.manager"} - environ.keys()
-    try:
-        yield
-    finally:
-        for mark in marks:
-            environ.pop(mark, None)
 
 
 def start_scheduler(registry: Any) -> bool:
@@ -59,6 +54,7 @@ def start_scheduler(registry: Any) -> bool:
     """
     try:
         registry.getUtility(IScheduler).start()
+        check_pools(registry, registry.getUtility(IEngine).workers or 0)
     except JobError:
         log.critical(
             "This process runs no jobs.",

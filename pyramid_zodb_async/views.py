@@ -1,24 +1,73 @@
 """The job resource over HTTP."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 from pyramid.response import Response
 
+from .access import may
+from .connections import Connections
+from .etags import etag_of, fits, known_etag, knows_progress, knows_runs
 from .exceptions import QueueFull
-from .status import RETRY_AFTER, problem_response, status_response
+from .interfaces import IScheduler
+from .job import JobView
+from .malformed import malformed_response
+from .pace import SHORTEST, IPace
+from .prefer import wish_of
+from .status import (
+    not_modified_response,
+    problem_response,
+    status_list_response,
+    status_response,
+)
 
-__all__ = ["JobResource", "queue_full", "refuse_method", "show_job"]
+__all__ = [
+    "JobResource",
+    "JobsResource",
+    "RetryResource",
+    "bad_csrf",
+    "delete_job",
+    "no_such_job",
+    "options",
+    "queue_full",
+    "refuse_method",
+    "retry_job",
+    "show_job",
+    "show_jobs",
+]
+
+#: How many jobs a request may ask for.
+MOST_JOBS = 100
 
 
-class JobResource:
-    """The context of the job resource, in place of the application's root.
+class JobsResource:
+    """The context of the resource, in place of the application's root.
 
     The application's root factory may need a database connection, which a
     poll does not.
     """
 
+    #: What it answers to.
+    methods: tuple[str, ...] = ("GET", "HEAD", "OPTIONS")
+
+    def __init__(self, request: Any) -> None:
+        """Everything is in the query."""
+
+
+class JobResource(JobsResource):
+    """The same for one job."""
+
+    methods: tuple[str, ...] = ("GET", "HEAD", "DELETE", "OPTIONS")
+
     def __init__(self, request: Any) -> None:
         self.sid: str = request.matchdict["sid"]
+
+
+class RetryResource(JobResource):
+    """The same for the retry of a job."""
+
+    methods = ("POST", "OPTIONS")
 
 
 def show_job(context: JobResource, request: Any) -> Response:
@@ -26,29 +75,212 @@ def show_job(context: JobResource, request: Any) -> Response:
 
     Unknown, expired and other people's jobs answer alike.
     """
-    view = request.jobs.get(context.sid)
+    views = _look(request, [context.sid])
+    view = views[context.sid]
     if view is None:
+        return _not_found()
+    return _conditional(
+        request,
+        [view],
+        functools.partial(status_response, view, request),
+    )
+
+
+def show_jobs(context: JobsResource, request: Any) -> Response:  # noqa: ARG001
+    """Answer with the status documents of several jobs."""
+    try:
+        sids = request.GET.getall("sid")
+    except UnicodeDecodeError:
+        return malformed_response()
+    if not 1 <= len(sids) <= MOST_JOBS:
         return problem_response(
-            404,
-            "Not Found",
-            "There is no such job, or it has expired, or it is not yours.",
+            400,
+            "Bad Request",
+            f"Ask for 1 to {MOST_JOBS} jobs at once, as ?sid=…&sid=…; these"
+            f" are {len(sids)}.",
         )
-    return status_response(view, request)
+    views = _look(request, sids)
+    return _conditional(
+        request,
+        [views[sid] for sid in sids],
+        functools.partial(status_list_response, views, sids, request),
+    )
 
 
-def refuse_method(context: JobResource, request: Any) -> Response:  # noqa: ARG001
+def _look(request: Any, sids: list[str]) -> dict[str, JobView | None]:
+    wish = wish_of(request)
+    if wish is not None:
+        wish.begin(request.registry.getUtility(IScheduler), sids)
+    return {sid: request.jobs.glance(sid) for sid in sids}
+
+
+def _conditional(
+    request: Any,
+    views: list[JobView | None],
+    respond: Callable[[], Response],
+) -> Response:
+    """Answer only if the client does not know it, or let it wait."""
+    versions = [view.version if view else None for view in views]
+    unfinished = [view for view in views if view and not view.done]
+    known = known_etag(request, versions)
+    wish = wish_of(request)
+    if wish and unfinished and knows_runs(request, versions):
+        wish.grant(
+            {view.sid: view.version for view in views if view},
+            has_news=not knows_progress(request, versions),
+        )
+        return Response(status=304)  # nobody sees it: there will be another
+    response = not_modified_response() if known else respond()
+    _describe(response, request, known or etag_of(versions), unfinished)
+    return response
+
+
+def _describe(
+    response: Response, request: Any, etag: str, unfinished: list[JobView]
+) -> None:
+    """Add the headers of a status document."""
+    headers = [("ETag", f'"{etag}"'), ("Vary", "Prefer")]
+    if unfinished:
+        pace = request.registry.getUtility(IPace)
+        backlog = request.registry.getUtility(IScheduler).backlog()
+        seconds = pace.retry_after(unfinished, backlog)
+        headers.append(("Retry-After", str(seconds)))
+    # a poll is so little work that to set them one by one shows
+    response.headerlist += headers
+
+
+def _not_found() -> Response:
+    return problem_response(
+        404,
+        "Not Found",
+        "There is no such job, or it has expired, or it is not yours.",
+    )
+
+
+def delete_job(context: JobResource, request: Any) -> Response:
+    """Cancel a job, or forget it if it has ended.
+
+    Which of the two is meant is known from the first look: a cancel that
+    comes too late does not become a forget, whatever conflicts it met.
+    """
+    is_cancel: bool | None = None
+
+    def decide(scheduler: Any, view: JobView, own: Connections) -> Response:
+        nonlocal is_cancel
+        if is_cancel is None:
+            is_cancel = not view.done
+        action = "cancel" if is_cancel else "forget"
+        if not may(request, view, action):
+            return _forbidden(action)
+        if not is_cancel:
+            scheduler.remove(view.sid, own)
+            return Response(status=204)
+        if not scheduler.cancel(view.sid, own):
+            return _document(request, scheduler, view, own, 409)
+        return _document(request, scheduler, view, own, 202)
+
+    return _change(request, context.sid, decide, "cancelled or forgotten")
+
+
+def retry_job(context: JobResource, request: Any) -> Response:
+    """Have a failed job run again."""
+
+    def decide(scheduler: Any, view: JobView, own: Connections) -> Response:
+        if not may(request, view, "retry"):
+            return _forbidden("retry")
+        if not scheduler.retry(view.sid, own):
+            return _document(request, scheduler, view, own, 409)
+        response = _document(request, scheduler, view, own, 202)
+        response.location = request.job_url(view.sid)
+        return response
+
+    return _change(request, context.sid, decide, "tried again")
+
+
+def _change(
+    request: Any,
+    sid: str,
+    decide: Callable[[Any, JobView, Connections], Response],
+    note: str,
+) -> Response:
+    """Decide on a job in a transaction of its own, and answer.
+
+    So a conflict with the job repeats neither the application's request nor
+    what came before it.
+    """
+    scheduler = request.registry.getUtility(IScheduler)
+
+    def work(own: Connections) -> Response:
+        view = scheduler.get(sid, own)
+        if not may(request, view, "view"):
+            return _not_found()
+        if not fits(request, view.version):
+            return _document(request, scheduler, view, own, 412)
+        return decide(scheduler, view, own)
+
+    response: Response = request.jobs.apart(work, f"job {sid} is {note}")
+    return response
+
+
+def _document(
+    request: Any,
+    scheduler: Any,
+    view: JobView,
+    own: Connections,
+    status: int,
+) -> Response:
+    """Answer with the status document of a job as it is now."""
+    now = scheduler.get(view.sid, own)
+    if now is None:  # it has expired, or was removed, at this moment
+        return _not_found()
+    response = status_response(now, request, status)
+    etag = etag_of([now.version])
+    _describe(response, request, etag, [] if now.done else [now])
+    return response
+
+
+def _forbidden(action: str) -> Response:
+    return problem_response(
+        403, "Forbidden", f"You may see this job, but not {action} it."
+    )
+
+
+def no_such_job(error: Any, request: Any) -> Response:  # noqa: ARG001
+    """Answer to a sid that is no text."""
+    return _not_found()
+
+
+def options(context: JobsResource, request: Any) -> Response:  # noqa: ARG001
+    """Tell which methods there are."""
+    response = Response(status=204)
+    response.allow = context.methods
+    return response
+
+
+def refuse_method(context: JobsResource, request: Any) -> Response:
     """Answer to methods that the resource does not have."""
     response = problem_response(
         405,
         "Method Not Allowed",
-        f"A job does not answer to {request.method}, only to GET and HEAD.",
+        f"This does not answer to {request.method}, only to"
+        f" {', '.join(context.methods)}.",
     )
-    response.allow = ("GET", "HEAD")
+    response.allow = context.methods
     return response
+
+
+def bad_csrf(error: Any, request: Any) -> Response:  # noqa: ARG001
+    """Answer to a change without the token that the application wants."""
+    return problem_response(
+        400,
+        "Bad Request",
+        "The CSRF token that the application asks for is missing or wrong, or"
+        " the request comes from another origin.",
+    )
 
 
 def queue_full(error: QueueFull, request: Any) -> Response:  # noqa: ARG001
     """Answer for a job that there was no room for."""
     response = problem_response(503, "Service Unavailable", str(error))
-    response.retry_after = RETRY_AFTER
+    response.retry_after = SHORTEST
     return response

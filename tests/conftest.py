@@ -1,5 +1,7 @@
 """Applications, databases and clean-up for the tests."""
 
+import inspect
+
 import pytest
 import shop
 import transaction
@@ -11,14 +13,14 @@ from ZODB.FileStorage import FileStorage
 from pyramid_zodb_async import (
     PersistentContext,
     TransactionalScheduler,
+    testing,
 )
 
-INCLUDES = (
-    "pyramid_retry",
-    "pyramid_tm",
-    "pyramid_zodbconn",
-    "pyramid_zodb_async",
-)
+# the machine that these tests run on may be slower than those of users
+for function in (testing.drain, testing.wait_for, testing.restart):
+    function.__defaults__ = (shop.PATIENCE,)
+for function in (testing.run_next, testing.paused):
+    inspect.unwrap(function).__kwdefaults__["timeout"] = shop.PATIENCE
 
 
 @pytest.fixture(autouse=True)
@@ -42,6 +44,21 @@ def pytest_generate_tests(metafunc):
 
 
 @pytest.fixture
+def say(record_property):
+    """Have a line shown at the end, whichever process the test runs in."""
+    return lambda line: record_property("said", line)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Show what tests have to say."""
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            for name, line in getattr(report, "user_properties", ()):
+                if name == "said" and report.when == "call":
+                    terminalreporter.write_line(line)
+
+
+@pytest.fixture
 def storage_uri(tmp_path):
     """Give the URI of a database, the same for the same number."""
     return lambda number: (
@@ -55,7 +72,12 @@ def make_app(kept_in, storage_uri):
     made = []
 
     def make(
-        views=None, *, includes=INCLUDES, configure=None, root=None, **settings
+        views=None,
+        *,
+        includes=shop.INCLUDES,
+        configure=None,
+        root=None,
+        **settings,
     ):
         settings = {
             name.replace("__", "."): settings[name] for name in settings

@@ -2,6 +2,7 @@
 
 import threading
 
+import shop
 import transaction
 
 from pyramid_zodb_async.environment import thread_transaction
@@ -19,7 +20,7 @@ class HandDriven:
     def __init__(self):
         self.submitted = []
 
-    def submit(self, sids):
+    def submit(self, sids, *, due=None, priority=0):
         self.submitted.extend(sids)
 
     def start(self):
@@ -44,6 +45,8 @@ class Process:
             note="a store for tests",
         )
         self.scheduler.start(recover=False)
+        # a test does the chores itself, and is alone in doing them
+        self.scheduler._upkeep._housekeeper.stop()
         # as if it were not the process of the test
         LIVE.discard(self.scheduler.runner)
         self.runner = Runner(self.scheduler, thread_transaction)
@@ -52,14 +55,16 @@ class Process:
             self.scheduler.held,
             self.scheduler.runner,
             lease=None,
-            attempts=self.scheduler.attempts,
+            attempts=options.get("attempts", 4),
             timeout=self.scheduler.timeout_of,
+            news=self.scheduler.news,
+            routes=self.scheduler.routes,
         )
 
-    def schedule(self, function, *args):
+    def schedule(self, function, *args, **named_args):
         """Schedule a job in a transaction of its own."""
         transaction.begin()
-        sid = self.scheduler.schedule(function, *args)
+        sid = self.scheduler.schedule(function, *args, **named_args)
         transaction.commit()
         return sid
 
@@ -75,7 +80,7 @@ class Process:
             target=lambda: outcome.append(self.runner.run(sid))
         )
         worker.start()
-        worker.join(20)
+        worker.join(shop.PATIENCE)
         (delay,) = outcome
         return delay
 
@@ -94,4 +99,4 @@ class Process:
 
     def stop(self):
         """End without a trace, as a process that is killed does."""
-        self.scheduler.stop(grace=0)
+        self.scheduler._upkeep.stop()

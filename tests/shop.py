@@ -1,6 +1,7 @@
 """A small shop on the ZODB: jobs that tests schedule, and what they left."""
 
 import threading
+import time
 
 import transaction
 from persistent import Persistent
@@ -16,6 +17,19 @@ from pyramid_zodb_async import (
     current_job,
     transactional,
 )
+
+#: What an application of tests includes.
+INCLUDES = (
+    "pyramid_retry",
+    "pyramid_tm",
+    "pyramid_zodbconn",
+    "pyramid_zodb_async",
+)
+
+
+#: How long a test waits for what is sure to come, in seconds. A machine that
+#: has much to do may be slow.
+PATIENCE = 60
 
 
 class Product(Persistent):
@@ -90,10 +104,10 @@ class Gate:
 
     def pass_through(self):
         self.entered.set()
-        assert self.opened.wait(10), "the test did not open the gate"
+        assert self.opened.wait(PATIENCE), "the test did not open the gate"
 
     def wait_for_job(self):
-        assert self.entered.wait(10), "no job came to the gate"
+        assert self.entered.wait(PATIENCE), "no job came to the gate"
 
 
 #: By name, for an argument of a job cannot hold one.
@@ -203,3 +217,104 @@ def shut_down(registry):
 def count_open(db):
     """Count the open connections of a database."""
     return sum(info["opened"] is not None for info in db.connectionDebugInfo())
+
+
+class Answer(threading.Thread):
+    """A request on a thread of its own."""
+
+    def __init__(self, ask, *args, **options):
+        super().__init__(daemon=True)
+        self._ask = ask, args, options
+        self._given = None
+        self.start()
+
+    def run(self):
+        ask, args, options = self._ask
+        begin = time.monotonic()
+        try:
+            self._given = ask(*args, **options)
+        except BaseException as error:  # noqa: BLE001 - for who asked
+            self._given = error
+        self.seconds = time.monotonic() - begin
+
+    @property
+    def has_come(self):
+        return not self.is_alive()
+
+    def get(self):
+        """Give the answer when it comes."""
+        self.join(PATIENCE)
+        if isinstance(self._given, BaseException):
+            raise self._given
+        assert self._given is not None, "there is no answer"
+        return self._given
+
+
+def wait_until(condition, seconds=PATIENCE):
+    """Wait for something that nobody tells of."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come to pass"
+        time.sleep(0.005)
+
+
+def at_last(attempt, times=5):
+    """Give the first result that is true of some attempts.
+
+    For what is to happen within a short time: the machine may be slow, but
+    not each time, and what is wrong is so each time.
+    """
+    for _ in range(times):
+        if result := attempt():
+            return result
+    raise AssertionError(f"none of {times} attempts was in time")
+
+
+def waiting(watches):
+    """List the watches that somebody waits at, after the first look."""
+    return [
+        watch
+        for sid in watches.sids()
+        for watch in watches._by_sid.get(sid, ())
+        if watch._begin is not None
+    ]
+
+
+def report_at(gate, *messages):
+    """Tell of progress, and wait until the test opens the gate."""
+    for number, message in enumerate(messages, 1):
+        current_job().progress(number, len(messages), message)
+    wait_at(gate)
+    current_job().check()
+    return "went on"
+
+
+def give_set():
+    """Return what JSON does not know."""
+    return {1, 2}
+
+
+#: Whether the runs of `try_luck` succeed, in that order.
+luck = []
+
+
+def try_luck(value):
+    """Fail, or return what is given."""
+    add("half done")
+    if not luck.pop(0):
+        raise JobError("bad luck")
+    return value
+
+
+def start(request):
+    """Schedule what the parameters say; a view."""
+    function = globals()[request.params["function"]]
+    arguments = request.params.getall("argument")
+    return request.accepted(request.schedule(function, *arguments))
+
+
+def begin(app, function, *arguments):
+    """Start a job by a request for that view, and give its path."""
+    params = [("function", function)]
+    params += [("argument", argument) for argument in arguments]
+    return f"/jobs/{app.post('/start', params).json['sid']}"

@@ -8,11 +8,28 @@ from urllib.parse import urlsplit
 import psycopg2
 import pytest
 import ZEO
+from needed import missing
 
 #: Where PostgreSQL answers, and who may make databases there.
 POSTGRES_DSN = os.environ.get(
     "POSTGRES_DSN", "postgres://postgres@127.0.0.1:5432/postgres"
 )
+
+#: A scheduler, and where the database is.
+EVERYWHERE = [
+    ("memory", "file"),
+    ("zodb", "file"),
+    ("zodb", "mapping"),
+    ("zodb", "zeo"),
+    ("zodb", "sqlite"),
+    ("zodb", "postgres"),
+]
+LASTING = [place for place in EVERYWHERE[1:] if place[1] != "mapping"]
+SHARED = [place for place in LASTING if place[1] != "file"]
+
+everywhere = pytest.mark.parametrize(("kept_in", "storage"), EVERYWHERE)
+on_lasting_storages = pytest.mark.parametrize(("kept_in", "storage"), LASTING)
+on_shared_storages = pytest.mark.parametrize(("kept_in", "storage"), SHARED)
 
 ZEO_CONFIG = """
 %import ZEO
@@ -21,7 +38,7 @@ ZEO_CONFIG = """
   <clientstorage>
     server 127.0.0.1:{port}
     server-sync true
-    wait-timeout 10
+    wait-timeout 60
   </clientstorage>
 </zodb>
 """
@@ -64,7 +81,7 @@ def postgres(folder):
     """Make a database in PostgreSQL, and give a RelStorage on it."""
     name = f"zodb_async_{uuid.uuid4().hex}"
     with admin() as cursor:
-        cursor.execute(f"CREATE DATABASE {name}")
+        cursor.execute(f"CREATE DATABASE {name} TEMPLATE template0")
     server = urlsplit(POSTGRES_DSN)
     try:
         yield (
@@ -89,15 +106,22 @@ def admin():
         connection.close()
 
 
+@contextlib.contextmanager
+def uri_of(storage, folder):
+    """Give the URI of a new database of that kind."""
+    if storage == "postgres":
+        require_postgres()
+    with globals()[storage](folder) as uri:
+        yield uri
+
+
 def require_postgres():
     """Skip the test if PostgreSQL does not answer, or fail in CI."""
     try:
         with admin():
             return
     except psycopg2.OperationalError as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(
+        missing(
             f"PostgreSQL does not answer at {POSTGRES_DSN} ({error}); set"
             " POSTGRES_DSN"
         )

@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import sys
+import threading
 
 import pytest
 import shop
@@ -99,7 +100,7 @@ def test_a_function_of_a_session_can_be_a_job(scheduler, source):
     function = make_in_a_session(source, transactional=transactional)
     sid = scheduler.schedule(function)
     transaction.commit()
-    assert scheduler.wait(sid, 10)
+    assert scheduler.wait(sid, 60)
 
     assert scheduler.get_result(sid) == (7, None)
 
@@ -235,7 +236,9 @@ def test_scheduling_in_an_after_commit_hook_is_refused(make_app, manager):
         ("autostart", "perhaps", "true or false"),
         ("attempts", "0", "a whole number of 1 or more"),
         ("lease", "0", "a number of seconds, 0.1 or more"),
-        ("engine", "celery", "one of 'threads', 'inline'"),
+        ("engine", " ", "the name of an engine"),
+        ("time_limit", "0", "a number of seconds, more than 0"),
+        ("stop_on_sigterm", "maybe", "true or false"),
         ("workers", "0", "a whole number of 1 or more"),
         ("workers", "two", "a whole number of 1 or more"),
         ("max_pending", None, "a whole number of 1 or more"),
@@ -312,7 +315,7 @@ class Unpicklable(Exception):
     """An exception that holds what cannot leave its thread."""
 
     def __init__(self):
-        super().__init__(sys.stdout)
+        super().__init__(threading.Lock())
 
 
 class Unloadable(Exception):
@@ -346,7 +349,7 @@ def interrupt():
     ("function", "kind", "message"),
     [
         (raise_unprintable, "Unprintable", "the text of this Unprintable"),
-        (raise_unpicklable, "Unpicklable", "TextIOWrapper"),
+        (raise_unpicklable, "Unpicklable", "_thread.lock"),
         (raise_unloadable, "Unloadable", "1 and 2"),
         (leave, "SystemExit", "The job called sys.exit(3)"),
         (interrupt, "KeyboardInterrupt", ""),
@@ -376,7 +379,7 @@ def test_whatever_a_job_raises_fails_it(
 def test_an_exception_that_cannot_travel_has_a_stand_in(scheduler, function):
     sid = scheduler.schedule(function)
     transaction.commit()
-    assert scheduler.wait(sid, 10)
+    assert scheduler.wait(sid, 60)
     value, error = scheduler.get_result(sid)
 
     assert value is None

@@ -8,6 +8,7 @@ from transaction.interfaces import (
 )
 from zope.interface.verify import verifyObject
 
+from pyramid_zodb_async import TransactionRequired
 from pyramid_zodb_async.changes import Changes
 
 
@@ -29,6 +30,9 @@ class Note:
     def apply(self):
         self.log.append(f"{self.name} applied")
 
+    def abandon(self):
+        self.log.append(f"{self.name} abandoned")
+
 
 class Participant:
     """Another participant of the transaction, with a key as late as any."""
@@ -44,7 +48,8 @@ class Participant:
     def tpc_begin(self, txn):
         pass
 
-    commit = tpc_begin
+    def commit(self, txn):
+        self.log.append("other stored")
 
     def tpc_vote(self, txn):
         self.log.append("other voted")
@@ -70,14 +75,17 @@ def test_they_keep_the_contracts_of_a_participant(changes):
     assert verifyObject(IDataManagerSavepoint, changes.savepoint())
 
 
-def test_they_are_prepared_and_made_after_all_others(changes, log):
+def test_they_are_prepared_when_all_others_have_stored_and_none_has_voted(
+    changes, log
+):
     changes.add(Note("change", log))
     transaction.get().join(Participant(log))
     transaction.commit()
 
     assert log == [
-        "other voted",
+        "other stored",
         "change prepared",
+        "other voted",
         "other finished",
         "change applied",
         "after",
@@ -91,16 +99,16 @@ def test_one_that_cannot_be_prepared_aborts_the_transaction(changes, log):
         transaction.commit()
     transaction.abort()
 
-    assert log == ["bad prepared"]
+    assert log == ["bad prepared", "bad abandoned", "good abandoned"]
     assert len(changes) == 0
 
 
-def test_an_abort_drops_them(changes, log):
+def test_an_abort_drops_them_and_tells_them(changes, log):
     changes.add(Note("change", log))
     transaction.abort()
     transaction.commit()
 
-    assert log == []
+    assert log == ["change abandoned"]
 
 
 def test_a_rollback_drops_the_later_ones(changes, log):
@@ -135,6 +143,23 @@ def test_a_rollback_drops_the_later_ones_after_an_earlier_was_taken_back(
     assert [change for change in log if "applied" in change] == [
         "second applied"
     ]
+    assert changes.places == 0
+
+
+def test_one_that_comes_after_the_commit_is_refused(changes, log):
+    refusals = []
+
+    def hook(committed):
+        with pytest.raises(TransactionRequired) as caught:
+            changes.add(Note("late", log))
+        refusals.append(caught.value)
+
+    changes.add(Note("change", log))
+    transaction.get().addAfterCommitHook(hook)
+    transaction.commit()
+
+    assert len(refusals) == 1
+    assert log == ["change prepared", "change applied", "after"]
     assert changes.places == 0
 
 

@@ -10,6 +10,7 @@ from pyramid.response import Response
 from webtest import TestApp
 
 from pyramid_zodb_async import IEngine, IScheduler
+from pyramid_zodb_async.assets import VERSION
 from pyramid_zodb_async.engine.inline import InlineEngine
 from pyramid_zodb_async.engine.threads import ThreadEngine
 from pyramid_zodb_async.settings import ISettings
@@ -106,7 +107,7 @@ def test_the_resource_can_be_moved(prefix, settings, path):
     assert location.startswith(f"http://localhost{path}/")
     assert app.get(location).json["result"] == 1
     module = app.get("/static-url").text
-    assert module == f"http://localhost{path}/static/jobs.js"
+    assert module == f"http://localhost{path}/static/{VERSION}/jobs.js"
     assert "javascript" in app.get(module).content_type
 
 
@@ -124,16 +125,16 @@ def test_a_catch_all_route_after_the_include_does_not_hide_the_jobs(make_app):
     app.get("/jobs/unknown", status=404)
 
 
-def test_only_get_and_head_are_answered(make_app):
+def test_methods_that_a_job_has_not_are_refused(make_app):
     app = make_app({"/view": schedule}, zodb_async__engine="inline")
     path = app.get("/view").headers["Location"]
 
     assert app.head(path).body == b""
-    for ask in (app.post, app.put, app.delete, app.patch, app.options):
+    for ask in (app.post, app.put, app.patch):
         answer = ask(path, status=405)
-        assert answer.headers["Allow"] == "GET, HEAD"
+        assert answer.headers["Allow"] == "GET, HEAD, DELETE, OPTIONS"
         assert answer.content_type == "application/problem+json"
-        assert "only to GET and HEAD" in answer.json["detail"]
+        assert "only to GET, HEAD, DELETE" in answer.json["detail"]
 
 
 def test_two_applications_in_a_process_keep_their_jobs_apart(make_app):

@@ -244,7 +244,7 @@ def test_a_job_has_the_connections_that_its_arguments_came_from(
     product = connection.root()["product"] = shop.Product("name")
     sid = scheduler.schedule(who_has_the_connection, product)
     transaction.commit()
-    assert scheduler.wait(sid, 10)
+    assert scheduler.wait(sid, 60)
 
     assert scheduler.get(sid).result is True
 
@@ -267,7 +267,7 @@ def test_the_connections_of_a_job_are_closed_with_it(
     sid = scheduler.schedule(function, connection.root(), other.root())
     transaction.commit()
     connection.close()
-    assert scheduler.wait(sid, 10)
+    assert scheduler.wait(sid, 60)
     assert scheduler.engine.idle(10)
 
     assert [shop.count_open(db) for db in pair] == [0, 0]
@@ -416,13 +416,13 @@ def test_a_connection_that_another_thread_opened_as_zodbconn_does(db):
         connection = db.open(transaction.manager)
         roots.append(connection.root())
         opened.set()
-        done.wait(10)
+        done.wait(60)
         transaction.abort()
         connection.close()
 
     thread = threading.Thread(target=work)
     thread.start()
-    opened.wait(10)
+    opened.wait(60)
     try:
         with pytest.raises(NotTransferable, match="another thread"):
             dump(roots[0], ThreadConnections())

@@ -297,7 +297,7 @@ def test_a_context_travels_to_a_job_at_any_depth(scheduler, products):
     value = {"contexts": [(context,)], "object": products[2]}
     sid = scheduler.schedule(read_anything, value)
     transaction.commit()
-    assert scheduler.wait(sid, 10)
+    assert scheduler.wait(sid, 60)
 
     assert scheduler.get_result(sid) == (("apple", "pear"), None)
 
@@ -310,7 +310,7 @@ def make_context(product):
 def test_a_job_can_return_a_context(scheduler, products, connection):
     sid = scheduler.schedule(make_context, products[0])
     transaction.commit()
-    assert scheduler.wait(sid, 10)
+    assert scheduler.wait(sid, 60)
     context, _ = scheduler.get_result(sid)
     context.set_root_connection(connection)
 

@@ -2,6 +2,7 @@
 
 import contextvars
 import threading
+import time
 
 from zope.interface.verify import verifyObject
 
@@ -96,7 +97,7 @@ def test_threads_that_submit_at_once_wait_for_their_own_jobs():
     ran = set()
 
     def run(sid):
-        together.wait(10)
+        together.wait(60)
         ran.add(sid)
 
     def commit(sid):
@@ -127,3 +128,12 @@ def test_no_job_sees_what_another_left_in_a_context_variable():
 
     assert seen == ["nothing", "nothing"]
     engine.withdraw("a")
+
+
+def test_no_job_waits_for_its_time():
+    sids = []
+    InlineEngine(sids.append).submit(
+        ["later"], due=time.time() + 3600, priority=-1
+    )
+
+    assert sids == ["later"]

@@ -7,7 +7,11 @@ import transaction
 
 from pyramid_zodb_async import JobError
 from pyramid_zodb_async.connections import ThreadConnections
-from pyramid_zodb_async.failure import describe, pickled_exception
+from pyramid_zodb_async.failure import (
+    LONGEST_TEXT,
+    describe,
+    pickled_exception,
+)
 
 
 def travelled(error):
@@ -48,6 +52,14 @@ def test_only_errors_for_people_are_public():
     assert not describe(KeyError("text")).public
     assert describe(KeyError("text"), (LookupError,)).public
     assert not describe(ValueError("text"), (LookupError,)).public
+
+
+def test_a_text_without_end_is_cut():
+    text = "x" * LONGEST_TEXT
+
+    assert describe(ValueError(text)).message == text
+    assert describe(ValueError(text + "xx")).message == text + "…"
+    assert travelled(ValueError(text + "xx")).args == (text + "xx",)
 
 
 class Exploding(Exception):

@@ -37,7 +37,7 @@ def ran(scheduler, function, *args, **kw):
     """Schedule, commit, and wait for the job; give its sid."""
     sid = scheduler.schedule(function, *args, **kw)
     transaction.commit()
-    assert scheduler.wait(sid, 10)
+    assert scheduler.wait(sid, 60)
     return sid
 
 
@@ -124,7 +124,7 @@ def test_a_job_sees_what_its_request_wrote_after_scheduling(scheduler, app):
     sid = scheduler.schedule(read_the_parameter, context)
     app.x = 1
     transaction.commit()
-    assert scheduler.wait(sid, 10)
+    assert scheduler.wait(sid, 60)
 
     assert scheduler.get_result(sid) == ((1, 1), None)
     transaction.commit()
@@ -164,7 +164,7 @@ def test_completed_tells_the_three_cases(scheduler, gate):
     assert scheduler.completed(sid) is False
     assert scheduler.get_result(sid) is False
     gate.open()
-    assert scheduler.wait(sid, 10)
+    assert scheduler.wait(sid, 60)
 
     assert scheduler.completed(sid) is True
 
@@ -275,7 +275,7 @@ def test_a_transaction_can_schedule_many(scheduler):
     sids = [scheduler.schedule(show, number) for number in range(10)]
     assert len(set(sids)) == 10
     transaction.commit()
-    assert scheduler.wait(timeout=10)
+    assert scheduler.wait(timeout=60)
 
     assert sorted(args for args, _ in shown) == [(n,) for n in range(10)]
 
@@ -291,7 +291,7 @@ def test_jobs_may_complete_while_others_are_scheduled_and_fetched():
         for number in range(50):
             with transaction.manager:
                 sid = scheduler.schedule(show, number)
-            assert scheduler.wait(sid, 10)
+            assert scheduler.wait(sid, 60)
             with transaction.manager:
                 outcomes.append(scheduler.get_result(sid))
 

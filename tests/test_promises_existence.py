@@ -224,6 +224,23 @@ def test_a_failing_after_commit_hook_of_others_loses_no_job(visit):
     assert visit(view).effects == ["job"]
 
 
+def test_a_hook_after_the_commit_cannot_schedule(visit):
+    refusals = []
+
+    def hook(committed, request):
+        with pytest.raises(TransactionRequired) as caught:
+            request.schedule(shop.add, "late")
+        refusals.append(caught.value)
+
+    def view(request):
+        request.schedule(shop.add, "job")
+        request.tm.get().addAfterCommitHook(hook, (request,))
+        return Response("done")
+
+    assert visit(view).effects == ["job"]
+    assert len(refusals) == 1
+
+
 def test_an_abort_by_the_view_makes_no_job(visit, manager):
     def view(request):
         request.schedule(shop.add, "job")

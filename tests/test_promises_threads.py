@@ -7,6 +7,7 @@ import pytest
 import shop
 import transaction
 from persistent.mapping import PersistentMapping
+from pyramid.request import Request
 from pyramid.response import Response
 from pyramid_zodbconn import get_connection
 
@@ -286,7 +287,7 @@ def test_an_object_of_another_thread_is_refused(make_app, manager):
     def take(request):
         assert get_connection(request) is kept[0]._p_jar
         taken.set()
-        assert done.wait(10)
+        assert done.wait(60)
         return Response("taken")
 
     def use(request):
@@ -299,7 +300,7 @@ def test_an_object_of_another_thread_is_refused(make_app, manager):
     app.get("/keep")
     other = threading.Thread(target=app.get, args=("/take",))
     other.start()
-    assert taken.wait(10)
+    assert taken.wait(60)
     app.get("/use")
     done.set()
     other.join()
@@ -312,6 +313,23 @@ def test_a_request_is_refused(refused):
 
     assert "Argument 2 of builtins:max() cannot go" in str(error)
     assert "a request ends before the job begins" in str(error)
+
+
+def test_a_request_within_an_argument_is_refused(refused):
+    error = refused(lambda request: (([{"of": request}],), {}))
+
+    assert "Argument 1 of shop:give() cannot go to a job" in str(error)
+    assert "a request belongs to its thread; pass the values" in str(error)
+
+
+@pytest.mark.parametrize("size", [1, 1_000_000])
+def test_an_uploaded_file_is_refused_whatever_its_size(refused, size):
+    files = {"file": ("a.txt", b"a" * size)}
+    field = Request.blank("/", POST=files).POST["file"]
+    error = refused(lambda request: ((field,), {}))
+
+    assert "Argument 1 of shop:give() cannot go to a job" in str(error)
+    assert "pass its bytes, as .file.read() gives them" in str(error)
 
 
 def test_a_connection_is_refused(refused):

@@ -1,5 +1,7 @@
 """What a request can do with jobs."""
 
+import datetime
+
 import pytest
 import shop
 from pyramid.response import Response
@@ -44,6 +46,23 @@ def test_a_finished_job_can_be_accepted(make_app):
     drain(app)
 
     assert app.get("/again", {"sid": sid}, status=202).json["result"] == 1
+
+
+@pytest.mark.parametrize("sid", [None, 7, b"sid"])
+def test_a_sid_that_is_no_string_has_no_job_and_no_url(make_app, sid):
+    def view(request):
+        jobs = request.jobs
+        found = [jobs.get(sid), jobs.cancel(sid), jobs.retry(sid)]
+        for refuse in (request.job_url, request.job_progress):
+            with pytest.raises(TypeError, match="sid of a job is a string"):
+                refuse(sid)
+        with pytest.raises(UnknownJob):
+            request.accepted(sid)
+        return Response(json=found)
+
+    app = make_app({"/view": view})
+
+    assert app.get("/view").json == [None, False, False]
 
 
 def test_job_urls_stay_right_below_a_mount_point(make_app):
@@ -192,3 +211,37 @@ def test_an_aborted_request_keeps_the_outcome_that_it_fetched(
     assert app.get("/fetch", params).text == "(1, None)"
     assert app.get("/fetch", {"sid": sid}).text == "(1, None)"
     assert app.get("/fetch", {"sid": sid}).text == "None"
+
+
+def test_options_go_on_top_of_each_other(make_app):
+    def start(request):
+        patient = request.schedule.with_options(attempts=7, delay=60)
+        urgent = patient.with_options(delay=None, title="Now")
+        return request.accepted(urgent(shop.nothing))
+
+    app = make_app({"/start": start})
+    view = wait_for(app, app.post("/start").json["sid"])
+
+    assert view.options.attempts == 7
+    assert view.title == "Now"
+
+
+def test_a_wrong_option_is_refused_before_anything_is_scheduled(make_app):
+    def start(request):
+        request.schedule.with_options(atempts=7)
+
+    app = make_app({"/start": start})
+    with pytest.raises(TypeError, match="did you mean 'attempts'"):
+        app.post("/start")
+
+
+def test_a_moment_may_follow_a_delay(make_app):
+    moment = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=1)
+
+    def start(request):
+        later = request.schedule.with_options(delay=60).with_options(at=moment)
+        sid = later(shop.nothing)
+        assert request.jobs.get(sid).due == moment
+        return request.accepted(sid)
+
+    make_app({"/start": start}).post("/start")

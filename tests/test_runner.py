@@ -1,6 +1,9 @@
 """How a job is run, and what surrounds it."""
 
+import functools
 import logging
+import threading
+import time
 from contextlib import AbstractContextManager
 
 import pytest
@@ -11,13 +14,16 @@ from pyramid.threadlocal import get_current_registry, get_current_request
 from pyramid.threadlocal import manager as threadlocals
 from pyramid_tm import explicit_manager
 from pyramid_zodbconn import get_connection
+from shop import wait_until
 from transaction.interfaces import TransientError
 from ZODB.FileStorage import FileStorage
 from ZODB.POSException import ConflictError
 
 from pyramid_zodb_async import (
+    IEngine,
     IScheduler,
     JobError,
+    JobState,
     current_job,
     runner,
     transactional,
@@ -25,6 +31,8 @@ from pyramid_zodb_async import (
 from pyramid_zodb_async.environment import bare_thread
 from pyramid_zodb_async.runner import Runner
 from pyramid_zodb_async.scheduler.memory import MemoryScheduler
+from pyramid_zodb_async.scheduler.memory_run import MemoryRun
+from pyramid_zodb_async.scheduler.run import DurableRun
 from pyramid_zodb_async.testing import drain, wait_for
 
 pytestmark = pytest.mark.kept_in("memory", "zodb")
@@ -185,12 +193,17 @@ def test_clean_up_that_raises_does_not_change_the_outcome(run, caplog, error):
 
 
 def add_callbacks_that_raise():
-    """Fail twice in clearing up, and tell of what came between."""
+    """Fail in clearing up, again and again, and tell of what came between."""
     request = get_current_request()
+    request.add_finished_callback(_exit)
     get_connection(request)
     for callback in (_raise, shop.attempts.append, _raise):
         request.add_finished_callback(callback)
     raise JobError("the job's own error")
+
+
+def _exit(request):
+    raise SystemExit
 
 
 def _raise(request):
@@ -529,3 +542,231 @@ def test_a_job_that_raises_an_error_of_a_driver_by_itself_fails(run):
 
 def raise_driver_error():
     raise DriverError
+
+
+# -- Time limits --------------------------------------------------------------
+
+
+def late(gate):
+    """Leave an effect, and take too long."""
+    shop.add_and_wait_at(gate)
+    return "late"
+
+
+@pytest.fixture
+def start_late(make_app, gate):
+    """Start a job that takes too long; give the application and the sid."""
+
+    def start(**options):
+        def view(request):
+            schedule = request.schedule.with_options(**options)
+            return request.accepted(schedule(late, "gate"))
+
+        app = make_app({"/view": view})
+        sid = app.get("/view").json["sid"]
+        shop.gates["gate"].wait_for_job()
+        return app, sid
+
+    return start
+
+
+def actions(caplog):
+    return [record.action for record in caplog.records]
+
+
+def test_a_job_that_was_cancelled_in_time_does_not_time_out(
+    start_late, gate, caplog
+):
+    def is_cancelled_in_time():
+        shop.gates["gate"] = gate = shop.Gate()
+        caplog.clear()
+        app, sid = start_late(time_limit=0.4)
+        answer = app.delete(f"/jobs/{sid}", status="*")
+        time.sleep(0.6)  # past the limit: nothing must happen then
+        gate.open()
+        drain(app)
+        if answer.status_int != 202:
+            return False
+        assert wait_for(app, sid).state is JobState.CANCELLED
+        return "job_timed_out" not in actions(caplog)
+
+    shop.at_last(is_cancelled_in_time)
+
+
+def test_a_job_whose_time_out_cannot_be_recorded_fails_when_it_returns(
+    start_late, gate, caplog, kept_in, monkeypatch
+):
+    def refuse(*args, **options):
+        raise OSError("no storage")
+
+    kind = {"memory": MemoryRun, "zodb": DurableRun}[kept_in]
+    with monkeypatch.context() as patches:
+        patches.setattr(kind, "fail", refuse)
+        app, sid = start_late(time_limit=0.2)
+        wait_until(lambda: "failure_not_recorded" in actions(caplog))
+    gate.open()
+    ended = wait_for(app, sid)
+    drain(app)
+
+    assert ended.failure.type == "JobTimeout"
+    assert shop.effects(app) == []
+
+
+def test_a_job_that_is_repeated_has_its_time_anew(make_app):
+    """It conflicts twice, and takes half of its time in each run."""
+
+    def view(request):
+        schedule = request.schedule.with_options(time_limit=0.6)
+        return request.accepted(schedule(conflict_slowly))
+
+    app = make_app({"/view": view})
+
+    def is_in_time():
+        shop.attempts.clear()
+        ended = wait_for(app, app.get("/view").json["sid"])
+        drain(app)
+        return ended.state is JobState.SUCCEEDED
+
+    shop.at_last(is_in_time)
+    assert shop.attempts == [1, 1, 1]
+
+
+def conflict_slowly():
+    time.sleep(0.3)  # the work
+    return shop.conflict(2)
+
+
+def test_a_conflict_after_its_time_is_no_reason_to_repeat_a_job(
+    start_late, gate, caplog, kept_in, monkeypatch
+):
+    """It could not be recorded that its time was up."""
+
+    def refuse(*args, **options):
+        raise OSError("no storage")
+
+    def conflict_late(gate):
+        shop.wait_at(gate)
+        raise ConflictError
+
+    monkeypatch.setattr(
+        f"{__name__}.late", functools.wraps(late)(conflict_late)
+    )
+    kind = {"memory": MemoryRun, "zodb": DurableRun}[kept_in]
+    with monkeypatch.context() as patches:
+        patches.setattr(kind, "fail", refuse)
+        app, sid = start_late(time_limit=0.2)
+        wait_until(lambda: "failure_not_recorded" in actions(caplog))
+    gate.open()
+    ended = wait_for(app, sid)
+
+    assert ended.failure.type == "JobTimeout"
+    assert ended.attempt == 1
+
+
+def be_told_to_stop():
+    """Leave an effect, and raise as a handler of Celery's does."""
+    shop.add("half done")
+    exec("raise SystemExit(1)", {"__name__": "billiard.common"})
+
+
+def stop_at_once(make_app, caplog):
+    """Have a job run in a process that is told to stop; give its parts."""
+    caplog.set_level(logging.INFO)
+
+    def view(request):
+        return request.accepted(request.schedule(be_told_to_stop))
+
+    app = make_app({"/view": view})
+    sid = app.get("/view").json["sid"]
+    wait_until(lambda: "job_given_back" in actions(caplog))
+    registry = app.app.registry
+    assert registry.getUtility(IEngine).idle(10)
+    return app, registry.getUtility(IScheduler), sid
+
+
+def test_a_job_whose_process_is_told_to_stop_does_not_fail(make_app, caplog):
+    app, scheduler, sid = stop_at_once(make_app, caplog)
+
+    assert scheduler.unfinished() == [sid]
+    assert shop.effects(app) == []
+    assert "job_failed" not in actions(caplog)
+    assert "job_not_given_back" not in actions(caplog)
+
+
+@pytest.mark.kept_in("zodb")
+def test_a_job_that_its_process_cannot_leave_to_others_does_not_fail(
+    make_app, caplog, monkeypatch
+):
+    def refuse(run):
+        raise OSError("no storage")
+
+    monkeypatch.setattr(DurableRun, "give_back", refuse)
+    _, scheduler, sid = stop_at_once(make_app, caplog)
+
+    assert scheduler.unfinished() == [sid]
+    assert "job_not_given_back" in actions(caplog)
+
+
+def test_a_retry_that_cannot_be_recorded_repeats_the_job(
+    make_app, kept_in, monkeypatch
+):
+    failing = [OSError("no storage")]
+    kind = {"memory": MemoryRun, "zodb": DurableRun}[kept_in]
+    retry = kind.retry
+
+    def refuse_once(self, due):
+        if failing:
+            raise failing.pop()
+        return retry(self, due)
+
+    def view(request):
+        options = {"retry_on": JobError, "backoff": 0}
+        schedule = request.schedule.with_options(**options)
+        return request.accepted(schedule(shop.try_luck, "done"))
+
+    monkeypatch.setattr(kind, "retry", refuse_once)
+    monkeypatch.setattr(runner, "GREATEST_DELAY", 0.1)
+    shop.luck[:] = [False, False, True]
+    app = make_app({"/view": view})
+    ended = wait_for(app, app.get("/view").json["sid"])
+
+    assert ended.result == "done"
+    assert ended.attempt == 2  # the first one was repeated
+
+
+def try_with_patience():
+    return shop.try_luck("done")
+
+
+def test_who_waits_for_an_inline_job_does_not_wait_for_its_attempts(make_app):
+    def view(request):
+        options = {"retry_on": JobError, "backoff": (3600, 3600)}
+        schedule = request.schedule.with_options(**options)
+        return request.accepted(schedule(try_with_patience))
+
+    shop.luck[:] = [False, False, True]
+    app = make_app({"/view": view}, zodb_async__engine="inline")
+    answer = app.get("/view").json
+
+    assert wait_for(app, answer["sid"]).result == "done"
+
+
+def test_a_job_that_ends_as_its_time_is_up_is_not_ended_twice(
+    start_late, gate, kept_in, monkeypatch
+):
+    """Somebody was faster."""
+    refused = threading.Event()
+
+    def fail(*args, **options):
+        refused.set()
+        return False
+
+    kind = {"memory": MemoryRun, "zodb": DurableRun}[kept_in]
+    with monkeypatch.context() as patches:
+        patches.setattr(kind, "fail", fail)
+        app, sid = start_late(time_limit=0.2)
+        assert refused.wait(shop.PATIENCE)
+    gate.open()
+    ended = wait_for(app, sid)
+
+    assert ended.failure.type == "JobTimeout"

@@ -5,6 +5,7 @@ import shop
 import transaction
 from ZODB.DB import DB
 from ZODB.FileStorage import FileStorage
+from ZODB.POSException import ConflictError
 
 from pyramid_zodb_async import (
     JobState,
@@ -35,7 +36,7 @@ def ran(scheduler, function, *args):
     """Schedule, commit, and wait for the job; give its sid."""
     sid = scheduler.schedule(function, *args)
     transaction.commit()
-    assert scheduler.wait(sid, 10)
+    assert scheduler.wait(sid, 60)
     transaction.begin()
     return sid
 
@@ -93,7 +94,7 @@ def test_a_removed_job_does_not_run(scheduler):
     scheduler.remove(sid)
     transaction.commit()
 
-    assert scheduler.wait(timeout=10)
+    assert scheduler.wait(timeout=60)
     assert scheduler.get(sid) is None
 
 
@@ -131,6 +132,7 @@ class Hasty(PersistentTransactionalScheduler):
     timeout = 0
     workers = 1
     max_pending = 1
+    max_conflicts = 2
 
 
 def test_a_subclass_may_change_the_values(connection, gate):
@@ -188,3 +190,49 @@ def test_jobs_that_a_process_left_run_when_the_next_one_starts(tmp_path):
     scheduler.stop()
     connection.close()
     db.close()
+
+
+def test_a_job_is_cancelled_and_another_tried_again(scheduler, gate):
+    shop.luck[:] = [False, True]
+    failed = ran(scheduler, fail_first, "value")
+    running = scheduler.schedule(shop.wait_at, "gate")
+    transaction.commit()
+    gate.wait_for_job()
+    assert scheduler.cancel(running)
+    assert scheduler.retry(failed)
+    assert not scheduler.retry(running)
+    assert not scheduler.cancel("unknown")
+    transaction.commit()
+    gate.open()
+    assert scheduler.wait(timeout=60)
+    transaction.begin()
+
+    assert scheduler.get(running).state is JobState.CANCELLED
+    assert scheduler.get_result(failed) == ("value", None)
+
+
+def fail_first(value):
+    if not shop.luck.pop(0):
+        raise ValueError(value)
+    return value
+
+
+def test_a_subclass_says_how_many_conflicts_a_job_may_meet(root):
+    del calls[:]
+    root["hasty"] = Hasty()
+    transaction.commit()
+    sid = root["hasty"].schedule(conflict)
+    transaction.commit()
+    assert root["hasty"].wait(sid, 60)
+    root["hasty"].stop(grace=5)
+
+    assert len(calls) == 3
+
+
+#: Who called `conflict`.
+calls = []
+
+
+def conflict():
+    calls.append("job")
+    raise ConflictError

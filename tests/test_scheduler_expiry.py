@@ -36,7 +36,7 @@ def process(db):
 
 @pytest.fixture
 def janitor(process):
-    return Janitor(process.place)
+    return Janitor(process.place, process.scheduler.news)
 
 
 def slices(process):
@@ -234,7 +234,7 @@ def test_jobs_of_a_new_slice_are_kept_as_long_as_those_before(
 
 def test_slices_go_one_by_one_at_their_times(db, clock):
     process = Process(db, timeout=3 * SPAN)
-    janitor = Janitor(process.place)
+    janitor = Janitor(process.place, process.scheduler.news)
     for hour in range(3):
         clock.ahead = hour * SPAN
         janitor.tidy()  # opens one

@@ -1,12 +1,15 @@
 """The jobs that a process is to run."""
 
 import threading
+from dataclasses import replace
 
 import shop
 from process import Process
 
+from pyramid_zodb_async.options import NO_OPTIONS
 from pyramid_zodb_async.scheduler.held import Held, HeldJobs
 from pyramid_zodb_async.scheduler.records import Fence
+from pyramid_zodb_async.watching import Watches
 
 
 def job(sid, **values):
@@ -17,7 +20,9 @@ def job(sid, **values):
         owner=None,
         base_url=None,
         attempt=1,
+        scheduled=0.0,
         fence=Fence("pending", "runner", 0),
+        options=NO_OPTIONS,
         **values,
     )
 
@@ -25,7 +30,11 @@ def job(sid, **values):
 def held_jobs():
     """Give held jobs, and what they submit."""
     submitted = []
-    return HeldJobs(submitted.extend), submitted
+
+    def submit(jobs):
+        submitted.extend(job.sid for job in jobs)
+
+    return HeldJobs(submit, Watches()), submitted
 
 
 def test_a_job_is_submitted_once():
@@ -99,6 +108,50 @@ def test_of_the_suspects_one_is_out_at_a_time():
     assert len(jobs) == 0
 
 
+def suspects():
+    """Give held jobs, two of them suspects, and the one that runs."""
+    jobs, submitted = held_jobs()
+    jobs.hold([job(sid, suspect=True) for sid in ("running", "next")])
+    running = jobs.begin("running")
+    jobs.drop("running")
+    return jobs, submitted, running
+
+
+def test_no_suspect_is_out_beside_one_that_runs_though_it_was_dropped():
+    jobs, submitted, running = suspects()
+    jobs.drop("running")
+    jobs.hold([job("last", suspect=True)])
+    assert submitted == ["running"]
+    jobs.drop("running", running)
+    assert submitted == ["running", "next"]
+    jobs.drop("running", running)
+    assert submitted == ["running", "next"]
+    jobs.drop("next")
+
+    assert submitted == ["running", "next", "last"]
+
+
+def test_nor_when_that_run_is_to_be_repeated_which_will_not_happen():
+    jobs, submitted, running = suspects()
+    assert submitted == ["running"]
+    jobs.release(running)
+
+    assert submitted == ["running", "next"]
+    assert running.conflicts == 0
+
+
+def test_nor_when_that_suspect_was_taken_in_anew():
+    jobs, submitted, running = suspects()
+    again = Fence("pending", "runner", 1)
+    jobs.hold([replace(job("running", suspect=True), fence=again)])
+    assert submitted == ["running"]
+    jobs.drop("running", running)
+    assert submitted == ["running", "next"]
+    jobs.drop("next")
+
+    assert submitted == ["running", "next", "running"]
+
+
 def test_waiting_for_a_drop_notices_one_that_came_before_the_call():
     jobs, _ = held_jobs()
     jobs.hold([job("1")])
@@ -106,7 +159,7 @@ def test_waiting_for_a_drop_notices_one_that_came_before_the_call():
     jobs.drop("1")
     waiter = threading.Thread(target=jobs.wait_for_drop, args=(before, 60))
     waiter.start()
-    waiter.join(10)
+    waiter.join(60)
 
     assert not waiter.is_alive()
 

@@ -2,7 +2,7 @@
 
 import threading
 
-from pyramid_zodb_async.scheduler.housekeeper import Housekeeper
+from pyramid_zodb_async.scheduler.housekeeper import Chore, Housekeeper
 
 
 def test_chores_are_done_at_once_and_again_and_again():
@@ -14,10 +14,10 @@ def test_chores_are_done_at_once_and_again_and_again():
         if len(done) == 3:
             enough.set()
 
-    housekeeper = Housekeeper([chore], interval=0.01)
+    housekeeper = Housekeeper([Chore(chore, 0.01)])
     housekeeper.start()
     housekeeper.start()
-    assert enough.wait(10)
+    assert enough.wait(60)
     housekeeper.stop()
     housekeeper.stop()
 
@@ -26,9 +26,9 @@ def test_chores_are_done_at_once_and_again_and_again():
 
 def test_a_chore_that_fails_is_told_and_keeps_none_from_being_done(caplog):
     done = threading.Event()
-    housekeeper = Housekeeper([lambda: 1 / 0, done.set], interval=60)
+    housekeeper = Housekeeper([Chore(lambda: 1 / 0, 60), Chore(done.set, 60)])
     housekeeper.start()
-    assert done.wait(10)
+    assert done.wait(60)
     housekeeper.stop()
 
     assert "will be tried again in 60 s" in caplog.text
@@ -39,14 +39,14 @@ def test_it_stops_between_two_chores():
 
     def chore():
         entered.set()
-        leave.wait(10)
+        leave.wait(60)
 
-    housekeeper = Housekeeper([chore, after.set], interval=60)
+    housekeeper = Housekeeper([Chore(chore, 60), Chore(after.set, 60)])
     housekeeper.start()
-    assert entered.wait(10)
+    assert entered.wait(60)
     stopping = threading.Thread(target=housekeeper.stop)
     stopping.start()
     leave.set()
-    stopping.join(10)
+    stopping.join(60)
 
     assert not after.is_set()

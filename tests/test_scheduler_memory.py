@@ -27,7 +27,7 @@ def run(scheduler, function, *args, **named):
     """Run a job to its end, and fetch its outcome."""
     sid = scheduler.schedule(function, *args, **named)
     transaction.commit()
-    assert scheduler.wait(sid, 10)
+    assert scheduler.wait(sid, 60)
     return scheduler.get_result(sid)
 
 
@@ -64,7 +64,7 @@ def test_a_job_goes_through_its_states(scheduler, gate):
     assert scheduler.completed(sid) is False
     assert scheduler.unfinished() == [sid]
     gate.open()
-    assert scheduler.wait(sid, 10)
+    assert scheduler.wait(sid, 60)
     view = scheduler.get(sid)
     assert view.state is JobState.SUCCEEDED
     assert view.done
@@ -80,7 +80,7 @@ def test_a_view_does_not_change(scheduler, gate):
     gate.wait_for_job()
     view = scheduler.get(sid)
     gate.open()
-    assert scheduler.wait(sid, 10)
+    assert scheduler.wait(sid, 60)
 
     assert view.state is JobState.RUNNING
     with pytest.raises(AttributeError):
@@ -90,7 +90,7 @@ def test_a_view_does_not_change(scheduler, gate):
 def test_asking_changes_nothing(scheduler):
     sid = scheduler.schedule(shop.give, 1)
     transaction.commit()
-    assert scheduler.wait(sid, 10)
+    assert scheduler.wait(sid, 60)
     for _ in range(3):
         assert scheduler.get(sid).result == 1
         transaction.commit()
@@ -103,7 +103,7 @@ def test_waiting_has_an_end(scheduler, gate):
     assert not scheduler.wait(sid, 0.01)
     assert not scheduler.wait(timeout=0.01)
     gate.open()
-    assert scheduler.wait(timeout=10)
+    assert scheduler.wait(timeout=60)
 
 
 def test_a_removed_job_is_not_waited_for(scheduler, gate):
@@ -113,7 +113,7 @@ def test_a_removed_job_is_not_waited_for(scheduler, gate):
     removing = threading.Timer(0.01, scheduler.remove, (sid,))
     removing.start()
 
-    assert scheduler.wait(sid, 10)
+    assert scheduler.wait(sid, 60)
     removing.join()
 
 
@@ -126,7 +126,7 @@ def test_a_waiting_job_that_is_removed_does_not_run(scheduler, gate):
     gate.open()
     for blocker in blockers:
         assert scheduler.wait(blocker, 10)
-    assert scheduler.wait(timeout=10)
+    assert scheduler.wait(timeout=60)
 
     assert "ran" not in shop.gates
 
@@ -340,8 +340,11 @@ class NotingEngine:
     def __init__(self):
         self.submitted = []
 
-    def submit(self, sids):
+    def submit(self, sids, *, due=None, priority=0):
         self.submitted.extend(sids)
+
+    def withdraw(self, sid):
+        """It has run nothing yet."""
 
 
 class Interrupted(collections.deque):
@@ -390,7 +393,7 @@ def test_any_time_to_keep_outcomes_lets_a_job_end(timeout):
     sid = scheduler.schedule(shop.nothing)
     transaction.commit()
 
-    assert scheduler.wait(sid, 10)
+    assert scheduler.wait(sid, 60)
     assert scheduler.unfinished() == []
     view = scheduler.get(sid)
     assert view is None if timeout == 0 else view.expires is None
@@ -408,7 +411,7 @@ def test_only_jobs_that_wait_count_as_waiting():
     for _ in range(2):
         sids = [scheduler.schedule(shop.nothing) for _ in range(2)]
         transaction.commit()
-        assert scheduler.wait(timeout=10)
+        assert scheduler.wait(timeout=60)
     for sid in sids:
         assert scheduler.get_result(sid) == (None, None)
     for _ in range(2):
@@ -439,3 +442,26 @@ def test_a_scheduler_without_an_engine_has_nothing_to_start_or_stop():
     scheduler.start()
 
     assert scheduler.stop() == []
+
+
+def test_a_job_can_be_cancelled_before_there_is_an_engine():
+    scheduler = MemoryScheduler()
+    sid = scheduler.schedule(shop.nothing)
+    transaction.commit()
+
+    assert scheduler.cancel(sid)
+    assert not scheduler.cancel(sid)
+    assert scheduler.get(sid).state is JobState.CANCELLED
+
+
+def test_a_run_whose_job_was_cancelled_is_not_tried_again():
+    scheduler, engine = MemoryScheduler(), NotingEngine()
+    scheduler.use(engine)
+    sid = scheduler.schedule(shop.nothing)
+    transaction.commit()
+    run = scheduler.claim(sid)
+    assert scheduler.cancel(sid)
+
+    assert not run.retry(0.0)
+    assert engine.submitted == [sid]
+    assert scheduler.get(sid).state is JobState.CANCELLED

@@ -1,6 +1,8 @@
 """Jobs that nobody runs any more are found, and taken over."""
 
 import threading
+import time
+import types
 
 import pytest
 import shop
@@ -8,88 +10,15 @@ import transaction
 from process import Process
 from ZODB.POSException import ConflictError
 
+from pyramid_zodb_async import JobError, job
+from pyramid_zodb_async.announcer import Announcer
+from pyramid_zodb_async.events import JobFailed
 from pyramid_zodb_async.job import JobState
+from pyramid_zodb_async.scheduler import recovery, suspects
 from pyramid_zodb_async.scheduler.recovery import (
     FORGOTTEN_AFTER,
     Recovery,
-    RunnerWatch,
 )
-
-# for how long a runner is silent
-
-
-def watch(lease=30):
-    """Give a watch, and a function that looks after some seconds."""
-    made = RunnerWatch(lease)
-    now = [0.0]
-
-    def look(beats, after=10):
-        now[0] += after
-        made.look(beats, now[0])
-
-    return made, look
-
-
-def test_a_runner_is_dead_after_its_lease_without_a_beat():
-    made, look = watch()
-    look({"other": 1})
-    for _ in range(2):
-        look({"other": 1})
-        assert not made.is_dead("other")
-    look({"other": 1})
-
-    assert made.is_dead("other")
-    assert not made.is_dead("unknown")
-
-
-def test_a_beat_begins_the_lease_anew():
-    made, look = watch()
-    for beat in (1, 1, 1, 2, 2, 2):
-        look({"other": beat})
-        assert not made.is_dead("other")
-    look({"other": 2})
-
-    assert made.is_dead("other")
-
-
-def test_a_runner_without_due_jobs_is_not_watched():
-    made, look = watch()
-    look({"other": 1})
-    look({"other": 1})
-    look({})
-    for _ in range(3):
-        look({"other": 1})
-        assert not made.is_dead("other")
-
-
-def test_time_in_which_a_look_failed_does_not_count():
-    made, look = watch()
-    look({"other": 1})
-    for _ in range(10):
-        made.missed()
-        look({"other": 1}, after=100)
-
-    assert not made.is_dead("other")
-
-
-def test_a_watcher_that_was_stopped_itself_condemns_nobody():
-    made, look = watch()
-    look({"other": 1})
-    look({"other": 1}, after=10_000)
-
-    assert not made.is_dead("other")
-
-
-def test_it_takes_three_looks_however_far_apart():
-    made, look = watch()
-    look({"other": 1})
-    look({"other": 1}, after=1000)
-    look({"other": 1}, after=1000)
-    assert not made.is_dead("other")
-    look({"other": 1}, after=1000)
-
-    assert made.is_dead("other")
-
 
 # processes
 
@@ -263,6 +192,96 @@ def test_a_suspect_that_cannot_be_cleared_is_repeated_all_the_same(
     assert "is to blame if the process ends" in caplog.text
 
 
+@pytest.fixture
+def running(processes, gate):
+    """Give a process and the sid of the suspect that it runs."""
+    sid = processes().schedule(shop.wait_at, "gate")
+    process = processes()
+    process.take_over()
+    worker = threading.Thread(target=process.run)
+    worker.start()
+    assert gate.entered.wait(60)
+    assert process.record(sid)["begun"]
+    yield process, sid
+    gate.open()
+    worker.join(60)
+
+
+def test_a_suspect_whose_process_stops_in_order_is_not_counted(
+    processes, running
+):
+    process, sid = running
+    process.scheduler.stop(grace=0)
+    assert "begun" not in process.record(sid)
+    processes().take_over()
+
+    assert "crashes" not in process.record(sid)
+
+
+def test_nor_is_one_that_somebody_else_has_taken_over(processes, running):
+    process, sid = running
+    other = processes()
+    other.take_over()
+    assert other.scheduler.claim(sid)
+    process.scheduler.stop(grace=0)
+
+    assert process.record(sid)["begun"]
+
+
+def test_a_process_that_runs_no_suspect_writes_nothing_when_it_stops(
+    processes, monkeypatch
+):
+    process = processes()
+    process.schedule(shop.nothing)
+    monkeypatch.setattr(process.place, "write", None)
+    process.scheduler.stop(grace=0)
+
+
+def test_a_process_stops_though_its_suspect_cannot_be_cleared(
+    running, monkeypatch, caplog
+):
+    process, _ = running
+
+    def refuse(work, note):
+        raise OSError
+
+    monkeypatch.setattr(process.place, "write", refuse)
+    process.scheduler.stop(grace=0)
+
+    assert "is to blame if the process ends" in caplog.text
+
+
+def test_a_suspect_is_cleared_also_when_no_thread_can_be_started(
+    running, monkeypatch
+):
+    process, sid = running
+
+    def refuse(thread):
+        raise RuntimeError
+
+    monkeypatch.setattr(suspects.threading.Thread, "start", refuse)
+    process.scheduler.stop(grace=0)
+
+    assert "begun" not in process.record(sid)
+
+
+def test_it_does_not_wait_for_a_storage_that_does_not_answer(
+    running, monkeypatch, caplog
+):
+    process, _ = running
+    answer = threading.Event()
+
+    def be_late(work, note):
+        answer.wait(60)
+
+    monkeypatch.setattr(suspects, "PATIENCE", 0.01)
+    monkeypatch.setattr(process.place, "write", be_late)
+    process.scheduler.stop(grace=0)
+    answer.set()
+
+    assert "has not answered" in caplog.text
+
+
 def test_two_processes_do_not_take_the_same_jobs(processes):
     gone = processes()
     for _ in range(130):
@@ -271,7 +290,7 @@ def test_two_processes_do_not_take_the_same_jobs(processes):
     together = threading.Barrier(2)
 
     def take_over(rival):
-        together.wait(10)
+        together.wait(60)
         rival.take_over()
 
     threads = [
@@ -280,7 +299,7 @@ def test_two_processes_do_not_take_the_same_jobs(processes):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
     # on a storage for one process each takes from the other what it can
     runners = [rival.scheduler.runner for rival in rivals]
     unfinished = rivals[0].scheduler.unfinished()
@@ -318,6 +337,8 @@ def leased(process, lease=0.3):
         lease=lease,
         attempts=4,
         timeout=scheduler.timeout_of,
+        news=scheduler.news,
+        routes=scheduler.routes,
     )
 
 
@@ -423,6 +444,45 @@ def test_a_look_that_fails_where_there_is_no_lease_is_told_too(
             process.take_over()
 
 
+def test_a_long_takeover_gives_signs_of_life(processes, monkeypatch):
+    script = processes()
+    script.stop()
+    for _ in range(7):
+        script.schedule(shop.nothing)
+    process = processes(lease=30)
+    process.recovery = Recovery(
+        process.place,
+        process.scheduler.held,
+        process.scheduler.runner,
+        lease=30,
+        attempts=4,
+        timeout=process.scheduler.timeout_of,
+        news=process.scheduler.news,
+        routes=process.scheduler.routes,
+    )
+    now = [1000.0]
+    write = process.place.write
+
+    def write_slowly(work, note):
+        now[0] += 5 * ("takes jobs over" in note)
+        return write(work, note)
+
+    monkeypatch.setattr(recovery, "BATCH", 1)
+    clock = types.SimpleNamespace(monotonic=lambda: now[0], time=time.time)
+    monkeypatch.setattr(recovery, "time", clock)
+    monkeypatch.setattr(process.place, "write", write_slowly)
+    process.recovery.tick()
+    process.take_over()
+    runner = process.scheduler.runner
+    monkeypatch.undo()
+
+    assert len(process.scheduler.held) == 7
+    # for the takeover of each took 5 s, and a third of the lease is 10 s
+    assert (
+        process.place.read(lambda store: store.runners[runner].count, 0) == 3
+    )
+
+
 def conflict_when_told():
     """Conflict, after what the test does in between."""
     in_between[0]()
@@ -454,3 +514,54 @@ def test_without_recovery_a_process_finds_what_was_not_handed_over(processes):
 
     assert process.engine.submitted == [sid]
     assert other not in process.scheduler.held
+
+
+class Telling(Announcer):
+    """Notes what there is to tell."""
+
+    def __init__(self):
+        self.told = []
+
+    def wants(self, kind):
+        return True
+
+    def tell(self, kind, job):
+        self.told.append((kind, job))
+
+
+def test_a_job_that_is_given_up_is_told_as_failed(processes):
+    sid = processes().schedule(job(attempts=1)(end_process))
+    first = processes()
+    first.take_over()
+    assert first.scheduler.claim(sid) is not None
+    second = processes()
+    second.scheduler.announcer = Telling()
+    second.take_over()
+    ((kind, view),) = second.scheduler.announcer.told
+
+    assert kind is JobFailed
+    assert view.sid == sid
+    assert view.failure.type == "JobCrashed"
+    assert view.failure.message == "The process ended once while the job ran"
+
+
+def test_failed_attempts_and_crashes_count_together(processes):
+    shop.luck[:] = [False]
+    decorated = job(attempts=2, retry_on=JobError, backoff=0)(try_badly)
+    sid = processes().schedule(decorated)
+    first = processes()
+    first.take_over()
+    first.run()
+    assert first.view(sid).attempt == 1
+    second = processes()
+    second.take_over()
+    assert second.scheduler.claim(sid) is not None
+    third = processes()
+    third.take_over()
+
+    assert third.view(sid).failure.type == "JobCrashed"
+
+
+def try_badly():
+    """Fail in a way that is tried again."""
+    raise JobError("bad luck")

@@ -8,10 +8,12 @@ from typing import NamedTuple
 
 import pytest
 import shop
+import storages
 import transaction
 from persistent import Persistent
 from persistent.wref import WeakRef
 from process import Process
+from shop import wait_until
 from ZODB.broken import find_global
 from ZODB.DB import DB
 from ZODB.FileStorage import FileStorage
@@ -20,14 +22,17 @@ from ZODB.POSException import ConflictError
 from pyramid_zodb_async import (
     ArgumentNotTransferable,
     DatabaseForked,
+    IScheduler,
     JobError,
     PersistentContext,
     PersistentTransactionalScheduler,
     QueueFull,
     current_job,
+    job,
 )
 from pyramid_zodb_async.connections import OpenedConnections
 from pyramid_zodb_async.job import JobState
+from pyramid_zodb_async.scheduler.records import StoredCall
 from pyramid_zodb_async.scheduler.recovery import LIVE
 
 
@@ -80,6 +85,85 @@ def test_a_callable_is_stored_with_its_object(process, product, make):
 
     assert process.view(sid).result == "renamed"
     assert product.name == "renamed"
+
+
+def record_of(connection, sid):
+    """Give the record of a job."""
+    transaction.begin()
+    return connection.root()["pyramid_zodb_async"].find(sid)
+
+
+def fetch(process, sid):
+    """Fetch the outcome of a job."""
+    transaction.begin()
+    return process.scheduler.get_result(sid)
+
+
+def count_all(*args, **named_args):
+    """Count what is given, by kinds."""
+    return len(args), sorted(named_args)
+
+
+def test_a_small_plain_call_and_result_are_part_of_the_record(
+    process, connection
+):
+    sid = process.schedule(count_all, 1, ("two", b"3"), four=None, five=5.0)
+
+    record = record_of(connection, sid)
+    assert record.call == (
+        "test_scheduler_zodb:count_all",
+        (1, ("two", b"3")),
+        (("four", None), ("five", 5.0)),
+    )
+    process.run()
+    assert process.view(sid).result == (2, ["five", "four"])
+    sid = process.schedule(shop.give, (2, "two"))
+    process.run()
+    record = record_of(connection, sid)
+    assert (record.value, record.outcome) == ((2, "two"), None)
+    assert fetch(process, sid) == ((2, "two"), None)
+
+
+def test_next_to_nothing_is_left_of_a_job_whose_outcome_was_fetched(
+    process, connection
+):
+    sid = process.schedule(shop.give, "private")
+    process.run()
+    record = record_of(connection, sid)
+    fetch(process, sid)
+    transaction.commit()
+    transaction.begin()
+    record._p_activate()
+
+    assert set(vars(record)) == {
+        "function",
+        "scheduled",
+        "state",
+        "runner",
+        "attempt",
+    }
+    assert process.view(sid) is None
+
+
+@pytest.mark.parametrize("value", [[1], {1: 2}, "x" * 2000, shop.Gate])
+def test_what_is_not_small_and_plain_is_apart(process, connection, value):
+    sid = process.schedule(shop.give, value)
+
+    assert isinstance(record_of(connection, sid).call, StoredCall)
+    process.run()
+    record = record_of(connection, sid)
+    assert (record.value, record.outcome.value) == (None, value)
+    assert fetch(process, sid) == (value, None)
+
+
+def test_arguments_are_what_the_transaction_has_made_of_them(process):
+    products = ["book"]
+    with transaction.manager:
+        sid = process.scheduler.schedule(shop.give, products)
+        products.append("pen")
+    process.run()
+
+    assert process.view(sid).result == ["book", "pen"]
 
 
 class Counter:
@@ -502,7 +586,9 @@ def test_a_job_cannot_remove_itself(process, product):
     process.run()
     remover.clear()
 
-    assert "cannot remove itself" in process.view(sid).failure.message
+    assert (
+        "cannot remove or cancel itself" in process.view(sid).failure.message
+    )
     assert product.name == "book"
 
 
@@ -619,6 +705,12 @@ def fail_when_told(product, name):
     raise ValueError(name)
 
 
+@job(retry_on=ValueError)
+def try_when_told(product, name):
+    """Fail in a way that is tried again, after what the test does."""
+    fail_when_told(product, name)
+
+
 def commit_midway(product, name):
     """Commit, let the test do something, and change more."""
     product.rename(name)
@@ -636,7 +728,8 @@ def _nothing_in_between():
 
 
 @pytest.mark.parametrize(
-    "function", [rename_when_told, fail_when_told, commit_midway]
+    "function",
+    [rename_when_told, fail_when_told, try_when_told, commit_midway],
 )
 def test_a_run_that_was_overtaken_writes_nothing_more(
     process, other, product, function
@@ -658,13 +751,14 @@ def test_a_run_that_was_overtaken_writes_nothing_more(
     other.run()
     view = other.view(sid)
 
-    assert view.done
+    assert view.done is (function is not try_when_told)
     assert (view.state is JobState.FAILED) == (function is fail_when_told)
     assert process.scheduler.held.get(sid) is None
 
 
 @pytest.mark.parametrize(
-    "function", [rename_when_told, fail_when_told, commit_midway]
+    "function",
+    [rename_when_told, fail_when_told, try_when_told, commit_midway],
 )
 def test_a_job_removed_between_its_start_and_its_commit_writes_nothing_more(
     process, product, function
@@ -944,9 +1038,9 @@ def test_a_view_does_not_load_through_a_connection_that_was_closed(
         connection.root()["scheduler"] = scheduler
     connection = db.open()
     scheduler = connection.root()["scheduler"]
-    sid = scheduler.schedule(shop.give, "outcome")
+    sid = scheduler.schedule(shop.give, ["outcome"])
     transaction.commit()
-    assert scheduler.wait(sid, 10)
+    assert scheduler.wait(sid, 60)
     transaction.begin()
     view = scheduler.get(sid)
     scheduler.stop()
@@ -982,3 +1076,33 @@ def test_new_objects_are_looked_into(process, db):
 
     assert outer.parts[0] is outer
     assert outer.parts[1].parts[0] is outer.parts[1]
+
+
+@pytest.mark.kept_in("zodb")
+def test_a_process_gives_signs_of_life_while_it_waits_for_its_last_jobs(
+    make_app, tmp_path, gate
+):
+    with storages.sqlite(tmp_path) as uri:
+        app = make_app(
+            {"/start": shop.start},
+            zodbconn__uri=uri,
+            zodb_async__lease="0.5",
+            zodb_async__grace="60",
+        )
+        shop.begin(app, "wait_at", "gate")
+        gate.wait_for_job()
+        scheduler = app.app.registry.getUtility(IScheduler)
+        stop = shop.Answer(scheduler.stop)
+        wait_until(lambda: not scheduler.runs_jobs)
+
+        def beats():
+            return scheduler.place.read(
+                lambda store: store.beat_of(scheduler.runner).count, 0
+            )
+
+        before = beats()
+        wait_until(lambda: beats() > before + 1)
+        assert not stop.has_come
+        gate.open()
+        assert stop.get() == []
+        shop.shut_down(app.app.registry)

@@ -4,10 +4,24 @@ import { job } from "pyramid_zodb_async/jobs.js";
 
 const file = document.getElementById("file");
 file.addEventListener("change", () => {
-  const tooLarge = file.files[0]?.size > Number(file.dataset.mostBytes);
-  file.setCustomValidity(tooLarge ? "This file is too large." : "");
+  file.setCustomValidity(complaint([...file.files]));
   file.reportValidity();
 });
+
+/** Say what is wrong with the files, before they are sent for nothing. */
+function complaint(files) {
+  const { mostBytes, mostFiles } = file.dataset;
+  const empty = files.find(({ size }) => size === 0);
+  if (files.length > Number(mostFiles)) {
+    return `Choose up to ${mostFiles} files at once.`;
+  }
+  if (files.reduce((sum, { size }) => sum + size, 0) > Number(mostBytes)) {
+    return files.length > 1
+      ? "Together, these files are too large."
+      : "This file is too large.";
+  }
+  return empty ? `“${empty.name}” is empty.` : "";
+}
 
 const outcome = document.getElementById("outcome");
 if (outcome.dataset.job) {
@@ -16,7 +30,7 @@ if (outcome.dataset.job) {
 
 async function watch(url) {
   try {
-    await job(url);
+    await job(url, { keep: true }); // the page may be reloaded
     outcome.textContent = "The job ran, after the commit.";
   } catch (error) {
     outcome.textContent =

@@ -23,7 +23,8 @@ class InlineEngine:
     The job runs on a thread of its own all the same: the committing thread
     is in the middle of its transaction's end, and a job with the same
     transaction manager would destroy what it still has open. What a job
-    schedules runs on that thread too, when the job is over.
+    schedules runs on that thread too, when the job is over. It waits for no
+    job's time.
 
     Args:
         run: runs the job of a sid; gives the seconds after which to run it
@@ -39,8 +40,17 @@ class InlineEngine:
         self._left_over: deque[str] = deque()
         self._of_thread = threading.local()
 
-    def submit(self, sids: Iterable[str]) -> None:
-        """See :class:`~pyramid_zodb_async.interfaces.IEngine`."""
+    def submit(
+        self,
+        sids: Iterable[str],
+        *,
+        due: float | None = None,
+        priority: int = 0,
+    ) -> None:
+        """Run the jobs at once, also those that are due later.
+
+        See :class:`~pyramid_zodb_async.interfaces.IEngine`.
+        """
         queue: deque[str] | None = getattr(self._of_thread, "queue", None)
         if queue is not None:  # a job has scheduled them
             queue.extend(sids)

@@ -2,8 +2,6 @@
 
 import atexit
 import contextvars
-import heapq
-import itertools
 import logging
 import threading
 import time
@@ -13,6 +11,7 @@ from zope.interface import implementer
 
 from ..forking import call_after_fork
 from ..interfaces import IEngine
+from .queue import Entry, JobQueue
 
 __all__ = ["ThreadEngine"]
 
@@ -51,25 +50,30 @@ class ThreadEngine:
         lock = threading.Lock()
         self._condition = threading.Condition(lock)
         self._job_over = threading.Condition(lock)
-        self._queue: list[tuple[float, int, str]] = []
-        self._numbers = itertools.count()
+        self._queue = JobQueue()
         self._threads: list[threading.Thread] = []
         self._running: dict[threading.Thread, str] = {}
         self._stopping = False
         self._stops_at_exit = False
 
-    def submit(self, sids: Iterable[str]) -> None:
+    def submit(
+        self,
+        sids: Iterable[str],
+        *,
+        due: float | None = None,
+        priority: int = 0,
+    ) -> None:
         """See :class:`~pyramid_zodb_async.interfaces.IEngine`."""
         with self._condition:
             for sid in sids:
-                self._put(sid, due=time.monotonic())
+                self._queue.put(Entry(sid, priority), due)
+                self._condition.notify()
             self._start_threads()
 
     def withdraw(self, sid: str) -> None:
         """See :class:`~pyramid_zodb_async.interfaces.IEngine`."""
         with self._condition:
-            self._queue = [entry for entry in self._queue if entry[2] != sid]
-            heapq.heapify(self._queue)
+            self._queue.remove(sid)
 
     def start(self) -> None:
         """See :class:`~pyramid_zodb_async.interfaces.IEngine`."""
@@ -113,16 +117,14 @@ class ThreadEngine:
         with self._condition:
             return self._job_over.wait_for(lambda: not self._running, timeout)
 
-    def _put(self, sid: str, due: float) -> None:
-        heapq.heappush(self._queue, (due, next(self._numbers), sid))
-        self._condition.notify()
-
     def _start_threads(self) -> None:
         """Have as many threads as there is work for."""
         if self._stopping:
             return
-        busy = len(self._running)
-        wanted = min(self.workers, busy + len(self._queue))
+        ready = self._queue.ready()
+        if not ready and len(self._queue):
+            ready = 1  # to wait for what is due later
+        wanted = min(self.workers, len(self._running) + ready)
         while len(self._threads) < wanted:
             self._stop_at_exit()
             thread = threading.Thread(
@@ -148,36 +150,54 @@ class ThreadEngine:
 
     def _work(self) -> None:
         thread = threading.current_thread()
-        while (sid := self._take(thread)) is not None:
-            try:
-                # of its own, so that no job sees what another left in it
-                again = contextvars.Context().run(self._run, sid)
-            except BaseException:
-                log.critical(
-                    "The runner raised over job %s, which will not end.",
-                    sid,
-                    exc_info=True,
-                    extra={"action": "runner_raised", "sid": sid},
-                )
-                again = None
-            with self._condition:
-                del self._running[thread]
-                self._job_over.notify_all()
-                if again is not None:
-                    self._put(sid, due=time.monotonic() + again)
+        try:
+            while (entry := self._take(thread)) is not None:
+                self._run_one(entry, thread)
+        finally:
+            self._leave(thread)
 
-    def _take(self, thread: threading.Thread) -> str | None:
+    def _run_one(self, entry: Entry, thread: threading.Thread) -> None:
+        try:
+            # of its own, so that no job sees what another left in it
+            again = contextvars.Context().run(self._run, entry.sid)
+        except BaseException:
+            log.critical(
+                "The runner raised over job %s, which will not end.",
+                entry.sid,
+                exc_info=True,
+                extra={"action": "runner_raised", "sid": entry.sid},
+            )
+            again = None
+        with self._condition:
+            del self._running[thread]
+            self._job_over.notify_all()
+            if again is not None:
+                self._queue.rest(entry, again)
+                self._condition.notify()
+
+    def _take(self, thread: threading.Thread) -> Entry | None:
         """Wait for a job that is due; ``None`` if the engine stops."""
         with self._condition:
             while not self._stopping:
-                wait = None
-                if self._queue:
-                    due = self._queue[0][0]
-                    wait = due - time.monotonic()
-                    if wait <= 0:
-                        sid = heapq.heappop(self._queue)[2]
-                        self._running[thread] = sid
-                        return sid
-                self._condition.wait(wait)
-            self._threads.remove(thread)
+                entry = self._queue.take()
+                if entry is not None:
+                    self._running[thread] = entry.sid
+                    self._start_threads()  # more may have become due
+                    return entry
+                self._condition.wait(self._queue.pause())
             return None
+
+    def _leave(self, thread: threading.Thread) -> None:
+        """Have another thread in place of one that ends, if need be."""
+        with self._condition:
+            self._threads.remove(thread)
+            self._running.pop(thread, None)
+            self._job_over.notify_all()
+            if not self._stopping:
+                log.critical(
+                    "Something has ended the worker thread %s; another one"
+                    " takes its place.",
+                    thread.name,
+                    extra={"action": "worker_replaced"},
+                )
+                self._start_threads()

@@ -1,7 +1,7 @@
 """The schedulers as an application makes them, complete with an engine."""
 
 from ..engine.threads import ThreadEngine
-from ..environment import bare_thread
+from ..environment import Environment, bare_thread
 from ..runner import Runner
 from .durable import PersistentTransactionalScheduler
 from .memory import MemoryScheduler
@@ -23,6 +23,9 @@ class TransactionalScheduler(MemoryScheduler):
         max_pending: how many jobs may wait.
     """
 
+    # surrounds each run
+    _environment: Environment = staticmethod(bare_thread)
+
     def __init__(
         self,
         timeout: float | None = None,
@@ -31,6 +34,6 @@ class TransactionalScheduler(MemoryScheduler):
         max_pending: int = 10_000,
     ) -> None:
         super().__init__(timeout, max_pending=max_pending)
-        runner = Runner(self, bare_thread)
+        runner = Runner(self, self._environment)
         self.engine = ThreadEngine(runner.run, workers=workers)
         self.use(self.engine)

@@ -13,7 +13,7 @@ from ZODB.DB import DB
 
 from ..connections import JarConnections
 from ..engine.threads import ThreadEngine
-from ..environment import thread_transaction
+from ..environment import Environment, thread_transaction
 from ..job import JobView
 from ..runner import Runner
 from .place import FixedPlace
@@ -42,6 +42,10 @@ class PersistentTransactionalScheduler(Store):
     workers = 2
     #: How many jobs of a process may wait.
     max_pending = 10_000
+    #: How often a job is repeated after conflicts and other transient errors.
+    max_conflicts = 50
+    # surrounds each run
+    _environment: Environment = staticmethod(thread_transaction)
 
     def schedule(self, f: Callable[..., Any], /, *args: Any, **kw: Any) -> str:
         """Have ``f(*args, **kw)`` called once the transaction has committed.
@@ -54,10 +58,21 @@ class PersistentTransactionalScheduler(Store):
             QueueFull: too many jobs are waiting.
             ValueError: this scheduler is not in a database yet.
         """
+        return self._schedule(f, args, kw)
+
+    def _schedule(
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        named_args: dict[str, Any],
+        owner: str | None = None,
+    ) -> str:
         connections = self._connections()
         process = self._process()
         process.start(recover=False)
-        return process.schedule_call(f, args, kw, connections)
+        return process.schedule_call(
+            function, args, named_args, connections, owner=owner
+        )
 
     def get(self, sid: str) -> JobView | None:
         """Tell what is known of the job, or ``None``; it changes nothing."""
@@ -80,6 +95,20 @@ class PersistentTransactionalScheduler(Store):
     def remove(self, sid: str) -> None:
         """Forget the job, if it exists."""
         self._process().remove(sid, self._connections())
+
+    def cancel(self, sid: str) -> bool:
+        """End a job that has not ended; it leaves no effects.
+
+        See :class:`~pyramid_zodb_async.interfaces.IScheduler`.
+        """
+        return self._process().cancel(sid, self._connections())
+
+    def retry(self, sid: str) -> bool:
+        """Have a failed job run again, with the arguments that it had.
+
+        See :class:`~pyramid_zodb_async.interfaces.IScheduler`.
+        """
+        return self._process().retry(sid, self._connections())
 
     def wait(
         self, sid: str | None = None, timeout: float | None = None
@@ -135,7 +164,9 @@ class PersistentTransactionalScheduler(Store):
             timeout=None,
             max_pending=self.max_pending,
         )
-        runner = Runner(process, thread_transaction)
+        runner = Runner(
+            process, self._environment, max_conflicts=self.max_conflicts
+        )
         process.use(ThreadEngine(runner.run, workers=self.workers))
         return process
 

@@ -3,8 +3,13 @@
 import logging
 import time
 
+from ..events import JobExpired
+from ..job import JobState, JobView
+from .news import News
 from .place import Place
-from .records import Slice, Store
+from .records import REMOVED, Slice, Store
+from .sids import make_sid
+from .view import view_of_record
 
 __all__ = ["Janitor"]
 
@@ -21,15 +26,43 @@ class Janitor:
 
     Args:
         place: where the store is.
+        news: takes note of jobs that are forgotten.
     """
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, news: News) -> None:
         self._place = place
+        self._news = news
 
     def tidy(self) -> None:
         """Open and drop slices if it is time."""
         if self._place.read(_is_untidy, default=False):
-            self._place.write(_tidy, note="slices of jobs")
+            expired = self._place.write(self._tidy, note="slices of jobs")
+            self._news.told(JobExpired, expired)
+
+    def _tidy(self, store: Store) -> list[JobView]:
+        now = time.time()
+        expired: list[JobView] = []
+        if _needs_slice(store, now):
+            _, newest = store.newest()
+            store.open_slice(now, newest.longest_timeout)
+            # transactions that know only the old one may go on for a while
+            return expired
+        for number in list(store.slices.keys())[:-1]:
+            slice_ = store.slices[number]
+            verdict = _verdict(slice_, now)
+            if verdict == "open":
+                slice_.keep_until = None
+            elif verdict:
+                # who adds a job to it at this moment meets a conflict, or we
+                slice_.require_no_new_jobs()
+                if verdict == "drop":
+                    if self._news.wants(JobExpired):
+                        expired += _outcomes(number, slice_)
+                    slice_.closed = True
+                    del store.slices[number]
+                else:
+                    slice_.keep_until = now + slice_.longest_timeout
+        return expired
 
 
 def _is_untidy(store: Store) -> bool:
@@ -39,26 +72,12 @@ def _is_untidy(store: Store) -> bool:
     )
 
 
-def _tidy(store: Store) -> None:
-    now = time.time()
-    if _needs_slice(store, now):
-        _, newest = store.newest()
-        store.open_slice(now, newest.longest_timeout)
-        # transactions that know only the old one may go on for a while
-        return
-    for number in list(store.slices.keys())[:-1]:
-        slice_ = store.slices[number]
-        verdict = _verdict(slice_, now)
-        if verdict == "open":
-            slice_.keep_until = None
-        elif verdict:
-            # who adds a job to it at this moment meets a conflict, or we do
-            slice_.require_no_new_jobs()
-            if verdict == "drop":
-                slice_.closed = True
-                del store.slices[number]
-            else:
-                slice_.keep_until = now + slice_.longest_timeout
+def _outcomes(number: int, slice_: Slice) -> list[JobView]:
+    return [
+        view_of_record(make_sid(number, key), record)
+        for key, record in slice_.records()
+        if record.state not in {REMOVED, JobState.PENDING}
+    ]
 
 
 def _old(store: Store) -> list[Slice]:

@@ -5,8 +5,11 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
-from ..job import Progress
+from ..job import Progress, Version
+from ..options import Options
+from ..watching import Watches
 from .records import Fence, Record
 
 __all__ = ["Held", "HeldJobs"]
@@ -22,8 +25,15 @@ class Held:
     base_url: str | None
     #: The number of the run to come, or under way.
     attempt: int
+    #: When it was scheduled, in seconds since the epoch.
+    scheduled: float
     #: What the record must be for the run to count.
     fence: Fence
+    options: Options
+    #: When the run to come is to begin, in seconds since the epoch.
+    due: float | None = None
+    #: How many attempts have failed since it was scheduled, or retried.
+    failures: int = 0
     #: It may have ended its process, so it runs beside no other such job.
     suspect: bool = False
     #: How often its process ended while it ran.
@@ -34,6 +44,27 @@ class Held:
     #: When the run under way began; ``None`` while it waits.
     started: datetime.datetime | None = None
     progress: Progress | None = None
+    #: How often it has told of its progress.
+    told: int = 0
+    #: How often a run of it began.
+    starts: int = 0
+
+    @property
+    def version(self) -> Version:
+        """Which view of the job this process has."""
+        return Version(
+            run=self.fence.run_number, progress=self.told, starts=self.starts
+        )
+
+    def history(self) -> dict[str, Any]:
+        """Tell what the record has to know of the run when that is over."""
+        if self.started is None:
+            return {}
+        return {
+            "attempt": self.attempt,
+            "started": self.started.timestamp(),
+            "progress": self.progress and self.progress.as_tuple(),
+        }
 
     @classmethod
     def of(cls, sid: str, record: Record, *, is_new: bool = False) -> "Held":
@@ -45,7 +76,11 @@ class Held:
             owner=record.owner,
             base_url=record.base_url,
             attempt=record.attempt + 1,
+            scheduled=record.scheduled,
             fence=record.fence,
+            options=Options.load(record.options),
+            due=record.due,
+            failures=record.failures,
             suspect=record.suspect,
             crashes=record.crashes,
         )
@@ -59,20 +94,26 @@ class HeldJobs:
     are not counted with the guilty.
 
     Args:
-        submit: gives sids to the engine.
+        submit: gives jobs to the engine.
+        watches: who waits for a job to change.
     """
 
-    def __init__(self, submit: Callable[[list[str]], None]) -> None:
+    def __init__(
+        self, submit: Callable[[list[Held]], None], watches: Watches
+    ) -> None:
         self._submit = submit
+        self._watches = watches
         self._lock = threading.RLock()
         self._dropped = threading.Condition(self._lock)
         self._jobs: dict[str, Held] = {}
         self._new = 0
         self._suspects: deque[str] = deque()
         #: The suspect that was handed out.
-        self._at_large: str | None = None
+        self._at_large: Held | None = None
         #: How many jobs were dropped.
         self.drops = 0
+        #: Whether a job has told of its progress since it was asked for.
+        self.has_news = False
 
     def __contains__(self, sid: str) -> bool:
         return sid in self._jobs
@@ -94,24 +135,41 @@ class HeldJobs:
     def hold(self, jobs: Iterable[Held]) -> None:
         """Take in jobs, and hand them to the engine."""
         with self._lock:
-            new = [held for held in jobs if held.sid not in self._jobs]
+            new = [held for held in jobs if self._is_news(held)]
             self._jobs.update((held.sid, held) for held in new)
             self._new += sum(held.is_new for held in new)
             suspects = [held for held in new if held.suspect]
             suspects.sort(key=lambda held: held.crashes)
             self._suspects.extend(held.sid for held in suspects)
-            due = [held.sid for held in new if not held.suspect]
+            due = [held for held in new if not held.suspect]
             due += self._next_suspect()
         if due:
             self._submit(due)
 
-    def _next_suspect(self) -> list[str]:
+    def _is_news(self, held: Held) -> bool:
+        known = self._jobs.get(held.sid)
+        # a retry may come before the failed run has been put away
+        return known is None or known.fence.run_number < held.fence.run_number
+
+    def _next_suspect(self) -> list[Held]:
+        if self._at_large is not None and self._is_out(self._at_large):
+            return []
+        self._at_large = None
         while self._at_large is None and self._suspects:
-            sid = self._suspects.popleft()
-            if sid in self._jobs:
-                self._at_large = sid
-                return [sid]
-        return []
+            self._at_large = self._jobs.get(self._suspects.popleft())
+        return [self._at_large] if self._at_large else []
+
+    def _is_out(self, held: Held) -> bool:
+        """Tell whether a job is held, or runs though it was dropped."""
+        return self._jobs.get(held.sid) is held or held.started is not None
+
+    def running_suspect(self) -> Held | None:
+        """Give the suspect that runs, if one does."""
+        with self._lock:
+            held = self._at_large
+            if held is not None and held.started is not None:
+                return held
+            return None
 
     def begin(self, sid: str) -> Held | None:
         """Start a run of a job, unless one is under way or it is gone."""
@@ -121,9 +179,23 @@ class HeldJobs:
                 return None
             held.started = datetime.datetime.now(datetime.UTC)
             held.progress = None
+            held.starts += 1
             self._new -= held.is_new
             held.is_new = False
             return held
+
+    def report(self, held: Held, progress: Progress) -> None:
+        """Take note of a running job's progress."""
+        held.progress = progress
+        held.told += 1
+        self.has_news = True
+        self._watches.tell(held.sid, is_progress=True)
+
+    def take_news(self) -> list[Held]:
+        """Give the jobs that run, when one has told of its progress."""
+        self.has_news = False
+        with self._lock:
+            return [held for held in self._jobs.values() if held.started]
 
     def release(self, held: Held, *, counts: bool = True) -> None:
         """End a run, which will be repeated unless the job was dropped.
@@ -132,21 +204,29 @@ class HeldJobs:
         """
         with self._lock:
             if self._jobs.get(held.sid) is held and held.started is not None:
-                held.started = None
                 held.conflicts += counts
+            held.started = None
+            due = self._next_suspect()
+        if due:
+            self._submit(due)
 
-    def drop(self, sid: str) -> None:
-        """Forget a job: it is not this process's any more."""
+    def drop(self, sid: str, only: Held | None = None) -> None:
+        """Forget a job: it is not this process's any more.
+
+        With *only* its run is over, and what has taken its place since is
+        kept.
+        """
         with self._lock:
-            held = self._jobs.pop(sid, None)
-            if held is not None:
+            held = self._jobs.get(sid)
+            if held is not None and (only is None or only is held):
+                del self._jobs[sid]
                 self._new -= held.is_new
-            due = []
-            if self._at_large == sid:
-                self._at_large = None
-                due = self._next_suspect()
+            if only is not None:
+                only.started = None
+            due = self._next_suspect()
             self.drops += 1
             self._dropped.notify_all()
+        self._watches.tell(sid)
         if due:
             self._submit(due)
 

@@ -1,25 +1,40 @@
 """Keeps jobs in memory: fast, bounded, and forgotten by a restart."""
 
 import contextlib
-import functools
 import pickle
 from collections import deque
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
 from zope.interface import implementer
 
+from ..announcer import Announcer
 from ..call import Call
-from ..changes import OpenChanges
+from ..changes import CertainChange, OpenChanges
 from ..connections import Connections, current_connections
-from ..exceptions import JobCancelled, ResultNotTransferable
+from ..events import (
+    JobCancelled,
+    JobEvent,
+    JobExpired,
+    JobProgressed,
+    JobRetried,
+    JobScheduled,
+)
+from ..exceptions import JobCancelled as Cancelled
 from ..forking import call_after_fork
 from ..interfaces import IEngine, IRun, IScheduler
-from ..job import Failure, JobView, Progress
-from ..references import Dumped, NotTransferable, dump
+from ..job import JobState, JobView
+from ..options import NONE_GIVEN, resolved
+from ..watching import Watch, Watches
+from .memory_run import MemoryRun
+from .memory_view import load, view_of
+from .news import News
+from .submission import submit
 from .table import Job, JobTable
 
 __all__ = ["MemoryScheduler"]
+
+T = TypeVar("T")
 
 
 @implementer(IScheduler)
@@ -52,7 +67,14 @@ class MemoryScheduler:
                 f"timeout takes seconds, 0 or more, not {self.timeout!r}"
             )
         self.max_pending = max_pending
-        self.table = JobTable(lambda: self.timeout)
+        self.announcer = Announcer()
+        self.news = News(lambda: self.announcer)
+        self.watches = Watches()
+        self.table = JobTable(
+            lambda: self.timeout,
+            self.watches,
+            lambda job: self._note(JobExpired, job),
+        )
         self._engine: IEngine | None = None
         self.changes = OpenChanges(self._hand_over)
         self._begin()
@@ -60,7 +82,7 @@ class MemoryScheduler:
 
     def _begin(self) -> None:
         """Have nothing to submit; in a child that is the parent's."""
-        self._to_submit: deque[str] = deque()
+        self._to_submit: deque[Job] = deque()
 
     def use(self, engine: IEngine) -> None:
         """Have *engine* run the jobs."""
@@ -81,10 +103,18 @@ class MemoryScheduler:
         *,
         owner: str | None = None,
         base_url: str | None = None,
+        options: Mapping[str, Any] = NONE_GIVEN,
     ) -> str:
         """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
         call = Call(function, args, named_args, connections)
-        job = Job(function=call.function, owner=owner, base_url=base_url)
+        kept, due = resolved(function, options)
+        job = Job(
+            function=call.function,
+            owner=owner,
+            base_url=base_url,
+            options=kept,
+            due=due,
+        )
         self.changes.add_if_room(
             connections.transaction_manager,
             _Scheduling(self, job, call),
@@ -99,22 +129,28 @@ class MemoryScheduler:
         """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
         connections = connections or current_connections()
         job = self._find(sid, connections)
-        if job is None:
+        return view_of(job, connections) if job else None
+
+    def glance(self, sid: str) -> JobView | None:
+        """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
+        self._hand_over()
+        job = self.table.get(sid)
+        if job is None or job.state.done:
             return None
-        return JobView(
-            sid=job.sid,
-            state=job.state,
-            function=job.function,
-            owner=job.owner,
-            attempt=job.attempt,
-            progress=job.progress,
-            scheduled=job.scheduled,
-            started=job.started,
-            finished=job.finished,
-            expires=job.expires,
-            failure=job.failure,
-            load_result=functools.partial(_load, job.value, connections),
-        )
+        return view_of(job, None)
+
+    def watch(self, sids: Iterable[str]) -> Watch:
+        """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
+        return self.watches.on(sids)
+
+    def apart(
+        self,
+        work: Callable[[Connections], T],
+        connections: Connections,
+        note: str,
+    ) -> T:
+        """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
+        return work(connections)
 
     def completed(self, sid: str) -> bool | None:
         """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
@@ -134,9 +170,11 @@ class MemoryScheduler:
         self.changes.of(connections.transaction_manager).add(
             _Removal(self.table, sid)
         )
+        if job.state is JobState.CANCELLED:
+            return None, Cancelled(f"The job {sid} was cancelled")
         if job.exception is not None:
             return None, pickle.loads(job.exception)  # noqa: S301 - we made it
-        return _load(job.value, connections), None
+        return load(job.value, connections), None
 
     def remove(self, sid: str, connections: Connections | None = None) -> None:
         """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
@@ -146,6 +184,32 @@ class MemoryScheduler:
         self.table.forget(sid)
         if self._engine is not None:
             self._engine.withdraw(sid)
+
+    def cancel(self, sid: str, connections: Connections | None = None) -> bool:
+        """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
+        connections = connections or current_connections()
+        if change := self._find_uncommitted(sid, connections):
+            self.changes.of(connections.transaction_manager).discard(change)
+            return True
+        self._hand_over()
+        job = self.table.cancel(sid)
+        if job is None:
+            return False
+        if self._engine is not None:
+            self._engine.withdraw(sid)
+        self._note(JobCancelled, job)
+        self.news.tell()
+        return True
+
+    def retry(self, sid: str, connections: Connections | None = None) -> bool:
+        """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
+        job = self.table.retry(sid)
+        if job is None:
+            return False
+        self._note(JobRetried, job)
+        self._to_submit.append(job)
+        self._hand_over()
+        return True
 
     def start(self) -> None:
         """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
@@ -159,6 +223,10 @@ class MemoryScheduler:
     def unfinished(self) -> list[str]:
         """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
         return self.table.unfinished()
+
+    def backlog(self) -> int:
+        """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
+        return self.table.waiting()
 
     def wait(
         self, sid: str | None = None, timeout: float | None = None
@@ -185,8 +253,18 @@ class MemoryScheduler:
 
     def accept(self, job: Job) -> None:
         """Take in a job whose transaction is committed."""
+        self._note(JobScheduled, job)
         self.table.accept(job)
-        self._to_submit.append(job.sid)
+        self._to_submit.append(job)
+
+    def _note(self, kind: type[JobEvent], job: Job) -> None:
+        """Have an event told soon."""
+        self.news.put(kind, lambda: view_of(job, None))
+
+    def submit(self, job: Job) -> None:
+        """Have a job run once more, at its time."""
+        self._to_submit.append(job)
+        self._hand_over()
 
     def _hand_over(self) -> None:
         """Give the engine the jobs that it has not got yet.
@@ -194,76 +272,35 @@ class MemoryScheduler:
         An after-commit hook calls it; and, should a transaction have ended
         without calling its hooks, whoever asks for a job next.
         """
+        self.news.tell()
         if self._engine is None:
             return
-        sids = []
+        jobs = []
         # other threads may add to it and take from it at the same time
         with contextlib.suppress(IndexError):
             while True:
-                sids.append(self._to_submit.popleft())
-        if sids:
-            self._engine.submit(sids)
+                jobs.append(self._to_submit.popleft())
+        if jobs:
+            submit(self._engine, jobs)
 
     def claim(self, sid: str) -> IRun | None:
         """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
         job = self.table.claim(sid)
-        return _Run(self, job) if job else None
+        return MemoryRun(self, job) if job else None
+
+    def has_progressed(self, job: Job) -> None:
+        """Take note that a job has told of its progress."""
+        self._note(JobProgressed, job)
+        self.news.tell()
 
 
-def _load(dumped: Dumped | None, connections: Connections) -> Any:
-    return None if dumped is None else dumped.load(connections)
-
-
-@implementer(IRun)
-class _Run:
-    """See :class:`~pyramid_zodb_async.interfaces.IRun`."""
-
-    def __init__(self, scheduler: MemoryScheduler, job: Job) -> None:
-        self._scheduler = scheduler
-        self._table = scheduler.table
-        self._job = job
-        self._number = job.run_number
-        self.sid = job.sid
-        self.attempt = job.attempt
-        self.conflicts = job.conflicts
-        self.owner = job.owner
-        self.base_url = job.base_url
-        self.function = job.function
-        self.call = job.call
-
-    def report(self, progress: Progress) -> None:
-        self._job.progress = progress
-
-    def stop_reason(self) -> JobCancelled | None:
-        if self._table.is_current(self._job, self._number):
-            return None
-        return JobCancelled(f"The job {self.sid} was removed while it ran")
-
-    def succeed(self, value: Any, connections: Connections) -> None:
-        changes = self._scheduler.changes.of(connections.transaction_manager)
-        changes.add(_Success(self, value, connections))
-
-    def has_succeeded(self, value: Dumped) -> None:
-        self._table.succeed(self._job, self._number, value)
-
-    def fail(self, failure: Failure, exception: bytes) -> bool:
-        return self._table.fail(self._job, self._number, failure, exception)
-
-    def release(self, *, counts: bool = True) -> None:
-        self._table.release(self._job, self._number, counts=counts)
-
-    def close(self) -> None:
-        pass  # the table knows it from the outcome
-
-
-class _Scheduling:
+class _Scheduling(CertainChange):
     """A job that comes to be with the commit."""
-
-    places = 1
 
     def __init__(
         self, scheduler: MemoryScheduler, job: Job, call: Call
     ) -> None:
+        self.places = int(job.due is None)
         self._scheduler = scheduler
         self.job = job
         self._call = call
@@ -275,44 +312,12 @@ class _Scheduling:
         self._scheduler.accept(self.job)
 
 
-class _Success:
-    """A job that succeeds with the commit of its effects."""
-
-    places = 0
-
-    def __init__(
-        self, run: _Run, value: Any, connections: Connections
-    ) -> None:
-        self._run = run
-        self._value = value
-        self._connections = connections
-        self._dumped: Dumped
-
-    def prepare(self) -> None:
-        if reason := self._run.stop_reason():
-            raise reason
-        try:
-            self._dumped = dump(self._value, self._connections)
-        except NotTransferable as error:
-            raise ResultNotTransferable(
-                f"The result of {self._run.function}() cannot be kept: {error}"
-            ) from error
-
-    def apply(self) -> None:
-        self._run.has_succeeded(self._dumped)
-
-
-class _Removal:
+class _Removal(CertainChange):
     """A fetched outcome that is forgotten with the commit."""
-
-    places = 0
 
     def __init__(self, table: JobTable, sid: str) -> None:
         self._table = table
         self._sid = sid
-
-    def prepare(self) -> None:
-        """Nothing can fail."""
 
     def apply(self) -> None:
         self._table.forget(self._sid)

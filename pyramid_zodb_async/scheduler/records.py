@@ -4,8 +4,6 @@ The persistent classes here stay where they are and keep their names: the
 database finds them by these.
 """
 
-import base64
-import functools
 import secrets
 import time
 from collections.abc import Iterator
@@ -16,6 +14,7 @@ from persistent import Persistent
 
 from ..exceptions import JobCancelled, StoreNotUsable
 from ..job import Failure, JobState
+from .sids import make_sid, split_sid
 
 __all__ = [
     "Beat",
@@ -31,9 +30,10 @@ __all__ = [
 #: The format of what is stored; a greater one belongs to a later version.
 FORMAT = 1
 
-#: Trees of a slice. With 16 of them, four threads that finish jobs met 9 to
-#: 33 conflicts in a thousand; with 64, at most 4.
-TREES = 64
+#: Trees of a new slice. With 16 of them, four threads that finish jobs met 9
+#: to 33 conflicts in a thousand; with 64, at most 4. With 256 there is less to
+#: load and to store for each job, as long as not many thousands are kept.
+TREES = 256
 
 #: A key that each tree keeps: an empty one conflicts with its next insert.
 KEPT = b""
@@ -53,6 +53,13 @@ class Fence(NamedTuple):
     run_number: int
 
 
+#: A function by its name, its arguments, and the names and values of others.
+PlainCall = tuple[str, tuple[Any, ...], tuple[tuple[str, Any], ...]]
+
+#: The function, the positional and the named arguments.
+Parts = tuple[Any, tuple[Any, ...], dict[str, Any]]
+
+
 class StoredCall(Persistent):
     """A function and its arguments; no code of ours changes it."""
 
@@ -68,7 +75,7 @@ class StoredCall(Persistent):
     args: tuple[Any, ...] = ()
     named_args: dict[str, Any] = {}  # noqa: RUF012 - nobody changes it
 
-    def parts(self) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    def parts(self) -> Parts:
         """Give the three as they were stored, whatever an earlier run did."""
         self._p_invalidate()
         return self.function, self.args, self.named_args
@@ -95,7 +102,7 @@ class Outcome(Persistent):
 
 
 class Record(Persistent):
-    """A job as plain data; its call and its outcome are apart.
+    """A job as plain data; what is not plain and small is apart.
 
     So to ask for a job, to look for lost ones and to let them expire loads
     nothing of the application's. What has its default is not stored.
@@ -105,9 +112,15 @@ class Record(Persistent):
     state: str = JobState.PENDING.value
     owner: str | None = None
     base_url: str | None = None
+    #: How it is to be run, as :meth:`.Options.stored` tells it.
+    options: tuple[tuple[str, Any], ...] = ()
+    #: When its next run is to begin.
+    due: float | None = None
     #: How many runs ended in a way that counts.
     attempt = 0
-    #: Counts the takeovers.
+    #: How many of them failed since it was scheduled, or retried.
+    failures = 0
+    #: Counts the takeovers, and the attempts that are to follow others.
     run_number = 0
     #: The process incarnation that is to run it; ``None`` if nobody is yet.
     runner: str | None = None
@@ -124,11 +137,19 @@ class Record(Persistent):
     progress: tuple[float, float | None, str | None] | None = None
     #: Of a failure: type, message, and whether that is public.
     error: tuple[str, str, bool] | None = None
-    call: StoredCall | None = None
+    #: What it calls; kept with a failure, to try again.
+    call: StoredCall | PlainCall | None = None
+    #: What it returned, if that is plain and small.
+    value: Any = None
+    #: What it returned else, or raised.
     outcome: Outcome | None = None
 
     def __init__(
-        self, function: str, scheduled: float, call: StoredCall, **values: Any
+        self,
+        function: str,
+        scheduled: float,
+        call: StoredCall | PlainCall,
+        **values: Any,
     ) -> None:
         self.function = function
         self.scheduled = scheduled
@@ -144,6 +165,15 @@ class Record(Persistent):
                 delattr(self, name)
             else:
                 setattr(self, name, value)
+
+    def parts(self) -> Parts | None:
+        """Give the parts of its call as they were stored, if it has one."""
+        call = self.call
+        if isinstance(call, tuple):
+            function, args, named_args = call
+            return function, args, dict(named_args)
+        # a method of a ghost would load it, for nothing
+        return None if call is None else StoredCall.parts(call)
 
     @property
     def fence(self) -> Fence:
@@ -174,6 +204,14 @@ class Slice(Persistent):
         self.jobs = tuple(OOBTree({KEPT: None}) for _ in range(TREES))
         self.unfinished = tuple(OOTreeSet([KEPT]) for _ in range(TREES))
 
+    def tree(self, key: bytes) -> OOBTree:
+        """Give the tree of the record with that key."""
+        return self.jobs[key[0] % len(self.jobs)]
+
+    def unfinished_of(self, key: bytes) -> OOTreeSet:
+        """Give the set that has that key as long as its job is unfinished."""
+        return self.unfinished[key[0] % len(self.unfinished)]
+
     def require_current(self) -> None:
         """Conflict if somebody drops the slice in the meantime."""
         if self._p_jar is not None and self._p_oid is not None:
@@ -193,6 +231,11 @@ class Slice(Persistent):
         """Tell whether a job was ever put into it."""
         return any(tree.maxKey() != KEPT for tree in self.jobs)
 
+    def records(self) -> Iterator[tuple[bytes, Record]]:
+        """Give the records of all jobs in it, and their keys."""
+        for tree in self.jobs:
+            yield from tree.items(KEPT, excludemin=True)
+
     def unfinished_keys(self) -> Iterator[bytes]:
         """Give the keys of the jobs that have not ended."""
         for keys in self.unfinished:
@@ -207,6 +250,8 @@ class Beat(Persistent):
     """The sign of life of a process: a number that grows."""
 
     count = 0
+    #: What its running jobs have told, by sid; see :mod:`.reports`.
+    reports: dict[str, tuple[Any, ...]] = {}  # noqa: RUF012 - set, not changed
 
 
 class Store(Persistent):
@@ -272,8 +317,8 @@ class Store(Persistent):
         slice_.require_current()
         self.expect(timeout)
         key = secrets.token_bytes(16)
-        slice_.jobs[key[0] % TREES][key] = record
-        slice_.unfinished[key[0] % TREES].add(key)
+        slice_.tree(key)[key] = record
+        slice_.unfinished_of(key).add(key)
         return make_sid(number, key)
 
     def find(self, sid: str) -> Record | None:
@@ -285,8 +330,14 @@ class Store(Persistent):
         slice_ = self.slices.get(number)
         if slice_ is None:
             return None
-        record: Record | None = slice_.jobs[key[0] % TREES].get(key)
+        record: Record | None = slice_.tree(key).get(key)
         return record if record and record.state != REMOVED else None
+
+    def record(self, sid: str) -> Record:
+        """Give the record of a job that is there, whatever its state."""
+        number, key = split_sid(sid)
+        record: Record = self.slices[number].tree(key)[key]
+        return record
 
     def change(self, sid: str, expected: Fence, **values: Any) -> Record:
         """Change a job's record: nothing else does.
@@ -301,15 +352,26 @@ class Store(Persistent):
         record = self.find(sid)
         if record is None or record.fence != expected:
             raise TakenOver(f"The job {sid} is not this run's any more")
+        has_ended = record.state != JobState.PENDING
         record.change(**values)
         if record.finished is not None and record.expires is not None:
             self._keep_slice(sid, record.expires - record.finished)
-        if record.state != JobState.PENDING:
-            number, key = split_sid(sid)
-            unfinished = self.slices[number].unfinished[key[0] % TREES]
-            if key in unfinished:
-                unfinished.remove(key)
+        if has_ended != (record.state != JobState.PENDING):
+            self._note_end(sid, is_revived=has_ended)
         return record
+
+    def _note_end(self, sid: str, *, is_revived: bool) -> None:
+        """Have a job among the unfinished ones of its slice, or not."""
+        number, key = split_sid(sid)
+        slice_ = self.slices[number]
+        unfinished = slice_.unfinished_of(key)
+        if not is_revived:
+            unfinished.remove(key)
+            return
+        slice_.require_current()
+        unfinished.add(key)
+        if slice_.keep_until is not None:  # its end was set; not any more
+            slice_.keep_until = None
 
     def _keep_slice(self, sid: str, timeout: float) -> None:
         """Keep the slice of a job as long as its outcome is kept."""
@@ -317,57 +379,17 @@ class Store(Persistent):
         if slice_.longest_timeout < timeout:  # noqa: PLR1730 - no idle write
             slice_.longest_timeout = timeout
 
-    def fail(
-        self,
-        sid: str,
-        expected: Fence,
-        failure: Failure,
-        exception: bytes,
-        timeout: float,
-        **values: Any,
-    ) -> None:
-        """Let a job end with a failure, kept for *timeout* s.
+    def beat_of(self, runner: str) -> Beat:
+        """Give the beat of a process, made now if need be."""
+        beat: Beat | None = self.runners.get(runner)
+        if beat is None:
+            beat = self.runners[runner] = Beat()
+        return beat
 
-        See :meth:`change`.
-        """
-        now = time.time()
-        self.change(
-            sid,
-            expected,
-            state=JobState.FAILED.value,
-            finished=now,
-            expires=now + timeout,
-            error=(failure.type, failure.message, failure.public),
-            call=None,
-            outcome=Outcome(exception=exception),
-            **values,
-        )
-
-    def unfinished(self) -> Iterator[tuple[str, Record]]:
-        """Give the sids and the records of the jobs that have not ended."""
+    def unfinished(self) -> Iterator[str]:
+        """Give the sids of the jobs that have not ended."""
         for number, slice_ in self.slices.items():
             if slice_.keep_until is not None:
                 continue
             for key in slice_.unfinished_keys():
-                yield make_sid(number, key), slice_.jobs[key[0] % TREES][key]
-
-
-def make_sid(number: int, key: bytes) -> str:
-    """Give the sid of a job of the slice *number*."""
-    text = base64.urlsafe_b64encode(key).rstrip(b"=").decode()
-    return f"{number:x}-{text}"
-
-
-@functools.lru_cache(maxsize=1024)
-def split_sid(sid: str) -> tuple[int, bytes]:
-    """Give the number of the slice, and the key.
-
-    Raises:
-        ValueError: *sid* is none of ours.
-    """
-    first, _, text = sid.partition("-")
-    number = int(first, 16)
-    key = base64.b64decode(text + "==", altchars=b"-_", validate=True)
-    if make_sid(number, key) != sid or len(key) != 16:  # noqa: PLR2004
-        raise ValueError(sid)
-    return number, key
+                yield make_sid(number, key)

@@ -2,17 +2,27 @@
 
 import functools
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from ..events import JobFailed
 from ..exceptions import JobCrashed
 from ..failure import as_bytes, describe
+from ..job import JobView
+from ..options import Options
 from .held import Held, HeldJobs
+from .lease import RunnerWatch
+from .news import News
 from .place import Place
-from .records import Beat, Fence, Record, Store
+from .records import Fence, Record, Store
+from .routes import Routes
+from .sweep import Sweep
+from .transitions import End, fail, kept_for
+from .view import view_of_record
 
-__all__ = ["LIVE", "Recovery", "RunnerWatch"]
+__all__ = ["LIVE", "Recovery"]
 
 log = logging.getLogger(__name__)
 
@@ -28,70 +38,22 @@ FORGOTTEN_AFTER = 100
 
 
 @dataclass(slots=True)
-class _Seen:
-    beat: int
-    looks: int = 0
-    silent: float = 0.0
-
-
-class RunnerWatch:
-    """For how long other runners have given no sign of life.
-
-    Only time between two looks that both succeeded counts, so that a storage
-    that was away condemns nobody; and it counts on this process's own clock,
-    so that no clocks are compared.
-
-    Args:
-        lease: how long a runner may be silent, in seconds.
-    """
-
-    def __init__(self, lease: float) -> None:
-        self._lease = lease
-        self._seen: dict[str, _Seen] = {}
-        self._last_look: float | None = None
-
-    def missed(self) -> None:
-        """Take note that a look failed."""
-        self._last_look = None
-
-    def look(self, beats: dict[str, int], now: float) -> None:
-        """Take note of the beats of those runners that have due jobs."""
-        passed = 0.0
-        if self._last_look is not None:
-            # a process that was stopped itself has seen nothing meanwhile
-            passed = min(now - self._last_look, self._lease / 2)
-        self._last_look = now
-        for runner in set(self._seen) - set(beats):
-            del self._seen[runner]
-        for runner, beat in beats.items():
-            seen = self._seen.get(runner)
-            if seen is None or seen.beat != beat:
-                self._seen[runner] = _Seen(beat)
-            elif passed:
-                seen.looks += 1
-                seen.silent += passed
-
-    def is_dead(self, runner: str) -> bool:
-        """Tell whether a runner has been silent for its lease."""
-        seen = self._seen.get(runner)
-        return (
-            seen is not None
-            and seen.looks >= 3  # noqa: PLR2004 - the least in a lease
-            and seen.silent >= self._lease
-        )
-
-
-@dataclass(slots=True)
 class _Findings:
     """What a look has found, as plain data."""
 
     #: Jobs of this runner that it does not hold.
     lost: list[Held] = field(default_factory=list)
+    #: Jobs without a runner that others are sent word of.
+    waiting: list[Held] = field(default_factory=list)
     #: Jobs of others, by runner.
     others: dict[str | None, list[tuple[str, Fence]]] = field(
         default_factory=dict
     )
     beats: dict[str, int] = field(default_factory=dict)
+    #: When jobs are due that nobody needs to take yet.
+    later: dict[str, float] = field(default_factory=dict)
+    #: The sids of jobs that were seen to wait, and not looked at now.
+    left_out: set[str] = field(default_factory=set)
     #: All that have ever given a sign of life.
     runners: set[str] = field(default_factory=set)
 
@@ -106,11 +68,14 @@ class Recovery:
         lease: how long another runner may be silent, in seconds; ``None`` on
             a storage that only one process can have open, where every other
             runner is gone.
-        attempts: how many ends of its process a job may cause.
+        attempts: how many attempts at a job may fail, or end their process,
+            if its options do not tell.
         timeout: gives the seconds for which an outcome is kept.
+        news: takes note of jobs that fail.
+        routes: tells who is to run which jobs.
     """
 
-    def __init__(  # noqa: PLR0913 - what it is about, and four figures
+    def __init__(  # noqa: PLR0913 - what it is about, and three figures
         self,
         place: Place,
         held: HeldJobs,
@@ -119,33 +84,49 @@ class Recovery:
         lease: float | None,
         attempts: int,
         timeout: Callable[[Store], float],
+        news: News,
+        routes: Routes,
     ) -> None:
+        self._routes = routes
+        self._sweep = Sweep(routes, lease or 0.0)
+        #: Jobs of this runner that the last look did not find held; somebody
+        #: may just be about to hold them.
+        self._strays: list[tuple[str, Fence]] = []
         self._place = place
         self._held = held
+        self._news = news
         self._runner = runner
         self._attempts = attempts
         self._timeout = timeout
+        self._lease = lease
         self._watch = RunnerWatch(lease) if lease is not None else None
+        #: When this process was last to give a sign of life.
+        self._ticked = 0.0
+        #: Who is due later than the next few looks.
+        self._later: dict[str, float] = {}
         #: For how many looks a runner had no job.
         self._unused: dict[str, int] = {}
 
     def tick(self) -> None:
         """Give a sign of life if others could wait for this process."""
+        self._ticked = time.monotonic()
         if self._watch is None or not len(self._held):
             return
 
         def beat(store: Store) -> None:
-            own = store.runners.get(self._runner)
-            if own is None:
-                own = store.runners[self._runner] = Beat()
-            own.count += 1
+            store.beat_of(self._runner).count += 1
 
         self._place.write(beat, note=f"runner {self._runner} is alive")
 
+    def _tick_if_due(self) -> None:
+        """Give a sign of life, if what goes on here takes its time."""
+        silence = time.monotonic() - self._ticked
+        if self._lease is not None and silence >= self._lease / 3:
+            self.tick()
+
     def look_for_lost(self) -> None:
         """Find jobs of this runner that were not handed over to it."""
-        found = self._place.read(self._find, _Findings())
-        self._held.hold(self._really_lost(found.lost))
+        self._hold_lost(self._place.read(self._find, _Findings()))
 
     def look(self) -> None:
         """Find these, and jobs without a runner, and take them over."""
@@ -155,30 +136,82 @@ class Recovery:
             if self._watch is not None:
                 self._watch.missed()
             raise
-        self._held.hold(self._really_lost(found.lost))
+        self._hold_lost(found)
         if self._watch is not None:
             self._watch.look(found.beats, time.monotonic())
             self._forget(found.runners - found.beats.keys() - {self._runner})
         for runner, jobs in found.others.items():
             if self._is_gone(runner):
                 self._take_over(runner, jobs)
+        self._sweep.look(found.waiting, found.left_out)
+
+    def _hold_lost(self, found: _Findings) -> None:
+        self._later = found.later
+        own, strays = [], []
+        for held in self._really_lost(found.lost):
+            if self._routes.runs(held.options.queue):
+                own.append(held)
+            else:
+                strays.append((held.sid, held.fence))
+        self._held.hold(own)
+        # nobody here waits for these, whose claim succeeded unnoticed
+        lost, self._strays = self._strays, strays
+        self._take_over(
+            self._runner, [stray for stray in strays if stray in lost]
+        )
 
     def _find(self, store: Store) -> _Findings:
         found = _Findings(runners=set(store.runners.keys("", excludemin=True)))
-        for sid, record in store.unfinished():
+        now, unheeded = time.time(), self._sweep.unheeded()
+        for sid in store.unfinished():
             if sid in self._held:
                 continue
-            runner = record.runner
-            if runner == self._runner:
-                # its commit may have raised here, but succeeded there
-                found.lost.append(Held.of(sid, record))
+            if sid in unheeded:
+                found.left_out.add(sid)
                 continue
-            jobs = found.others.setdefault(runner, [])
-            jobs.append((sid, record.fence))
-            if runner is not None and runner not in found.beats:
-                beat = store.runners.get(runner)
-                found.beats[runner] = beat.count if beat else 0
+            due = self._later.get(sid, now)
+            if due > self._horizon(now):  # so its record need not be loaded
+                found.later[sid] = due
+                continue
+            self._sort(found, store, sid, store.record(sid), now)
         return found
+
+    def _sort(
+        self,
+        found: _Findings,
+        store: Store,
+        sid: str,
+        record: Record,
+        now: float,
+    ) -> None:
+        runner, due = record.runner, record.due or now
+        if runner == self._runner:
+            # its commit may have raised here, but succeeded there
+            found.lost.append(Held.of(sid, record))
+            return
+        queue = Options.load(record.options).queue
+        if self._routes.leaves(queue):
+            return
+        if due > self._horizon(now):
+            found.later[sid] = due
+            return
+        if runner is not None and self._watch is not None and due > now:
+            return  # it is that runner's affair as long as it is not late
+        if runner is None and not self._routes.runs(queue):
+            found.waiting.append(Held.of(sid, record))
+            return
+        found.others.setdefault(runner, []).append((sid, record.fence))
+        if runner is not None and runner not in found.beats:
+            beat = store.runners.get(runner)
+            found.beats[runner] = beat.count if beat else 0
+
+    def _horizon(self, now: float) -> float:
+        """Tell until when a job must be due to be looked at now.
+
+        Whoever takes it has it in memory from then on, and must give signs
+        of life; but there must be time for some looks before it is due.
+        """
+        return math.inf if self._lease is None else now + self._lease
 
     def _really_lost(self, lost: list[Held]) -> list[Held]:
         """Leave out jobs that ended here while the look went on.
@@ -226,14 +259,16 @@ class Recovery:
     ) -> None:
         taken = 0
         for start in range(0, len(jobs), BATCH):
-            held = self._place.write(
+            claimed, ended = self._place.write(
                 functools.partial(
                     self._claim, batch=jobs[start : start + BATCH]
                 ),
                 note=f"runner {self._runner} takes jobs over from {runner}",
             )
-            self._held.hold(held)
-            taken += len(held)
+            self._routes.hand_over(claimed, self._held)
+            self._news.told(JobFailed, ended)
+            self._tick_if_due()
+            taken += len(claimed)
         if taken:
             log.info(
                 "Took over %d jobs of %s.",
@@ -244,46 +279,60 @@ class Recovery:
 
     def _claim(
         self, store: Store, batch: list[tuple[str, Fence]]
-    ) -> list[Held]:
-        claimed = []
+    ) -> tuple[list[Held], list[JobView]]:
+        claimed, ended = [], []
         for sid, fence in batch:
             record = store.find(sid)
             if record is None or record.fence != fence:
                 continue  # it has ended, or another process was faster
             crashes = record.crashes + record.begun
-            if crashes >= self._attempts:
+            options = Options.load(record.options)
+            attempts = options.attempts or self._attempts
+            if crashes and crashes + record.failures >= attempts:
                 self._give_up(store, sid, record, crashes)
+                if self._news.wants(JobFailed):
+                    ended.append(view_of_record(sid, record))
                 continue
+            is_due = record.due is None or record.due <= time.time()
             store.change(
                 sid,
                 fence,
-                runner=self._runner,
+                # else it is free for whoever gets word of it
+                runner=self._runner
+                if self._routes.runs(options.queue)
+                else None,
                 run_number=fence.run_number + 1,
-                # nobody can have run what had no runner
-                suspect=record.suspect or fence.runner is not None,
+                # nobody can have run what had no runner, or was not due
+                suspect=is_due
+                and (record.suspect or fence.runner is not None),
                 begun=False,
                 crashes=crashes,
             )
             claimed.append(Held.of(sid, record))
-        return claimed
+        return claimed, ended
 
     def _give_up(
         self, store: Store, sid: str, record: Record, crashes: int
     ) -> None:
         error = JobCrashed(
-            f"The process ended {crashes} times while the job ran"
+            f"The process ended {_times(crashes)} while the job ran"
         )
         log.error(
-            "Job %s failed: its process ended %d times while %s ran.",
+            "Job %s failed: its process ended %s while %s ran.",
             sid,
-            crashes,
+            _times(crashes),
             record.function,
             extra={"action": "job_crashed", "sid": sid},
         )
-        store.fail(
+        fail(
+            store,
             sid,
             record.fence,
             describe(error),
             as_bytes(error),
-            timeout=self._timeout(store),
+            End.now(kept_for(record, self._timeout(store))),
         )
+
+
+def _times(number: int) -> str:
+    return "once" if number == 1 else f"{number} times"

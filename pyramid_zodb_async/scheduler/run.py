@@ -1,26 +1,44 @@
 """One attempt at a job that is in the database."""
 
 import functools
-import logging
-import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from zope.interface import implementer
 
 from ..connections import Connections
-from ..exceptions import JobCancelled, ResultNotTransferable
+from ..events import JobEvent, JobFailed, JobProgressed, JobSucceeded
+from ..exceptions import JobCancelled, JobError, ResultNotTransferable
 from ..interfaces import IRun
-from ..job import Failure, JobState, Progress
+from ..job import Failure, JobState, JobView, Progress
 from ..references import NotTransferable
-from ..storing import callable_of, refuse_broken, require_storable
+from ..storing import callable_of, refuse_broken
 from .held import Held, HeldJobs
+from .kept import kept_result
+from .news import News
 from .place import Place
-from .records import Fence, Outcome, Record, Store, TakenOver
+from .records import Fence, Store, TakenOver
+from .routes import Routes
+from .suspects import clear
+from .transitions import End, fail, succeed, try_again
+from .view import view_of_ended, view_of_held
 
 __all__ = ["DurableRun"]
 
-log = logging.getLogger(__name__)
+
+class _Scheduler(Protocol):
+    """What a run asks of the scheduler of its job."""
+
+    place: Place
+    held: HeldJobs
+    news: News
+    routes: Routes
+
+    def timeout_of(self, store: Store) -> float:
+        """Tell for how long an outcome is kept, in seconds."""
+
+    def ask(self, sid: str) -> None:
+        """Find out soon what others have done to a job of this process."""
 
 
 @implementer(IRun)
@@ -31,27 +49,26 @@ class DurableRun:
     it is: another may have taken the job over, or ended it.
 
     Args:
-        place: where the store is.
-        jobs: the jobs of this process.
-        held: the one to run.
-        timeout: gives the seconds for which an outcome is kept.
+        scheduler: whose job it is.
+        held: the job.
     """
 
-    def __init__(
-        self,
-        place: Place,
-        jobs: HeldJobs,
-        held: Held,
-        timeout: Callable[[Store], float],
-    ) -> None:
-        self._place = place
-        self._jobs = jobs
+    def __init__(self, scheduler: _Scheduler, held: Held) -> None:
+        self._scheduler = scheduler
+        self._place = scheduler.place
+        self._jobs = scheduler.held
         self._held = held
-        self._timeout = timeout
         self._is_lost = False
+        self._out_of_time: JobError | None = None
+        #: What there is to tell when the run is over.
+        self._view: Callable[[], JobView] = functools.partial(
+            view_of_held, held
+        )
         self.sid = held.sid
         self.attempt = held.attempt
         self.conflicts = held.conflicts
+        self.failures = held.failures + held.crashes
+        self.options = held.options
         self.owner = held.owner
         self.base_url = held.base_url
         self.function = held.function
@@ -76,7 +93,7 @@ class DurableRun:
         return True
 
     def _mark(self, store: Store) -> None:
-        self._change(store, begun=True)
+        store.change(self.sid, self._fence, begun=True)
 
     def load(self, connections: Connections) -> Callable[[], Any]:
         """Give a callable that makes the call, with everything read anew.
@@ -87,10 +104,12 @@ class DurableRun:
         """
         store = self._place.of(connections)
         record = None if store is None else store.find(self.sid)
-        if record is None or record.fence != self._fence or not record.call:
+        parts = None
+        if record is not None and record.fence == self._fence:
+            parts = record.parts()
+        if parts is None:
             self._is_lost = True
             raise TakenOver(f"The job {self.sid} is not this run's any more")
-        parts = record.call.parts()
         refuse_broken(parts)
         form, args, named_args = parts
         return functools.partial(callable_of(form), *args, **named_args)
@@ -101,94 +120,156 @@ class DurableRun:
 
     def report(self, progress: Progress) -> None:
         """See :class:`~pyramid_zodb_async.interfaces.IRun`."""
-        self._held.progress = progress
+        self._jobs.report(self._held, progress)
+        news = self._scheduler.news
+        news.put(JobProgressed, self.view)
+        news.tell()
 
-    def stop_reason(self) -> JobCancelled | None:
+    def stop_reason(self) -> JobError | None:
         """See :class:`~pyramid_zodb_async.interfaces.IRun`."""
-        if not self._is_lost and self._jobs.get(self.sid) is self._held:
-            return None
-        return JobCancelled(f"The job {self.sid} is not to be run any more")
+        if self._out_of_time is not None:
+            return self._out_of_time
+        if self.has_ended():
+            return JobCancelled(
+                f"The job {self.sid} is not to be run any more"
+            )
+        self._scheduler.ask(self.sid)
+        return None
+
+    def has_ended(self) -> bool:
+        """See :class:`~pyramid_zodb_async.interfaces.IRun`."""
+        return self._is_lost or self._jobs.get(self.sid) is not self._held
+
+    def time_out(self, reason: JobError) -> None:
+        """See :class:`~pyramid_zodb_async.interfaces.IRun`."""
+        self._out_of_time = reason
+
+    def view(self) -> JobView:
+        """See :class:`~pyramid_zodb_async.interfaces.IRun`."""
+        return self._view()
 
     def succeed(self, value: Any, connections: Connections) -> None:
         """See :class:`~pyramid_zodb_async.interfaces.IRun`."""
+        if self._out_of_time is not None:
+            raise self._out_of_time
         db = self._place.db
         try:
-            require_storable(value, connections, db)
+            outcome = kept_result(value, connections, db)
         except NotTransferable as error:
             raise ResultNotTransferable(
                 f"The result of {self.function}() cannot be kept: {error}"
             ) from error
         store = self._place.make(connections.to(db))
-        now = time.time()
-        self._change(
-            store,
-            state=JobState.SUCCEEDED.value,
-            finished=now,
-            expires=now + self._timeout(store),
-            call=None,
-            outcome=None if value is None else Outcome(value),
-            **self._history(),
-        )
-
-    def _history(self) -> dict[str, Any]:
-        """Tell what the record has to know of the run when that is over."""
-        started, progress = self._held.started, self._held.progress
-        return {
-            "attempt": self.attempt,
-            "started": started and started.timestamp(),
-            "progress": progress
-            and (progress.done, progress.total, progress.message),
-        }
-
-    def _change(self, store: Store, **values: Any) -> Record:
+        end = self._end(store)
         try:
-            return store.change(self.sid, self._fence, **values)
+            succeed(
+                store,
+                self.sid,
+                self._fence,
+                outcome,
+                end,
+                value=None if outcome else value,
+                **self._held.history(),
+            )
         except TakenOver:
             self._is_lost = True
             raise
+        self._note(JobSucceeded, JobState.SUCCEEDED, end)
+
+    def _end(self, store: Store) -> End:
+        timeout = self.options.result_timeout
+        if timeout is None:
+            timeout = self._scheduler.timeout_of(store)
+        return End.now(timeout)
+
+    def _note(
+        self,
+        kind: type[JobEvent],
+        state: JobState,
+        end: End,
+        failure: Failure | None = None,
+    ) -> None:
+        """Have something to tell of the end, as long as the run is known."""
+        if self._scheduler.news.wants(kind):
+            view = view_of_ended(self._held, state, end, failure)
+            self._view = lambda: view
 
     def fail(self, failure: Failure, exception: bytes) -> bool:
         """See :class:`~pyramid_zodb_async.interfaces.IRun`."""
 
-        def write(store: Store) -> None:
-            store.fail(
+        def write(store: Store) -> End:
+            end = self._end(store)
+            fail(
+                store,
                 self.sid,
                 self._fence,
                 failure,
                 exception,
-                timeout=self._timeout(store),
-                **self._history(),
+                end,
+                **self._held.history(),
             )
+            return end
 
         try:
-            self._place.write(write, note=f"job {self.sid} failed")
+            end = self._place.write(write, note=f"job {self.sid} failed")
         except TakenOver:
             return False
+        self._note(JobFailed, JobState.FAILED, end, failure)
+        return True
+
+    def retry(self, due: float) -> bool:
+        """See :class:`~pyramid_zodb_async.interfaces.IRun`."""
+        routes = self._scheduler.routes
+        runner = routes.runner_for(due, self.options)
+
+        def write(store: Store) -> Held:
+            record = try_again(
+                store,
+                self.sid,
+                self._fence,
+                due,
+                runner,
+                attempt=self.attempt,
+                failures=self._held.failures + 1,
+            )
+            return Held.of(self.sid, record)
+
+        note = f"job {self.sid} will be tried again"
+        try:
+            held = self._place.write(write, note=note)
+        except TakenOver:
+            return False
+        self._view = functools.partial(view_of_held, held)
+        routes.hand_over([held], self._jobs)
         return True
 
     def release(self, *, counts: bool = True) -> None:
         """See :class:`~pyramid_zodb_async.interfaces.IRun`."""
         if self._held.suspect:
-            self._unmark()
+            clear(self._place, self._held)
         self._jobs.release(self._held, counts=counts)
 
-    def _unmark(self) -> None:
-        """Clear a suspect of what happens while it waits for its next run."""
-        try:
-            self._place.write(
-                lambda store: self._change(store, begun=False),
-                note=f"job {self.sid} waits",
-            )
-        except TakenOver:
-            pass  # the next run, which is none, will find out
-        except Exception:
-            log.warning(
-                "Job %s is to blame if the process ends before its next run.",
+    def give_back(self) -> None:
+        """See :class:`~pyramid_zodb_async.interfaces.IRun`."""
+
+        def write(store: Store) -> Held:
+            record = store.change(
                 self.sid,
-                exc_info=True,
-                extra={"action": "suspect_not_cleared", "sid": self.sid},
+                self._fence,
+                runner=None,
+                run_number=self._fence.run_number + 1,
+                begun=False,
             )
+            return Held.of(self.sid, record)
+
+        held = self._place.write(write, note=f"job {self.sid} is free")
+        self._scheduler.routes.hand_over([held], self._jobs)
+
+    def leave(self) -> None:
+        """See :class:`~pyramid_zodb_async.interfaces.IRun`."""
+        if self._jobs.get(self.sid) is self._held:
+            self._jobs.drop(self.sid)
 
     def close(self) -> None:
         """See :class:`~pyramid_zodb_async.interfaces.IRun`."""
-        self._jobs.drop(self.sid)
+        self._jobs.drop(self.sid, self._held)

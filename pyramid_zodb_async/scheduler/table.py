@@ -6,16 +6,22 @@ import datetime
 import secrets
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ..call import Loadable
+from ..deadlines import Deadlines
 from ..forking import call_after_fork
-from ..job import Failure, JobState, Progress
+from ..job import Failure, JobState, Progress, Version
+from ..options import NO_OPTIONS, Options
 from ..references import Dumped
+from ..watching import Watches
 
 __all__ = ["Job", "JobTable"]
+
+#: How long somebody who cancels waits for a commit that is under way, in
+#: seconds: it may turn out either way.
+COMMIT_TIME = 5.0
 
 
 def _utc_now() -> datetime.datetime:
@@ -31,14 +37,25 @@ class Job:
     base_url: str | None
     sid: str = field(default_factory=lambda: secrets.token_urlsafe(16))
     call: Loadable | None = None
+    options: Options = NO_OPTIONS
+    #: When its next run is to begin, in seconds since the epoch.
+    due: float | None = None
     state: JobState = JobState.PENDING
     attempt: int = 0
     conflicts: int = 0
+    #: How many attempts have failed since it was scheduled, or retried.
+    failures: int = 0
     #: Whether the next run repeats the attempt.
     repeats: bool = False
     #: Tells the run that is under way from those that were given up.
     run_number: int = 0
+    #: Whether its effects may be committed already: too late to cancel.
+    committing: bool = False
+    #: How often it was to be tried again.
+    retries: int = 0
     progress: Progress | None = None
+    #: How often it has told of its progress.
+    told: int = 0
     scheduled: datetime.datetime = field(default_factory=_utc_now)
     started: datetime.datetime | None = None
     finished: datetime.datetime | None = None
@@ -47,19 +64,38 @@ class Job:
     failure: Failure | None = None
     exception: bytes | None = None
 
+    @property
+    def version(self) -> Version:
+        """Which view of the job this is."""
+        if self.state.done:
+            return Version(run=self.retries, done=True)
+        return Version(
+            run=self.retries, progress=self.told, starts=self.run_number
+        )
+
 
 class JobTable:
     """The jobs whose transactions have committed.
 
-    Threads may use it at the same time. No operation's cost depends on how
-    many jobs there are.
+    Threads may use it at the same time. No operation costs much more when
+    there are many jobs.
 
     Args:
         timeout: gives the seconds for which an outcome is kept.
+        watches: who waits for a job to change.
+        on_expiry: called with a job whose outcome is forgotten in time; must
+            not ask the table for anything.
     """
 
-    def __init__(self, timeout: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        timeout: Callable[[], float],
+        watches: Watches,
+        on_expiry: Callable[[Job], None],
+    ) -> None:
         self._timeout = timeout
+        self._watches = watches
+        self._on_expiry = on_expiry
         self._begin()
         call_after_fork(self._begin)
 
@@ -70,8 +106,8 @@ class JobTable:
         self._jobs: dict[str, Job] = {}
         self._waiting: set[str] = set()
         self._unfinished: set[str] = set()
-        #: When to forget which finished job, in that order.
-        self._expiring: OrderedDict[str, float] = OrderedDict()
+        #: When to forget which finished job, by the monotonic clock.
+        self._expiring: Deadlines[str] = Deadlines()
 
     def get(self, sid: str) -> Job | None:
         """Give a copy of a job as it is now, unless it has expired."""
@@ -85,7 +121,11 @@ class JobTable:
             return len(self._jobs)
 
     def waiting(self) -> int:
-        """Count the jobs that no run was started of."""
+        """Count the jobs that wait for a worker, and have not begun yet.
+
+        Those that wait for their time, or to be repeated or tried again, do
+        not count.
+        """
         return len(self._waiting)
 
     def unfinished(self) -> list[str]:
@@ -111,7 +151,8 @@ class JobTable:
         """Take in a job that was committed."""
         with self._lock:
             self._jobs[job.sid] = job
-            self._waiting.add(job.sid)
+            if job.due is None:
+                self._waiting.add(job.sid)
             self._unfinished.add(job.sid)
 
     def claim(self, sid: str) -> Job | None:
@@ -125,7 +166,7 @@ class JobTable:
                 job.attempt += 1
             job.run_number += 1
             job.state = JobState.RUNNING
-            job.progress = None
+            job.progress = job.due = None
             job.started = _utc_now()
             return job
 
@@ -137,6 +178,32 @@ class JobTable:
             and job.run_number == run_number
         )
 
+    def report(self, job: Job, run_number: int, progress: Progress) -> None:
+        """Take note of the progress of a run."""
+        with self._lock:
+            if self.is_current(job, run_number):
+                job.progress = progress
+                job.told += 1
+        self._watches.tell(job.sid, is_progress=True)
+
+    def begin_commit(self, job: Job, run_number: int) -> bool:
+        """Let nobody cancel a run whose effects are about to be committed.
+
+        Returns whether the run is under way.
+        """
+        with self._lock:
+            if not self.is_current(job, run_number):
+                return False
+            job.committing = True
+            return True
+
+    def abort_commit(self, job: Job, run_number: int) -> None:
+        """Let it be cancelled again: the commit has failed."""
+        with self._lock:
+            if job.run_number == run_number:
+                job.committing = False
+                self._ended.notify_all()
+
     def release(
         self, job: Job, run_number: int, *, counts: bool = True
     ) -> None:
@@ -146,7 +213,6 @@ class JobTable:
                 job.state = JobState.PENDING
                 job.conflicts += counts
                 job.repeats = True
-                self._waiting.add(job.sid)
 
     def succeed(self, job: Job, run_number: int, value: Dumped) -> bool:
         """End a run, and its job with it; returns whether it was current."""
@@ -160,41 +226,97 @@ class JobTable:
     def fail(
         self, job: Job, run_number: int, failure: Failure, exception: bytes
     ) -> bool:
-        """End a run, and its job with it; returns whether it was current."""
+        """End a run, and its job with it; returns whether it was current.
+
+        It is not if its effects may be committed already.
+        """
         with self._lock:
-            if not self.is_current(job, run_number):
+            if not self.is_current(job, run_number) or job.committing:
                 return False
             job.failure = failure
             job.exception = exception
             self._end(job, JobState.FAILED)
             return True
 
+    def try_again(self, job: Job, run_number: int, due: float) -> bool:
+        """End a run that failed, to begin another attempt when that is due.
+
+        Returns whether it was current, as :meth:`fail` does.
+        """
+        with self._lock:
+            if not self.is_current(job, run_number) or job.committing:
+                return False
+            self._rest(job)
+            job.failures += 1
+            job.due = due
+        self._watches.tell(job.sid)
+        return True
+
+    def _rest(self, job: Job) -> None:
+        """Have a job wait as if it had not run, but for what it counts."""
+        job.state = JobState.PENDING
+        job.retries += 1
+        job.conflicts, job.repeats = 0, False
+        job.progress = job.started = job.finished = job.expires = None
+        job.failure = job.exception = None
+
+    def cancel(self, sid: str) -> Job | None:
+        """End a job that has not ended; gives it if it did so."""
+        with self._lock:
+            job = self._jobs.get(sid)
+            if job is None:
+                return None
+            self._ended.wait_for(lambda: not job.committing, COMMIT_TIME)
+            if job.committing or job.state.done or sid not in self._jobs:
+                return None
+            self._waiting.discard(sid)
+            self._end(job, JobState.CANCELLED)
+            return copy.copy(job)
+
+    def retry(self, sid: str) -> Job | None:
+        """Have a failed job wait again; gives it if it was one."""
+        with self._lock:
+            self._expire()
+            job = self._jobs.get(sid)
+            if job is None or job.state is not JobState.FAILED:
+                return None
+            self._expiring.discard(sid)
+            self._unfinished.add(sid)
+            self._rest(job)
+            job.failures = 0
+            return copy.copy(job)
+
     def forget(self, sid: str) -> None:
         """Remove a job, whatever its state."""
         with self._lock:
             self._jobs.pop(sid, None)
             self._waiting.discard(sid)
-            self._expiring.pop(sid, None)
+            self._expiring.discard(sid)
             if sid in self._unfinished:
                 self._unfinished.discard(sid)
                 self._ended.notify_all()
+        self._watches.tell(sid)
 
     def _end(self, job: Job, state: JobState) -> None:
-        timeout = self._timeout()
+        timeout = job.options.result_timeout
+        if timeout is None:
+            timeout = self._timeout()
         job.state = state
-        job.call = None
+        job.committing = False
+        job.due = None
+        if state is not JobState.FAILED:  # or it may be tried again
+            job.call = None
         job.finished = _utc_now()
         with contextlib.suppress(OverflowError):  # so late that it is never
             job.expires = job.finished + datetime.timedelta(seconds=timeout)
         self._unfinished.discard(job.sid)
         self._expire()
-        self._expiring[job.sid] = time.monotonic() + timeout
+        self._expiring.set(job.sid, time.monotonic() + timeout)
         self._ended.notify_all()
+        self._watches.tell(job.sid)
 
     def _expire(self) -> None:
         now = time.monotonic()
-        while self._expiring:
-            sid = next(iter(self._expiring))
-            if self._expiring[sid] > now:
-                break
+        while (sid := self._expiring.pop(now)) is not None:
+            self._on_expiry(self._jobs[sid])
             self.forget(sid)

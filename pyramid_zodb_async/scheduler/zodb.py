@@ -1,34 +1,56 @@
 """Keeps jobs in the database, as parts of the transactions of others."""
 
+import atexit
+import math
 import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
 from zope.interface import implementer
 
-from ..call import check_call, function_name, require_transferable
+from ..announcer import Announcer
+from ..call import check_call, function_name
 from ..changes import OpenChanges
-from ..connections import Connections, current_connections
-from ..current import current_job
+from ..connections import (
+    Connections,
+    JarConnections,
+    current_connections,
+)
+from ..current import running_job
+from ..events import JobScheduled
 from ..exceptions import JobError
-from ..failure import loaded_exception
+from ..forking import call_after_fork
 from ..interfaces import IEngine, IRun, IScheduler
 from ..job import JobState, JobView
-from ..storing import require_storable, stored_form
-from .expiry import Janitor
+from ..options import NO_OPTIONS, NONE_GIVEN, Options, resolved
+from ..own_transactions import in_own_transaction
+from ..watching import Watch, Watches
+from .handoff import HandOff
 from .held import Held, HeldJobs
-from .housekeeper import Housekeeper
+from .kept import kept_call
+from .news import News
 from .place import Place
-from .records import REMOVED, Record, Store, StoredCall
-from .recovery import LIVE, Recovery
+from .records import Record, Store
+from .reports import report_of
+from .routes import Routes
 from .run import DurableRun
-from .single import is_for_one_process
-from .view import Result, view_of
+from .stored import StoredJob
+from .suspects import clear_in_time
+from .taking import take
+from .transitions import kept_for
+from .upkeep import Upkeep
+from .view import view_of, view_of_held
 
 __all__ = ["ZODBScheduler"]
+
+T = TypeVar("T")
+
+#: The time between two looks of somebody who waits for a job, in seconds; for
+#: one that another process runs it grows to the longer.
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.05, 0.5
 
 
 @implementer(IScheduler)
@@ -44,7 +66,8 @@ class ZODBScheduler:
         timeout: how long an outcome that nobody fetches is kept, in seconds;
             ``None`` if the store has a ``timeout`` of its own.
         max_pending: how many jobs of this process may wait.
-        attempts: how often a job may end its process.
+        attempts: how many attempts at a job may fail, or end their process,
+            if its options do not tell.
         lease: how long another process may give no sign of life before its
             jobs are taken over, in seconds.
     """
@@ -61,27 +84,43 @@ class ZODBScheduler:
         self.place = place
         self.timeout = timeout
         self.max_pending = max_pending
-        self.attempts = attempts
-        self.lease = lease
         #: The identity of this process as one that runs jobs.
         self.runner = secrets.token_hex(6)
-        self.held = HeldJobs(self._submit)
+        self.announcer = Announcer()
+        self.news = News(lambda: self.announcer)
+        self.watches = Watches()
+        self.routes = Routes(place, self.runner, lease, lambda: self.runs_jobs)
+        self.held = HeldJobs(self.routes.submit, self.watches)
         self.changes = OpenChanges(self._hand_over)
         self._committed: deque[Held] = deque()
-        self._engine: Any = None
-        self._lock = threading.Lock()
-        self._housekeeper: Housekeeper | None = None
-        self._recovers = False
+        self._upkeep = Upkeep(
+            place,
+            self.held,
+            self.watches,
+            self.runner,
+            lease=lease,
+            attempts=attempts,
+            timeout=self.timeout_of,
+            news=self.news,
+            routes=self.routes,
+        )
         self._is_stopped = False
+        self._begin()
+        call_after_fork(self._begin)
+
+    def _begin(self) -> None:
+        """Have nothing to stop; in a child that is the parent's."""
+        self._lock = threading.Lock()
+        atexit.unregister(self.stop)
 
     def use(self, engine: IEngine) -> None:
         """Have *engine* run the jobs."""
-        self._engine = engine
+        self.routes.use(engine)
 
     @property
     def runs_jobs(self) -> bool:
         """Whether this process runs jobs, or leaves them to others."""
-        return self._housekeeper is not None
+        return self._upkeep.is_running
 
     def start(self, *, recover: bool = True) -> None:
         """See :class:`~pyramid_zodb_async.interfaces.IScheduler`.
@@ -93,45 +132,32 @@ class ZODBScheduler:
             if self._is_stopped and not recover:
                 return  # as it was wanted, until somebody starts it again
             self._is_stopped = False
-            running, self._housekeeper = self._housekeeper, None
-            if running is not None:
-                if self._recovers or not recover:
-                    self._housekeeper = running
-                    return
-                running.stop()
-            db = self.place.db
-            if recover:
-                # now, so that no request has to
-                self.place.write(
-                    lambda store: store.expect(self.timeout_of(store)),
-                    note="the store of jobs",
-                )
-            alone = is_for_one_process(db.storage)
-            recovery = Recovery(
-                self.place,
-                self.held,
-                self.runner,
-                lease=None if alone else self.lease,
-                attempts=self.attempts,
-                timeout=self.timeout_of,
-            )
-            self._engine.start()
-            self._recovers = recover
-            LIVE.add(self.runner)
-            look = recovery.look if recover else recovery.look_for_lost
-            chores = [recovery.tick, look, Janitor(self.place).tidy]
-            self._housekeeper = Housekeeper(chores, self.lease / 3)
-            self._housekeeper.start()
+            if not self._upkeep.does(recover=recover):
+                if recover:
+                    # now, so that no request has to
+                    self.place.write(
+                        lambda store: store.expect(self.timeout_of(store)),
+                        note="the store of jobs",
+                    )
+                self.routes.engine.start()
+                self._upkeep.start(recover=recover)
+                # registered last, so that it comes first at the exit
+                atexit.unregister(self.stop)
+                atexit.register(self.stop)
 
     def stop(self, grace: float | None = None) -> list[str]:
         """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
+        atexit.unregister(self.stop)
         with self._lock:
             self._is_stopped = True
-            LIVE.discard(self.runner)
-            housekeeper, self._housekeeper = self._housekeeper, None
-        if housekeeper is not None:
-            housekeeper.stop()
-        left: list[str] = self._engine.stop(grace)
+            self._upkeep.wind_down()
+        left: list[str] = self.routes.engine.stop(grace)
+        with self._lock:
+            if self._is_stopped:  # else it was started again meanwhile
+                self._upkeep.stop()
+        suspect = self.held.running_suspect()
+        if suspect is not None:  # it does not end this process, we do
+            clear_in_time(self.place, suspect)
         return left
 
     def timeout_of(self, store: Store) -> float:
@@ -151,50 +177,57 @@ class ZODBScheduler:
         *,
         owner: str | None = None,
         base_url: str | None = None,
+        options: Mapping[str, Any] = NONE_GIVEN,
     ) -> str:
         """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
         check_call(function, args, named_args)
+        kept, due = resolved(function, options)
         db = self.place.db
-        form = stored_form(function)
-
-        def check(value: object) -> None:
-            require_storable(value, connections, db)
-
-        require_transferable(check, function, form, args, named_args)
-        hand_off = _HandOff(self) if self.runs_jobs else None
-        if hand_off:
+        call = kept_call(function, args, named_args, connections, db)
+        runner = self.routes.runner_for(due, kept)
+        hand_off = None
+        if self.routes.needs_handing_over(runner, due, kept):
+            # who waits for a moment takes up no place
+            hand_off = HandOff(self, is_new=due is None)
             self.changes.add_if_room(
                 connections.transaction_manager,
                 hand_off,
-                waiting=self.held.waiting,
+                waiting=self.backlog,
                 most=self.max_pending,
             )
         store = self.place.make(connections.to(db))
         record = Record(
             function_name(function),
             time.time(),
-            StoredCall(form, args, named_args),
+            call,
             owner=owner,
             base_url=base_url,
-            runner=self.runner if hand_off else None,
+            runner=runner,
+            **_told(kept, due),
         )
-        sid = store.add(record, self.timeout_of(store))
+        sid = store.add(record, kept_for(record, self.timeout_of(store)))
         if hand_off:
             hand_off.take(sid, record)
+        if self.news.wants(JobScheduled):
+            StoredJob(self, sid, record, connections).tell(JobScheduled)
         return sid
 
     def committed(self, held: Held) -> None:
         """Take note of a job whose transaction has committed."""
         self._committed.append(held)
 
+    def ask(self, sid: str) -> None:
+        """Find out soon what others have done to a job of this process."""
+        self._upkeep.ask(sid)
+
     def _hand_over(self) -> None:
+        self.news.tell()
+        if not self._committed:
+            return
         committed = []
         while self._committed:
             committed.append(self._committed.popleft())
-        self.held.hold(committed)
-
-    def _submit(self, sids: list[str]) -> None:
-        self._engine.submit(sids)
+        self.routes.hand_over(committed, self.held)
 
     def get(
         self, sid: str, connections: Connections | None = None
@@ -205,7 +238,20 @@ class ZODBScheduler:
         if record is None:
             return None
         held = self.held.get(sid)
-        return view_of(sid, record, held, self.place, connections)
+        if held is not None and held.fence == record.fence:
+            return view_of_held(held)
+        store = self.place.make(connections.to(self.place.db))
+        report = report_of(store, sid, record)
+        return view_of(sid, record, report, self.place, connections)
+
+    def glance(self, sid: str) -> JobView | None:
+        """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
+        self._hand_over()
+        held = self.held.get(sid)
+        if held is None:
+            return None
+        self._upkeep.ask(sid)
+        return view_of_held(held)
 
     def _find(self, sid: str, connections: Connections) -> Record | None:
         self._hand_over()
@@ -214,6 +260,25 @@ class ZODBScheduler:
         if record is not None and record.expires is not None:
             return record if record.expires > time.time() else None
         return record
+
+    def watch(self, sids: Iterable[str]) -> Watch:
+        """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
+        watch = self.watches.on(sids)
+        self._upkeep.wake()
+        return watch
+
+    def apart(
+        self,
+        work: Callable[[Connections], T],
+        connections: Connections,
+        note: str,
+    ) -> T:
+        """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
+        return in_own_transaction(
+            self.place.db,
+            lambda connection: work(JarConnections(connection)),
+            note,
+        )
 
     def completed(self, sid: str) -> bool | None:
         """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
@@ -224,65 +289,100 @@ class ZODBScheduler:
         self, sid: str, connections: Connections | None = None
     ) -> tuple[Any, BaseException | None] | bool | None:
         """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
-        connections = connections or current_connections()
-        record = self._find(sid, connections)
-        if record is None:
-            return None
-        if record.state == JobState.PENDING:
-            return False
-        outcome, error = record.outcome, None
-        if outcome is not None and outcome.exception is not None:
-            error = loaded_exception(outcome.exception)
-        value = Result(self.place, outcome, connections)()
-        self._forget(sid, record, connections)
-        return value, error
+        job = self._stored(sid, connections)
+        return job.fetch() if job else None
 
     def remove(self, sid: str, connections: Connections | None = None) -> None:
         """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
-        connections = connections or current_connections()
         _refuse_own(sid)
-        record = self._find(sid, connections)
-        if record is not None:
-            self._forget(sid, record, connections)
-            self.changes.of(connections.transaction_manager).add(
-                _Removal(self, sid)
-            )
+        job = self._stored(sid, connections)
+        if job is not None:
+            job.remove()
 
-    def _forget(
-        self, sid: str, record: Record, connections: Connections
-    ) -> None:
-        store = self.place.make(connections.to(self.place.db))
-        store.change(sid, record.fence, state=REMOVED, call=None, outcome=None)
+    def cancel(self, sid: str, connections: Connections | None = None) -> bool:
+        """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
+        _refuse_own(sid)
+        job = self._stored(sid, connections)
+        return job is not None and job.cancel()
+
+    def retry(self, sid: str, connections: Connections | None = None) -> bool:
+        """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
+        job = self._stored(sid, connections)
+        return job is not None and job.retry()
+
+    def _stored(
+        self, sid: str, connections: Connections | None
+    ) -> StoredJob | None:
+        """Give a job as the transaction of *connections* sees it."""
+        connections = connections or current_connections()
+        record = self._find(sid, connections)
+        return record and StoredJob(self, sid, record, connections)
 
     def unfinished(self) -> list[str]:
         """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
-        return self.place.read(
-            lambda store: [sid for sid, _ in store.unfinished()], []
-        )
+        return self.place.read(lambda store: list(store.unfinished()), [])
+
+    def backlog(self) -> int:
+        """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
+        return self.held.waiting() + self.routes.unsent()
 
     def wait(
         self, sid: str | None = None, timeout: float | None = None
     ) -> bool:
         """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
         self._hand_over()
-        end = None if timeout is None else time.monotonic() + timeout
+        end = math.inf if timeout is None else time.monotonic() + timeout
+        pause = SHORTEST_PAUSE
         while True:
             drops = self.held.drops
-            unfinished = self.unfinished()
-            if not (unfinished if sid is None else sid in unfinished):
+            if self._has_ended(sid):
                 return True
-            if end is not None and time.monotonic() > end:
+            left = end - time.monotonic()
+            if left < 0:
                 return False
-            # another process may run it
-            self.held.wait_for_drop(drops, 0.05)
+            # another process may run it, which nobody tells of
+            self.held.wait_for_drop(drops, min(pause, left))
+            if sid is not None and sid not in self.held:
+                pause = min(2 * pause, LONGEST_PAUSE)
+
+    def _has_ended(self, sid: str | None) -> bool:
+        """Tell whether a job, or every one, is not unfinished any more."""
+        if sid is None:
+            return not self.unfinished()
+
+        def look(store: Store) -> bool:
+            record = store.find(sid)
+            return record is None or record.state != JobState.PENDING
+
+        return self.place.read(look, default=True)
+
+    def take(self, sid: str, *, begun: bool) -> bool:
+        """Have this process run a job that another has sent word of.
+
+        With *begun*, an end of the process counts as one that the job has
+        caused. Returns whether it is to be run here; the engine is given it
+        then. Raises if the database is not there.
+        """
+        held = take(self.place, sid, self.runner, begun=begun)
+        if held is None:
+            return False
+        self.held.hold([held])
+        return True
 
     def claim(self, sid: str) -> IRun | None:
         """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
         held = self.held.begin(sid)
         if held is None:
             return None
-        run = DurableRun(self.place, self.held, held, self.timeout_of)
+        run = DurableRun(self, held)
         return run if run.begin() else None
+
+
+def _told(options: Options, due: float | None) -> dict[str, Any]:
+    """Give what a record has of them, which is nearly always nothing."""
+    if options is NO_OPTIONS and due is None:
+        return {}
+    return {"options": options.stored(), "due": due}
 
 
 def _refuse_own(sid: str) -> None:
@@ -290,52 +390,9 @@ def _refuse_own(sid: str) -> None:
 
     Its transaction could not both remove it and leave no effects.
     """
-    try:
-        own = current_job().sid
-    except JobError:
-        return
-    if own == sid:
+    job = running_job()
+    if job is not None and job.sid == sid:
         raise JobError(
-            f"The job {sid} cannot remove itself; let it raise an exception"
+            f"The job {sid} cannot remove or cancel itself; let it raise an"
+            " exception"
         )
-
-
-class _HandOff:
-    """A job that goes to the engine after the commit."""
-
-    places = 1
-
-    def __init__(self, scheduler: ZODBScheduler) -> None:
-        self._scheduler = scheduler
-        self._job: tuple[Held, Record] | None = None
-
-    def take(self, sid: str, record: Record) -> None:
-        """Be told of the job, when there is a place for it."""
-        self._job = Held.of(sid, record, is_new=True), record
-
-    def prepare(self) -> None:
-        """Nothing can fail."""
-
-    def apply(self) -> None:
-        if self._job is None:
-            return
-        held, record = self._job
-        # not one that was removed again, if that can be told without loading
-        if record._p_changed is None or record.state == JobState.PENDING:
-            self._scheduler.committed(held)
-
-
-class _Removal:
-    """A job that was removed is no job of this process any more."""
-
-    places = 0
-
-    def __init__(self, scheduler: ZODBScheduler, sid: str) -> None:
-        self._scheduler = scheduler
-        self._sid = sid
-
-    def prepare(self) -> None:
-        """Nothing can fail."""
-
-    def apply(self) -> None:
-        self._scheduler.held.drop(self._sid)

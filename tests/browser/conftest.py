@@ -1,45 +1,24 @@
 """A browser, and the demo on a server of its own."""
 
-import contextlib
-import os
 import random
 import re
 import shutil
-import socket
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
+from needed import missing
+from served import Server
 
 HERE = Path(__file__).parent
-REPOSITORY = HERE.parent.parent
 
-INI = """\
-[app:main]
-use = config:{repository}/development.ini
-zodbconn.uri = file://{folder}/Data.fs?connection_pool_size=10
-text_analyser.folder = {folder}
-{settings}
-
-[server:main]
-use = egg:waitress#main
-listen = 127.0.0.1:{port}
-"""
+#: Slow enough to watch, and faster than for people.
+PACE = {"text_analyser__seconds_per_megabyte": 9}
 
 
 def pytest_collection_modifyitems(items):
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.browser)
-
-
-def missing(reason):
-    """Skip on a developer's machine, but let no CI go green for that."""
-    if os.environ.get("CI", "").lower() == "true":
-        pytest.fail(f"CI needs a browser: {reason}")
-    pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")
@@ -53,6 +32,14 @@ def browser():
         missing("there is no Chromium: apt-get install chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path)
+        make = browser.new_context
+
+        def new_context(**options):
+            context = make(**options)
+            context.set_default_timeout(90_000)
+            return context
+
+        browser.new_context = new_context
         yield browser
         browser.close()
 
@@ -69,63 +56,13 @@ def page(browser):
     assert errors == []
 
 
-class Server:
-    """The demo as pserve serves it, which can be killed and restarted."""
-
-    def __init__(self, folder, **settings):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        self._log = folder / "pserve.log"
-        self._ini = folder / "demo.ini"
-        self._ini.write_text(
-            INI.format(
-                repository=REPOSITORY,
-                folder=folder,
-                port=self.port,
-                settings="\n".join(
-                    f"{name.replace('__', '.')} = {value}"
-                    for name, value in settings.items()
-                ),
-            )
-        )
-        self._process = None
-
-    def start(self):
-        """Serve, and return when it answers."""
-        command = [sys.executable, "-m", "pyramid.scripts.pserve"]
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [*command, self._ini],
-                cwd=REPOSITORY,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-        deadline = time.monotonic() + 30
-        while not self._answers():
-            assert self._process.poll() is None, self._log.read_text()
-            assert time.monotonic() < deadline, self._log.read_text()
-            time.sleep(0.05)  # paces the loop; the condition decides
-
-    def _answers(self):
-        with contextlib.suppress(OSError):
-            socket.create_connection(("127.0.0.1", self.port), 1).close()
-            return True
-        return False
-
-    def kill(self):
-        """End the process at this very moment."""
-        self._process.kill()
-        self._process.wait()
-
-
 @pytest.fixture
 def make_server(tmp_path_factory):
     servers = []
 
     def make(**settings):
-        server = Server(tmp_path_factory.mktemp("demo"), **settings)
+        folder = tmp_path_factory.mktemp("demo")
+        server = Server(folder, **{**PACE, **settings})
         servers.append(server)
         server.start()
         return server
@@ -138,7 +75,7 @@ def make_server(tmp_path_factory):
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory):
     """Serve the demo, and give its URL."""
-    server = Server(tmp_path_factory.mktemp("demo"))
+    server = Server(tmp_path_factory.mktemp("demo"), **PACE)
     server.start()
     yield server.url
     server.kill()

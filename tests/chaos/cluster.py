@@ -26,13 +26,13 @@ class Cluster:
 
     def __init__(self, storage, folder, **settings):
         self.storage = storage
-        settings = {
+        self.settings = {
             **SETTINGS,
             "zodbconn.uri": storage.uri,
             **{name.replace("__", "."): settings[name] for name in settings},
         }
         self.servers = [
-            Server(json.dumps(settings), folder / f"server{number}.log")
+            Server(json.dumps(self.settings), folder / f"server{number}.log")
             for number in range(storage.processes)
         ]
 
@@ -67,7 +67,7 @@ class Cluster:
     def is_drained(self):
         for server in self.servers:
             found = self.answer(server, "/show_unfinished")
-            if found is None or found["all"] or found["held"]:
+            if found is None or any(found.values()):
                 return False
         return True
 
@@ -91,14 +91,18 @@ class Cluster:
         return Report(**found)
 
     def taken_over(self):
-        """Count the jobs that were taken over, as the servers logged it."""
+        """Count the jobs that were taken over, as the processes logged it."""
         return sum(
             int(number)
-            for server in self.servers
+            for process in self.processes()
             for number in re.findall(
-                r"Took over (\d+) jobs", server.log_text()
+                r"Took over (\d+) jobs", process.log_text()
             )
         )
+
+    def processes(self):
+        """Give the processes that know of jobs."""
+        return self.servers
 
 
 @dataclass
@@ -108,26 +112,80 @@ class Report:
     jobs: dict
     shared: int
 
+    def those(self, condition):
+        """Give the numbers of the jobs for which it is true."""
+        return [name for name, job in self.jobs.items() if condition(job)]
+
     @property
     def lost(self):
-        return [name for name, job in self.jobs.items() if not job["effects"]]
+        return self.those(
+            lambda job: not job["effects"] and job["state"] != "cancelled"
+        )
 
     @property
     def duplicate(self):
-        return [name for name in self.jobs if self.jobs[name]["effects"] > 1]
+        return self.those(
+            lambda job: job["effects"] > (job["state"] != "cancelled")
+        )
+
+    @property
+    def cancelled(self):
+        return self.those(lambda job: job["state"] == "cancelled")
 
     @property
     def not_succeeded(self):
+        """Jobs that neither succeeded nor were cancelled."""
+        return self.those(
+            lambda job: job["state"] not in {"succeeded", "cancelled"}
+        )
+
+    def figures(self):
+        """Count the jobs, and what happened to them."""
         return {
-            name: job
-            for name, job in self.jobs.items()
-            if job["state"] != "succeeded"
+            "jobs": len(self.jobs),
+            "delayed": len(self.those(lambda job: job["is_delayed"])),
+            "retried": len(self.those(lambda job: (job["attempt"] or 0) > 1)),
+            "timed_out": len(
+                self.those(
+                    lambda job: (
+                        job["is_limited"]
+                        and (job["attempt"] or 0) > job["failures"]
+                    )
+                )
+            ),
+            "cancelled": len(self.cancelled),
+            "duplicates": len(self.duplicate),
+            "losses": len(self.lost),
         }
 
-    def require_each_once(self, answered=()):
-        """See that each committed job took effect once, and succeeded."""
+    def require_each_once(self, answered=(), cancels=None):
+        """See that each committed job took effect once, and succeeded.
+
+        But not those that somebody has cancelled in time. *cancels* are the
+        answers to those who tried, by number, ``None`` where none came.
+        """
+        cancels = cancels or {}
         assert sorted(set(answered) - set(self.jobs)) == []
-        assert not self.not_succeeded
+        # a cancel that finds the job ended forgets it
+        forgotten = set(self.not_succeeded)
+        assert {
+            name: self.jobs[name]
+            for name in forgotten
+            if self.jobs[name]["state"] is not None
+            or cancels.get(name, 0) not in {204, None}
+        } == {}
+        told = {name for name in cancels if cancels[name] == 202}
+        gone = {name for name in cancels if cancels[name] == 204}
+        assert told <= set(self.cancelled) <= set(cancels)
+        assert gone <= forgotten
         assert not self.lost
         assert not self.duplicate
-        assert self.shared == len(self.jobs)
+        assert self.shared == len(self.jobs) - len(self.cancelled)
+        # no attempt that was to fail was left out, unless the watchdog came
+        # after the commit of one that was to be late
+        assert not self.those(
+            lambda job: (
+                job["state"] == "succeeded"
+                and job["attempt"] + job["is_limited"] <= job["failures"]
+            )
+        )

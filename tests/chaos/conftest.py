@@ -4,8 +4,9 @@ import os
 
 import pytest
 
-pytest.register_assert_rewrite("cluster", "processes")
+pytest.register_assert_rewrite("celery_cluster", "cluster", "processes")
 
+from celery_cluster import CeleryCluster  # noqa: E402 - after the line above
 from cluster import Cluster  # noqa: E402 - after the line above
 from databases import STORAGES  # noqa: E402
 
@@ -18,14 +19,24 @@ def rounds():
 
 @pytest.fixture
 def make_cluster(tmp_path):
-    """Start servers on a storage, by its name in `databases.STORAGES`."""
+    """Start servers on a storage, by its name in `databases.STORAGES`.
+
+    With a broker of :mod:`brokers`, there are workers of Celery as well.
+    """
     made = []
 
-    def make(storage, **settings):
-        made.append(STORAGES[storage](tmp_path))
-        made.append(Cluster(made[-1], tmp_path, **settings))
-        made[-1].start()
-        return made[-1]
+    def begin(thing):
+        made.append(thing)
+        thing.start()
+        return thing
+
+    def make(storage, broker=None, **settings):
+        place = STORAGES[storage](tmp_path)
+        made.append(place)
+        if broker is None:
+            return begin(Cluster(place, tmp_path, **settings))
+        told = begin(broker(tmp_path))
+        return begin(CeleryCluster(place, told, tmp_path, **settings))
 
     yield make
     for thing in reversed(made):
@@ -36,12 +47,11 @@ def make_cluster(tmp_path):
 
 
 @pytest.fixture
-def say(capsys):
-    """Print a line that shows, whatever pytest captures."""
+def say(say):
+    """Have a line of figures shown at the end."""
 
     def do(title, **figures):
         text = ", ".join(f"{figures[name]} {name}" for name in figures)
-        with capsys.disabled():
-            print(f"\n{title}: {text}", flush=True)  # noqa: T201
+        say(f"{title}: {text}")
 
     return do

@@ -12,7 +12,7 @@ from pyramid.config import Configurator
 from pyramid.threadlocal import get_current_request
 from pyramid_zodbconn import get_connection
 
-from pyramid_zodb_async import IScheduler
+from pyramid_zodb_async import IScheduler, JobError, JobTimeout, current_job
 from pyramid_zodb_async.connections import OpenedConnections
 
 INCLUDES = (
@@ -29,11 +29,29 @@ TREES = 16
 PATIENCE = 60
 
 
+#: How long a run of a job that is to be in time may take, in seconds.
+TIME_LIMIT = 0.2
+
+#: What may be said of jobs that fail, or are late, before they take effect;
+#: they are killed as well, and each kill may count as an attempt.
+AGAIN = {"attempts": 30, "backoff": (0.1, 0.3)}
+
+
+class Unlucky(JobError):
+    """An attempt fails that another is to follow."""
+
+
 class Counter(Persistent):
     """Counts how often a job took effect."""
 
     sid = None
     value = 0
+    #: When its job may begin, in seconds since the epoch.
+    not_before = 0.0
+    #: How many attempts of its job are to fail.
+    failures = 0
+    #: Whether the last of them is to be too late.
+    is_limited = False
 
     def count(self):
         self.value += 1
@@ -49,10 +67,37 @@ def tree_of(number):
 
 def count(number):
     """Count once for this job, and once for all."""
-    tree_of(number)[number].count()
+    counter = tree_of(number)[number]
+    assert time.time() > counter.not_before - 0.01, "the job began early"
+    counter.count()
     root()["shared"].count()
     # for as long as this a kill comes in the middle of a job
     time.sleep(random.uniform(0, 0.02))
+
+
+def count_a_while(number):
+    """Count, and take so long that a cancel may meet it."""
+    count(number)
+    time.sleep(random.uniform(0, 0.15))
+
+
+def count_at_last(number):
+    """Count, and fail in the first attempts all the same."""
+    count(number)
+    if current_job().attempt <= tree_of(number)[number].failures:
+        raise Unlucky("not yet")
+
+
+def count_in_time(number):
+    """Count, and take too long in the last of the attempts that fail."""
+    failures = tree_of(number)[number].failures
+    if current_job().attempt < failures:
+        count_at_last(number)
+    count(number)
+    if current_job().attempt == failures:
+        time.sleep(TIME_LIMIT + random.uniform(0, 0.2))
+        if random.random() < 0.5:
+            raise Unlucky("too late")
 
 
 def count_slowly(number):
@@ -95,11 +140,26 @@ JOBS = {
     function.__name__: function
     for function in (
         count,
+        count_a_while,
+        count_at_last,
+        count_in_time,
         count_slowly,
         count_and_raise_if_first,
         end_process,
     )
 }
+
+
+def options_of(request):
+    """Give the options that the parameters ask for, of every job."""
+    options = {}
+    if "delay" in request.params:
+        options["delay"] = float(request.params["delay"])
+    if "failures" in request.params:
+        options.update(AGAIN, retry_on=(Unlucky, JobTimeout))
+    if "count_in_time" in request.params:
+        options["time_limit"] = TIME_LIMIT
+    return options
 
 
 def prepare(request):
@@ -111,19 +171,30 @@ def prepare(request):
 
 
 def schedule(request):
-    """Schedule jobs, and keep in the database which.
+    """Schedule jobs, keep in the database which, and give their sids.
 
-    Each parameter is the name of a job's function, and a number for the job.
+    Each parameter is the name of a job's function, and a number for the job;
+    `delay` and `failures` are said of all of them.
     """
     if "die_after_commit" in request.params:
         request.tm.get().addAfterCommitHook(end_this_process)
+    options = options_of(request)
+    start = request.schedule.with_options(**options)
+    sids = {}
     for name, number in request.params.items():
+        if name not in JOBS:
+            continue
         # pyramid_retry repeats a request whose commit raised here, although
         # the storage may have made it
-        if name in JOBS and number not in tree_of(number):
+        if number not in tree_of(number):
             counter = tree_of(number)[number] = Counter()
-            counter.sid = request.schedule(JOBS[name], number)
-    return "scheduled"
+            if "delay" in options:
+                counter.not_before = time.time() + options["delay"]
+            counter.failures = int(request.params.get("failures", 0))
+            counter.is_limited = "time_limit" in options
+            counter.sid = start(JOBS[name], number)
+        sids[number] = tree_of(number)[number].sid
+    return sids
 
 
 def show_ready(request):
@@ -132,9 +203,16 @@ def show_ready(request):
 
 
 def show_unfinished(request):
-    """Tell how many jobs have not ended, and how many this process has."""
+    """Tell how many jobs have not ended, and how many this process has.
+
+    And of how many it has yet to send word.
+    """
     scheduler = request.registry.getUtility(IScheduler)
-    return {"all": len(scheduler.unfinished()), "held": len(scheduler.held)}
+    return {
+        "all": len(scheduler.unfinished()),
+        "held": len(scheduler.held),
+        "unsent": scheduler.routes.unsent(),
+    }
 
 
 def show_report(request):
@@ -147,6 +225,10 @@ def show_report(request):
             view = scheduler.get(counter.sid, connections)
             jobs[number] = {
                 "effects": counter.value,
+                "failures": counter.failures,
+                "is_delayed": counter.not_before > 0,
+                "is_limited": counter.is_limited,
+                "attempt": view and view.attempt,
                 "state": view and view.state.value,
                 "error": view and view.failure and view.failure.type,
             }
@@ -161,7 +243,7 @@ def make_app(settings):
             config.include(include)
         for view, renderer in (
             (prepare, "string"),
-            (schedule, "string"),
+            (schedule, "json"),
             (show_ready, "string"),
             (show_unfinished, "json"),
             (show_report, "json"),

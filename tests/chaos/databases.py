@@ -7,7 +7,8 @@ import uuid
 from urllib.parse import urlsplit
 
 import pytest
-from processes import Process, free_port, wait_until
+from ports import free_port
+from processes import HERE, Process, wait_until
 
 DEFAULT_DSN = "postgres://postgres@127.0.0.1:5432/postgres"
 
@@ -44,7 +45,7 @@ class ZEO:
         self.port = free_port()
         self.server = Process(
             [
-                *(sys.executable, "-m", "ZEO.runzeo"),
+                *(sys.executable, str(HERE / "zeo_server.py")),
                 *("-a", f"127.0.0.1:{self.port}"),
                 *("-f", str(folder / "Data.fs")),
             ],

@@ -1,11 +1,24 @@
-"""Clients that schedule jobs until they are told to stop."""
+"""Clients that schedule and cancel jobs until they are told to stop."""
 
 import contextlib
+import json
 import random
 import threading
 from urllib.parse import urlencode
 
 from processes import UNREACHABLE
+
+#: Kinds of jobs, as functions in :mod:`counting`; and how many of a hundred
+#: are of each, and how many of their attempts are to fail.
+KINDS = {
+    "count": (60, 0),
+    "count_a_while": (18, 0),
+    "count_at_last": (18, 2),
+    "count_in_time": (4, 2),
+}
+
+#: Which share of the jobs waits for a moment, and is cancelled.
+DELAYED, CANCELLED = 0.2, 0.2
 
 
 class Load:
@@ -15,10 +28,14 @@ class Load:
         servers: whom to ask, by chance.
         clients: the number of threads.
         pause: the longest time between two requests, in seconds.
+        is_enough: tells whether there are jobs enough for now.
     """
 
-    def __init__(self, servers, clients=2, pause=0.06):
+    def __init__(
+        self, servers, clients=2, pause=0.06, is_enough=lambda: False
+    ):
         self._servers = servers
+        self._is_enough = is_enough
         self._pause = pause
         self._stopping = threading.Event()
         self._lock = threading.Lock()
@@ -26,6 +43,9 @@ class Load:
         self.answered = []
         #: How many requests got another answer, or none.
         self.refused = 0
+        #: What each request to cancel a job was answered, by its number;
+        #: ``None`` if nothing.
+        self.cancels = {}
         self._threads = [
             threading.Thread(target=self._work, args=(f"c{client}",))
             for client in range(clients)
@@ -44,23 +64,58 @@ class Load:
     def _work(self, client):
         number = 0
         while not self._stopping.wait(random.uniform(0, self._pause)):
+            if self._is_enough():
+                continue
             number += 1
             name = f"{client}-{number}"
+            kind, options = _choose()
             server = random.choice(self._servers)
-            good = schedule(server, [("count", name)])
+            sids = schedule(server, [(kind, name)], **options)
             with self._lock:
-                if good:
+                if sids:
                     self.answered.append(name)
                 else:
                     self.refused += 1
+            if sids and random.random() < CANCELLED:
+                self._cancel(name, sids[name])
+
+    def _cancel(self, name, sid):
+        """Cancel a job, at once or when it may run."""
+        if random.random() < 0.7:
+            self._stopping.wait(random.uniform(0, 0.1))
+        answer = cancel(random.choice(self._servers), sid)
+        with self._lock:
+            self.cancels[name] = answer
 
 
-def schedule(server, jobs):
-    """Have jobs scheduled; whether the server says that they are.
+def _choose():
+    """Give a kind of job, and what is said of this one."""
+    shares = [share for share, _ in KINDS.values()]
+    (kind,) = random.choices(list(KINDS), shares)
+    options = {}
+    _, most = KINDS[kind]
+    if most:
+        options["failures"] = random.randint(1, most)
+    if random.random() < DELAYED:
+        options["delay"] = random.uniform(0.1, 3)
+    return kind, options
+
+
+def schedule(server, jobs, **options):
+    """Have jobs scheduled; give their sids if the server says that they are.
 
     *jobs* are pairs of a function in :mod:`counting` and a number.
     """
+    query = urlencode([*jobs, *options.items()])
     with contextlib.suppress(*UNREACHABLE):
-        status, _ = server.ask(f"/schedule?{urlencode(jobs)}", "POST")
-        return status == 200
-    return False
+        status, body = server.ask(f"/schedule?{query}", "POST")
+        if status == 200:
+            return json.loads(body)
+    return None
+
+
+def cancel(server, sid):
+    """Have a job cancelled; give the status of the answer, if one came."""
+    with contextlib.suppress(*UNREACHABLE):
+        return server.ask(f"/jobs/{sid}", "DELETE")[0]
+    return None

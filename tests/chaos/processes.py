@@ -3,12 +3,13 @@
 import http.client
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+
+from ports import free_port
 
 HERE = Path(__file__).parent
 
@@ -24,12 +25,6 @@ def wait_until(condition, what, deadline=30):
             raise TimeoutError(f"In {deadline} s it did not happen: {what}")
         time.sleep(0.02)
     return found
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def ask(port, path, method="GET", timeout=10):
@@ -49,11 +44,13 @@ class Process:
     Args:
         command: what to start.
         log: the file for its output, which is appended to.
+        environment: further variables.
     """
 
-    def __init__(self, command, log):
+    def __init__(self, command, log, **environment):
         self._command = command
         self.log = log
+        self._environment = {"CHAOS_FOLDER": str(log.parent), **environment}
         self._process = None
         self._lock = threading.Lock()
 
@@ -66,7 +63,7 @@ class Process:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                env={**os.environ, "CHAOS_FOLDER": str(self.log.parent)},
+                env={**os.environ, **self._environment},
             )
 
     @property
@@ -75,6 +72,10 @@ class Process:
 
     def has_ended(self):
         return self._process is None or self._process.poll() is not None
+
+    @property
+    def exit_code(self):
+        return self._process.poll()
 
     def signal(self, number):
         """Send a signal to the process and its children."""

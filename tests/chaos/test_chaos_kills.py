@@ -46,12 +46,10 @@ def test_each_job_takes_effect_once_although_servers_are_killed(
     say(
         f"Kills on {storage}",
         rounds=rounds,
-        jobs=len(report.jobs),
+        **report.figures(),
         kills=kills,
         takeovers=cluster.taken_over(),
-        duplicates=len(report.duplicate),
-        losses=len(report.lost),
         refused=load.refused,
     )
-    report.require_each_once(load.answered)
+    report.require_each_once(load.answered, load.cancels)
     assert load.answered

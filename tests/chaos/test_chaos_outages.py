@@ -51,12 +51,10 @@ def test_each_job_takes_effect_once_although_the_storage_goes_away(
     say(
         f"Outages of {storage}",
         rounds=rounds,
-        jobs=len(report.jobs),
+        **report.figures(),
         outages=strikes,
         takeovers=cluster.taken_over(),
-        duplicates=len(report.duplicate),
-        losses=len(report.lost),
         refused=load.refused,
     )
-    report.require_each_once(load.answered)
+    report.require_each_once(load.answered, load.cancels)
     assert load.answered

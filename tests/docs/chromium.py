@@ -1,17 +1,9 @@
 """Opens a page in a browser."""
 
-import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 
-import pytest
-
-
-def missing(reason):
-    """Skip on a developer's machine, but let no CI go green for that."""
-    if os.environ.get("CI", "").lower() == "true":
-        pytest.fail(f"CI needs this: {reason}")
-    pytest.skip(reason)
+from needed import missing
 
 
 def visit(url, look):
@@ -32,6 +24,7 @@ def visit(url, look):
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=path)
             page = browser.new_page()
+            page.set_default_timeout(90_000)
             errors, loaded = [], []
             page.on("pageerror", lambda error: errors.append(str(error)))
             page.on("response", lambda response: loaded.append(response.url))

@@ -1,27 +1,66 @@
 """Does with the code blocks of a page what its reader would do."""
 
+import configparser
 import doctest
 import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import time
 
 import pytest
+from docs.services import SERVERS, Services, program_of
+from needed import missing
 from pyramid.paster import get_app
 from pyramid.request import Request
 from pyramid.scripting import prepare
 from shop import shut_down
+from waitress.adjustments import Adjustments
+from waitress.proxy_headers import proxy_headers_middleware
 from webtest import TestApp
 
+from docs import machine
+from pyramid_zodb_async import IScheduler
+from pyramid_zodb_async.scheduler.single import is_for_one_process
 from pyramid_zodb_async.testing import drain
 
 #: Twenty-two characters that nobody would write otherwise; those of a job in
 #: the database stand after their slice.
 SID = r"(?<![\w-])(?=[\w-]*\d)(?:[0-9a-f]{5}-)?[\w-]{22}(?![\w-])"
+#: An entity tag of one job, or of several.
+TAG = r'"\d+\.[\w.]+(?:_[\w.-]+)*"'
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
+
+#: What a documented request may send.
+HEADERS = {
+    "Authorization",
+    "If-Match",
+    "If-None-Match",
+    "Prefer",
+    "X-Forwarded-Host",
+    "X-Forwarded-Proto",
+    "X-Requested-With",
+}
+
+
+class Proxied:
+    """An application as waitress serves it behind a proxy that it trusts."""
+
+    def __init__(self, app, settings):
+        self.registry = app.registry
+        adjustments = Adjustments(**settings)
+        self._call = proxy_headers_middleware(
+            app,
+            trusted_proxy=adjustments.trusted_proxy,
+            trusted_proxy_count=adjustments.trusted_proxy_count,
+            trusted_proxy_headers=adjustments.trusted_proxy_headers,
+        )
+
+    def __call__(self, environ, start_response):
+        return self._call(environ, start_response)
 
 
 class Page:
@@ -30,10 +69,19 @@ class Page:
     def __init__(self, folder, blocks):
         self.folder = folder
         self.commands = []
+        #: All lines of the consoles, as documented.
+        self._lines = [
+            line
+            for block in blocks
+            if block.language == "console"
+            for line, _ in commands(block)
+        ]
         self._app = None
         self._close_shell = None
         self._names = {"__name__": "__main__"}
-        self._sids = {}
+        self._services = Services(folder, environment())
+        #: What sids and tags of the documents are here.
+        self._real = {}
         self._answer = None
         for block in blocks:
             if block.file:
@@ -44,7 +92,7 @@ class Page:
         path = self.folder / block.file
         path.parent.mkdir(parents=True, exist_ok=True)
         before = f"{path.read_text()}\n\n" if path.exists() else ""
-        path.write_text(f"{before}{block.text}\n")
+        path.write_text(f"{before}{self._services.as_here(block.text)}\n")
 
     def run(self, block):
         """Do what the reader of the block would do."""
@@ -64,7 +112,29 @@ class Page:
     def _run_python(self, block):
         assert block.file, f"{block.where}: a file must be named"
 
-    _run_html = _run_javascript = _run_python
+    _run_html = _run_python
+
+    def _run_text(self, block):
+        assert block.file, f"{block.where}: a file must be named"
+        if block.file.endswith(".crontab"):
+            machine.check_crontab(block.text, self._lines)
+
+    def _run_nginx(self, block):
+        port = self._services.port("80")
+        self._services.start(machine.nginx(self.folder, block.file, port))
+
+    def _run_javascript(self, block):
+        assert block.file, f"{block.where}: a file must be named"
+        if shutil.which("node") is None:
+            missing("there is no Node.js: apt-get install nodejs")
+        parsed = subprocess.run(
+            ["node", "--check", "--input-type=module", "-"],
+            input=block.text,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert parsed.returncode == 0, parsed.stderr
 
     def unused_files(self, blocks):
         """List the files of Python that were neither imported nor run."""
@@ -83,7 +153,19 @@ class Page:
     # -- The application ----------------------------------------------------
 
     def _run_ini(self, block):
-        self.use(block.file)
+        if block.file.endswith(".service"):
+            machine.check_unit(
+                block.text, block.file, self._lines, self.folder
+            )
+        elif not self._is_served(block.file):
+            self.use(block.file)
+
+    def _is_served(self, ini):
+        """Tell whether the page starts a server with these settings."""
+        return any(
+            program_of(words) == "pserve" and ini in words
+            for words in map(shlex.split, self._lines)
+        )
 
     @property
     def app(self):
@@ -93,8 +175,21 @@ class Page:
     def use(self, ini):
         """Make the application that a file of settings describes."""
         self.close()
-        self._app = TestApp(get_app(str(self.folder / ini)))
+        path = self.folder / ini
+        app = get_app(str(path))
+        described = configparser.RawConfigParser({"here": str(self.folder)})
+        described.read(path)
+        if described.has_option("server:main", "trusted_proxy"):
+            settings = dict(described["server:main"])
+            app = Proxied(app, without(settings, "use", "here"))
+        environ = {"REMOTE_ADDR": "127.0.0.1"}
+        self._app = TestApp(app, extra_environ=environ)
         return self._app
+
+    def stop(self):
+        """End all that the page has begun."""
+        self.close()
+        self._services.stop()
 
     def close(self):
         """Make room for another process to open the database."""
@@ -105,6 +200,15 @@ class Page:
             shut_down(self._app.app.registry)
         self._app = None
 
+    def _shares_database(self):
+        """Tell whether other processes can use its database beside it."""
+        databases = {}
+        if self._app is not None:
+            databases = self._app.app.registry._zodb_databases
+        return not any(
+            is_for_one_process(db.storage) for db in databases.values()
+        )
+
     # -- Requests and answers -----------------------------------------------
 
     def _run_http(self, block):
@@ -113,24 +217,38 @@ class Page:
         if first.startswith("HTTP/"):
             self._expect(first, lines, body)
         else:
-            assert not lines
             method, path, _ = first.split()
-            self._send(method, path)
+            headers = dict(line.split(": ", 1) for line in lines)
+            assert headers.keys() <= HEADERS, f"{block.where}: {headers}"
+            self._send(method, path, headers)
 
-    def _send(self, method, path):
-        for documented, real in self._sids.items():
-            path = path.replace(documented, real)
-        if not path.startswith("/jobs/"):
-            drain(self.app)  # jobs are faster than the reader
-        self._request = method, path
-        self._answer = self.app.request(path, method=method, status="*")
+    def _send(self, method, path, headers):
+        self._request = method, path, headers
+        real_path = self._as_here(path)
+        if path == real_path and not path.startswith("/jobs/"):
+            # jobs are faster than the reader, also one that was left when
+            # the application was made anew; it starts with its first request
+            self.app.app.registry.getUtility(IScheduler).start()
+            drain(self.app)
+        self._answer = self.app.request(
+            real_path,
+            method=method,
+            headers={name: self._as_here(headers[name]) for name in headers},
+            status="*",
+        )
+
+    def _as_here(self, text):
+        """Put in the sids and tags that there are here."""
+        for documented, real in self._real.items():
+            text = text.replace(documented, real)
+        return text
 
     def _expect(self, first, lines, body):
         """Compare the answer, of a job that goes on until it has come."""
         expected = "\n".join([first.split(" ", 1)[1], *lines, one_line(body)])
         pattern = self._pattern(expected)
         names = [line.split(":")[0] for line in lines]
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while True:
             found = tell(self._answer, names, with_body=bool(body))
             if match := re.fullmatch(pattern, found):
@@ -139,36 +257,44 @@ class Page:
             is_poll = self._request[0] == "GET" and goes_on
             assert is_poll, f"{expected}\n\nwas expected, not\n\n{found}"
             assert time.monotonic() < deadline, f"{expected} did not come"
+            time.sleep(0.05)  # paces the loop; the condition decides
             self._send(*self._request)
+        self._learn(match)
+
+    def _learn(self, match):
+        """Remember what the sids and tags of a text are here."""
         for group, real in match.groupdict().items():
-            self._sids[self._documented[group]] = real
+            self._real[self._documented[group]] = real
 
     def _pattern(self, expected):
         """Make a pattern of a documented text.
 
-        Sids that were not seen before may be any, and so may times and what
-        is left out.
+        Sids and tags that were not seen before may be any, and so may times
+        and what is left out.
         """
         self._documented = {}
         pattern = ""
-        for part in re.split(f"({SID}|{TIME}|…)", expected):
+        for part in re.split(f"({SID}|{TAG}|{TIME}|…)", expected):
             if re.fullmatch(SID, part):
-                pattern += self._sid_pattern(part)
+                any_sid = rf"[\w-]{{{len(part)}}}"
+                pattern += self._name_pattern(part, any_sid)
+            elif re.fullmatch(TAG, part):
+                pattern += self._name_pattern(part, '"[^"]+"')
             elif re.fullmatch(TIME, part):
                 pattern += TIME
             else:
                 pattern += "(?s:.*)" if part == "…" else re.escape(part)
         return pattern
 
-    def _sid_pattern(self, documented):
-        if documented in self._sids:
-            return re.escape(self._sids[documented])
+    def _name_pattern(self, documented, may_be):
+        if documented in self._real:
+            return re.escape(self._real[documented])
         for group, known in self._documented.items():
             if known == documented:
                 return f"(?P={group})"
-        group = f"sid{len(self._documented)}"
+        group = f"name{len(self._documented)}"
         self._documented[group] = documented
-        return rf"(?P<{group}>[\w-]{{{len(documented)}}})"
+        return f"(?P<{group}>{may_be})"
 
     # -- Sessions -----------------------------------------------------------
 
@@ -199,28 +325,68 @@ class Page:
 
     def _run_console(self, block):
         for line, output in commands(block):
-            command = shlex.split(line)
-            if command[:2] == ["pip", "install"]:
-                check_requirement(command[2])
+            command = shlex.split(self._services.as_here(line))
+            program = program_of(command)
+            if program in SERVERS:
+                self._services.start(command)
+            elif program in {"pip", "python3"}:
+                self._install(command)
+            elif program == "curl":
+                self._ask(command, output.strip())
+            elif program in {"zeopack", "zodbpack"}:
+                self._services.call(command)
+            elif program == "rabbitmqctl":
+                self._services.administer_rabbitmq(command[1:])
             else:
-                assert command[0] == "python"
+                assert command[0] in {"python", "env/bin/python"}
                 self._execute(command[1:], output)
 
+    def _install(self, command):
+        """Take what is here for what is to be installed."""
+        if command[0] == "python3":
+            assert command[1:3] == ["-m", "venv"]
+            machine.use_this_environment(self.folder, command[3])
+            return
+        assert command[1] == "install"
+        for requirement in command[2:]:
+            if "/" in requirement:
+                self._services.environment["PYTHONPATH"] = str(self.folder)
+            else:
+                check_requirement(requirement)
+
+    def _ask(self, command, output):
+        """Send a request by curl; again, if its job goes on."""
+        words = [self._as_here(word) for word in command[1:]]
+        if not words[-1].startswith("http://127.0.0.1:"):
+            # what a name server would say
+            words += [
+                "--connect-to",
+                f"::127.0.0.1:{self._services.port('80')}",
+            ]
+        pattern = self._pattern(output)
+        deadline = time.monotonic() + 180
+        while True:
+            said = self._services.call(["curl", "-sS", *words])
+            found = said.replace("\r", "").strip()
+            if match := re.fullmatch(pattern, found):
+                break
+            assert "-X" not in words, found
+            assert '"done": false' in found, found
+            assert time.monotonic() < deadline, f"{output} did not come"
+            time.sleep(0.1)  # paces the loop; the condition decides
+        self._learn(match)
+
     def _execute(self, arguments, output):
-        self.close()
+        if not self._shares_database():
+            self.close()
         self.commands += arguments
-        said = subprocess.run(
-            [sys.executable, *arguments],
-            cwd=self.folder,
-            env=environment(),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert said.returncode == 0, said.stdout + said.stderr
+        said = self._services.call([sys.executable, *arguments])
         expected = self._pattern(output.strip())
-        assert re.fullmatch(expected, said.stdout.strip()), said.stdout
+        assert re.fullmatch(expected, said.strip()), said
+
+
+def without(settings, *names):
+    return {name: settings[name] for name in settings if name not in names}
 
 
 def tell(answer, names, *, with_body):
@@ -266,9 +432,9 @@ def check_requirement(text):
     from packaging.requirements import Requirement
 
     requirement = Requirement(text)
-    assert requirement.name == "pyramid-zodb-async"
+    assert version(requirement.name)
     for extra in ["", *requirement.extras]:
-        for line in requires(requirement.name):
+        for line in requires(requirement.name) or ():
             needed = Requirement(line)
             if not needed.marker or needed.marker.evaluate({"extra": extra}):
                 assert needed.specifier.contains(

@@ -58,11 +58,11 @@ def main(keeper, used, folder):
     def hold():
         with scheduler.changes._lock:
             entered.set()
-            leave.wait(10)
+            leave.wait(60)
 
     holder = threading.Thread(target=hold)
     holder.start()
-    entered.wait(10)
+    entered.wait(60)
     child = os.fork()
     if child == 0:
         work(app, keeper)

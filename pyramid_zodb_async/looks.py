@@ -1,0 +1,86 @@
+"""Tells a test what is known of jobs now, whatever it has seen before."""
+
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import transaction
+from transaction.interfaces import NoTransaction
+
+from .connections import Connections, OpenedConnections
+from .job import JobState, JobView
+from .scheduler.memory import MemoryScheduler
+from .storing import callable_of
+
+__all__ = ["fresh_connections", "load_call", "look_at", "tell", "waiting"]
+
+
+@contextlib.contextmanager
+def fresh_connections() -> Iterator[OpenedConnections]:
+    """Give connections that see what is in the database now."""
+    manager = transaction.TransactionManager(explicit=True)
+    connections = OpenedConnections(manager)
+    manager.begin()
+    try:
+        yield connections
+    finally:
+        manager.abort()
+        connections.close()
+
+
+def look_at(scheduler: Any, sid: str) -> JobView | None:
+    """Tell what is known of a job, or ``None``."""
+    with fresh_connections() as connections:
+        view: JobView | None = scheduler.get(sid, connections)
+    return view and dataclasses.replace(
+        view, load_result=functools.partial(_load_result, scheduler, sid)
+    )
+
+
+def _load_result(scheduler: Any, sid: str) -> Any:
+    """Load a result for as long as the test's transaction lasts."""
+    manager = transaction.TransactionManager(explicit=True)
+    connections = OpenedConnections(manager)
+
+    def close(_committed: bool = False) -> None:  # noqa: FBT001, FBT002 - a hook
+        # hooks of both kinds are called after a commit that failed
+        with contextlib.suppress(NoTransaction):
+            manager.abort()
+        connections.close()
+
+    manager.begin()
+    transaction.get().addAfterCommitHook(close)
+    transaction.get().addAfterAbortHook(close)
+    view = scheduler.get(sid, connections)
+    return view and view.result
+
+
+def tell(view: JobView) -> str:
+    """Name a job and its state, for errors."""
+    return f"{view.sid} ({view.function}) is {view.state}"
+
+
+def waiting(scheduler: Any) -> list[JobView]:
+    """List the jobs that wait, in the order of their scheduling."""
+    views = [look_at(scheduler, sid) for sid in scheduler.unfinished()]
+    pending = [
+        view
+        for view in views
+        if view is not None and view.state is JobState.PENDING
+    ]
+    return sorted(pending, key=lambda view: view.scheduled)
+
+
+def load_call(
+    scheduler: Any, sid: str, connections: Connections
+) -> "functools.partial[Any]":
+    """Give the call that an unfinished job makes."""
+    if isinstance(scheduler, MemoryScheduler):
+        job: Any = scheduler.table.get(sid)
+        call: functools.partial[Any] = job.call.load(connections)
+        return call
+    record = scheduler.place.of(connections).find(sid)
+    form, args, named_args = record.parts()
+    return functools.partial(callable_of(form), *args, **named_args)

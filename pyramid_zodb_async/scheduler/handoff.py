@@ -1,0 +1,55 @@
+"""What a commit does to the jobs that a process has in memory."""
+
+from typing import Protocol
+
+from ..changes import CertainChange
+from ..job import JobState
+from .held import Held, HeldJobs
+from .records import Record
+
+__all__ = ["Drop", "HandOff"]
+
+
+class _Accepts(Protocol):
+    def committed(self, held: Held) -> None:
+        """Take note of a job whose transaction has committed."""
+
+
+class HandOff(CertainChange):
+    """A job that goes to the engine after the commit.
+
+    Args:
+        scheduler: takes it.
+        is_new: whether it takes up a place in the queue.
+    """
+
+    def __init__(self, scheduler: _Accepts, *, is_new: bool = True) -> None:
+        self.places = int(is_new)
+        self._is_new = is_new
+        self._scheduler = scheduler
+        self._job: tuple[Held, Record] | None = None
+
+    def take(self, sid: str, record: Record) -> None:
+        """Be told of the job, when there is a place for it."""
+        self._job = Held.of(sid, record, is_new=self._is_new), record
+
+    def apply(self) -> None:
+        """Hand it over."""
+        if self._job is None:
+            return
+        held, record = self._job
+        # not one that was removed again, if that can be told without loading
+        if record._p_changed is None or record.state == JobState.PENDING:
+            self._scheduler.committed(held)
+
+
+class Drop(CertainChange):
+    """A job that ends with the commit is no job of this process any more."""
+
+    def __init__(self, jobs: HeldJobs, sid: str) -> None:
+        self._jobs = jobs
+        self._sid = sid
+
+    def apply(self) -> None:
+        """Let go of it."""
+        self._jobs.drop(self._sid)

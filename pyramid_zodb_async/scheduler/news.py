@@ -1,0 +1,78 @@
+"""Holds what is to be told of jobs until it is true, and can be told."""
+
+import contextlib
+from collections import deque
+from collections.abc import Callable
+
+from ..announcer import Announcer
+from ..changes import CertainChange, Changes
+from ..events import JobEvent
+from ..job import JobView
+
+__all__ = ["News"]
+
+
+class News:
+    """Events that wait to be told.
+
+    Threads may use it at the same time. Views are made only if somebody
+    wants to know.
+
+    Args:
+        announcer: gives who tells of events.
+    """
+
+    def __init__(self, announcer: Callable[[], Announcer]) -> None:
+        self._announcer = announcer
+        self._events: deque[tuple[type[JobEvent], JobView]] = deque()
+
+    def wants(self, kind: type[JobEvent]) -> bool:
+        """Tell whether somebody wants to know of events of *kind*."""
+        return self._announcer().wants(kind)
+
+    def put(self, kind: type[JobEvent], view: Callable[[], JobView]) -> None:
+        """Have an event told by the next :meth:`tell`."""
+        if self.wants(kind):
+            self._events.append((kind, view()))
+
+    def put_with(
+        self,
+        changes: Callable[[], Changes],
+        kind: type[JobEvent],
+        view: Callable[[], JobView],
+    ) -> None:
+        """Have an event told when the transaction of *changes* commits."""
+        if self.wants(kind):
+            changes().add(_Event(self._events, kind, view()))
+
+    def told(self, kind: type[JobEvent], jobs: list[JobView]) -> None:
+        """Tell at once of events that somebody wanted to know of."""
+        self._events.extend((kind, job) for job in jobs)
+        self.tell()
+
+    def tell(self) -> None:
+        """Tell of what has happened; no lock must be held."""
+        if not self._events:
+            return
+        announcer = self._announcer()
+        # other threads may do so at the same time
+        with contextlib.suppress(IndexError):
+            while True:
+                announcer.tell(*self._events.popleft())
+
+
+class _Event(CertainChange):
+    """An event that is true with the commit."""
+
+    def __init__(
+        self,
+        events: deque[tuple[type[JobEvent], JobView]],
+        kind: type[JobEvent],
+        job: JobView,
+    ) -> None:
+        self._events = events
+        self._kind = kind
+        self._job = job
+
+    def apply(self) -> None:
+        self._events.append((self._kind, self._job))

@@ -1,0 +1,87 @@
+"""Looks for what other processes have done to the jobs that matter here."""
+
+from collections.abc import Callable
+
+from ..job import Version
+from ..watching import Watches
+from .held import HeldJobs
+from .place import Place
+from .records import Fence, Store
+from .reports import report_of
+from .view import version_of
+
+__all__ = ["Outlook"]
+
+_Found = dict[str, tuple[Fence, Version] | None]
+
+
+class Outlook:
+    """One who looks at the storage for all who would like to.
+
+    That are the waiting requests, and the jobs that ask whether to go on.
+
+    Args:
+        place: where the store is.
+        jobs: the jobs that this process is to run.
+        watches: who waits for a job to change.
+        wake: called when there is something to look for.
+    """
+
+    def __init__(
+        self,
+        place: Place,
+        jobs: HeldJobs,
+        watches: Watches,
+        *,
+        wake: Callable[[], None],
+    ) -> None:
+        self._place = place
+        self._jobs = jobs
+        self._watches = watches
+        #: Whether other processes can have the storage open.
+        self.is_shared = False
+        self._wake = wake
+        self._asked: set[str] = set()
+
+    def ask(self, sid: str) -> None:
+        """Have a look at a job that this process is to run, soon."""
+        if self.is_shared and sid not in self._asked:
+            self._asked.add(sid)
+            self._wake()
+
+    def is_wanted(self) -> bool:
+        """Tell whether anybody would like to know something."""
+        return bool(self._asked or self._watches)
+
+    def look(self) -> None:
+        """See what became of the jobs, and let know whom it concerns."""
+        asked, self._asked = self._asked, set()
+        wanted = asked.union(self._watches.sids())
+        sids = [
+            sid for sid in wanted if self.is_shared or sid not in self._jobs
+        ]
+        if not sids:
+            return
+
+        # as of before the look: what comes later is newer than what it sees
+        known = {sid: self._jobs.get(sid) for sid in sids}
+
+        def find(store: Store) -> _Found:
+            return {sid: _look_at(store, sid) for sid in sids}
+
+        nothing: _Found = {}
+        for sid, found in self._place.read(find, nothing).items():
+            held = known[sid]
+            if held is None:
+                self._watches.compare(sid, found and found[1])
+            elif (found is None or found[0] != held.fence) and self._jobs.get(
+                sid
+            ) is held:
+                self._jobs.drop(sid)  # it was cancelled, or taken over
+
+
+def _look_at(store: Store, sid: str) -> tuple[Fence, Version] | None:
+    record = store.find(sid)
+    if record is None:
+        return None
+    return record.fence, version_of(record, report_of(store, sid, record))

@@ -1,0 +1,64 @@
+"""What a process tells the others of the jobs that it runs.
+
+It is on the process's beat, not on the records: to write on the record of a
+job that runs would conflict with the job.
+"""
+
+from typing import Any, NamedTuple
+
+from ..job import JobState
+from .held import Held
+from .records import Record, Store
+
+__all__ = ["Report", "report_of", "write_reports"]
+
+
+class Report(NamedTuple):
+    """How far a job has come, as plain data."""
+
+    run_number: int
+    attempt: int
+    started: float
+    #: Done, total and message.
+    progress: tuple[float, float | None, str | None] | None
+    #: How often the job has told of its progress, and how often it began.
+    told: int
+    starts: int
+
+    def history(self) -> dict[str, Any]:
+        """Tell what the record has to know of the run when that is over."""
+        return {
+            "attempt": self.attempt,
+            "started": self.started,
+            "progress": self.progress,
+        }
+
+
+def report_of(store: Store, sid: str, record: Record) -> Report | None:
+    """Give what the process that runs the job has told of it."""
+    if record.state != JobState.PENDING or record.runner is None:
+        return None
+    beat = store.runners.get(record.runner)
+    parts = beat.reports.get(sid) if beat else None
+    if parts is None or parts[0] != record.run_number:
+        return None  # of a run that was given up
+    return Report(*parts)
+
+
+def write_reports(store: Store, runner: str, jobs: list[Held]) -> None:
+    """Tell of *jobs*, which *runner* runs, and of no others."""
+    beat = store.beat_of(runner)
+    beat.count += 1  # it is a sign of life as well
+    beat.reports = {job.sid: tuple(_report(job)) for job in jobs}
+
+
+def _report(job: Held) -> Report:
+    progress = job.progress
+    return Report(
+        run_number=job.fence.run_number,
+        attempt=job.attempt,
+        started=job.started.timestamp() if job.started else 0.0,
+        progress=progress.as_tuple() if progress else None,
+        told=job.told,
+        starts=job.starts,
+    )

@@ -1,0 +1,235 @@
+"""The package in Zope: its database, its users, its objects in context."""
+
+import contextlib
+import inspect
+import types
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import Zope2
+from AccessControl import getSecurityManager
+from AccessControl.SecurityManagement import noSecurityManager
+from Acquisition import aq_base, aq_inner, aq_parent
+from OFS.Uninstalled import broken_klasses
+from ZODB.DB import DB
+from zope.component.hooks import setSite
+
+from .acquisition import in_context, packed, parts_of
+from .call import check_call, require_transferable
+from .connections import current_connections
+from .context import PersistentContext as _PersistentContext
+from .context import store_new
+from .current import running_job
+from .environment import (
+    Environment,
+    Surroundings,
+    bare_thread,
+    thread_transaction,
+)
+from .interfaces import IRun
+from .scheduler import (
+    PersistentTransactionalScheduler as _PersistentTransactionalScheduler,
+)
+from .scheduler import TransactionalScheduler as _TransactionalScheduler
+from .storing import look_for_broken, stored_form
+from .transactional import TransactionManager as _TransactionManager
+
+__all__ = [
+    "PersistentContext",
+    "PersistentTransactionalScheduler",
+    "TransactionManager",
+    "TransactionalScheduler",
+    "transactional",
+]
+
+
+class TransactionManager(_TransactionManager):
+    """A transaction manager that records what Zope records of a request.
+
+    The user is the one who is logged in, preceded by the path of the folder
+    that knows the user; in a job where nobody has logged in, it is who has
+    scheduled the job. The description is the path of the object that is
+    called, or whose method is; of another function it is the name.
+    """
+
+    def get_user_info(self) -> tuple[str] | tuple[str, str] | None:
+        """Tell the id of the user, and the path of the user's folder."""
+        user = getSecurityManager().getUser()
+        # there is none before Zope has started
+        user_id = None if user is None else user.getId()
+        if user_id is None:
+            return _scheduled_by()
+        user_folder = aq_parent(aq_inner(user))
+        if user_folder is None:
+            return (user_id,)
+        return user_id, "/".join(user_folder.getPhysicalPath()[1:-1])
+
+    def get_description(
+        self, f: Callable[..., Any], args: tuple[Any, ...], kw: dict[str, Any]
+    ) -> str:
+        """Tell the path of what is called."""
+        found: Any = f
+        names: list[str] = []
+        if isinstance(f, types.MethodType):
+            found, names = f.__self__, [f.__name__]
+        elif args and _is_method_of(args[0], f):
+            found, names = args[0], [f.__name__]
+        while not hasattr(found, "getPhysicalPath"):
+            name = getattr(found, "__name__", None)
+            names.insert(0, str(found) if name is None else name)
+            found = aq_parent(aq_inner(found))
+            if found is None or name is None:
+                return "/".join(names)
+        return "/".join([*found.getPhysicalPath(), *names])
+
+
+def _scheduled_by() -> tuple[str, str] | None:
+    job = running_job()
+    if job is None or job.owner is None:
+        return None
+    path, _, user_id = job.owner.rpartition(" ")
+    return user_id, path
+
+
+def _is_method_of(obj: Any, function: Any) -> bool:
+    """Tell whether the class of *obj* has *function*, maybe decorated."""
+    name = getattr(function, "__name__", "")
+    found = getattr(type(aq_base(obj)), name, None)
+    return found is not None and inspect.unwrap(found) is function
+
+
+#: The decorator with the usual values.
+transactional = TransactionManager()
+
+
+class PersistentContext(_PersistentContext):
+    """A context whose root database is Zope's, unless it is told of another.
+
+    Objects are found in the acquisition context that they were in, up to the
+    root of the application: there is no request.
+
+    Raises:
+        LookupError: Zope has not opened its database yet.
+    """
+
+    def __init__(self, /, *objs: Any, **named_objs: Any) -> None:
+        self._is_told = bool(objs) and isinstance(objs[0], DB)
+        super().__init__(*objs, **named_objs)
+
+    def _get_root_database(self) -> DB:
+        if self._is_told:
+            return super()._get_root_database()
+        if Zope2.DB is None:
+            raise LookupError(
+                "Zope has not opened its database yet: start Zope before, by"
+                " make_wsgi_app() or Zope2.app(), or give a DB as the first"
+                " argument"
+            )
+        return Zope2.DB
+
+    def _reference(self, obj: Any) -> Any:
+        parts = parts_of(obj)
+        if parts is None:
+            store_new([obj])
+            return super()._reference(obj)
+        return tuple(self._reference(part) for part in parts)
+
+    def _resolve(self, reference: Any) -> Any:
+        if isinstance(reference[0], str):
+            return super()._resolve(reference)
+        obj, container = reference
+        return in_context(self._resolve(obj), self._resolve(container))
+
+
+class _InZope(Surroundings):
+    """Surroundings whose jobs return objects in their context."""
+
+    def __init__(self, inner: Surroundings) -> None:
+        super().__init__(inner.connections)
+        self._inner = inner
+
+    def call(self, function: Callable[[], Any]) -> Any:
+        if broken_klasses:  # Zope's replacements of classes that are gone
+            look_for_broken(function)
+        return packed(self._inner.call(function))
+
+    def settle(self) -> None:
+        self._inner.settle()
+
+    def may_repeat(self, error: BaseException) -> bool:
+        return self._inner.may_repeat(error)
+
+
+def _in_zope(environment: Environment) -> Environment:
+    """Have runs leave nothing of Zope's on their thread."""
+
+    @contextlib.contextmanager
+    def surround(run: IRun) -> Iterator[Surroundings]:
+        with contextlib.ExitStack() as cleaning:
+            cleaning.callback(setSite)
+            cleaning.callback(noSecurityManager)
+            yield _InZope(cleaning.enter_context(environment(run)))
+
+    return surround
+
+
+def _user() -> str | None:
+    """Name the user as transactions record it."""
+    info = transactional.get_user_info()
+    if info is None:
+        return None
+    user_id, path = (*info, "/")[:2]
+    return f"{path} {user_id}"
+
+
+_Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
+
+
+def _packed_call(
+    f: Callable[..., Any], args: tuple[Any, ...], kw: dict[str, Any]
+) -> _Call:
+    """Check a call, and give it with what keeps objects in context."""
+    check_call(f, args, kw)
+    travelling = None if isinstance(f, types.FunctionType | type) else f
+    found, args, kw = require_transferable(packed, f, travelling, args, kw)
+    return f if travelling is None else found, args, kw
+
+
+class TransactionalScheduler(_TransactionalScheduler):
+    """A scheduler in memory, for Zope.
+
+    Its jobs get objects, and return them, in the acquisition context that
+    they were in, up to the root of the application: there is no request.
+    Nobody is logged in there; who has scheduled a job is its owner, and what
+    :data:`transactional` records as the user.
+    """
+
+    _environment = staticmethod(_in_zope(bare_thread))
+
+    def schedule(self, f: Callable[..., Any], /, *args: Any, **kw: Any) -> str:
+        """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
+        connections = current_connections()
+        call = _packed_call(f, args, kw)
+        return self.schedule_call(*call, connections, owner=_user())
+
+
+class PersistentTransactionalScheduler(_PersistentTransactionalScheduler):
+    """A scheduler to be put somewhere into Zope's database.
+
+    As with :class:`TransactionalScheduler`, its jobs get objects and return
+    them in context, and nobody is logged in there. The transaction of a job
+    records who has scheduled it as the user.
+    """
+
+    #: As often as Zope repeats a request.
+    max_conflicts = 3
+    _environment = staticmethod(_in_zope(thread_transaction))
+
+    def schedule(self, f: Callable[..., Any], /, *args: Any, **kw: Any) -> str:
+        """Have ``f(*args, **kw)`` called once the transaction has committed.
+
+        Returns the sid, the job's id; raises what the class that this one
+        comes from does.
+        """
+        stored_form(f)
+        return self._schedule(*_packed_call(f, args, kw), _user())

@@ -1,0 +1,155 @@
+"""An application whose jobs go on when a test says so.
+
+waitress calls :func:`make_app`. ``CLIENT_FOLDER`` is where its database and
+its gates are to be, ``CLIENT_SETTINGS`` has further settings as JSON.
+"""
+
+import json
+import os
+import pathlib
+import time
+
+from pyramid.config import Configurator
+from pyramid.csrf import CookieCSRFStoragePolicy
+from pyramid.response import Response
+
+from pyramid_zodb_async import JobError, current_job
+
+FOLDER = pathlib.Path(os.environ.get("CLIENT_FOLDER", ""))
+
+PAGE = """<!doctype html>
+<html lang="en">
+<meta name="viewport" content="width=device-width">
+<title>A job</title>
+<link rel="stylesheet" href="/style.css">
+{scripts}
+<main><h1>A job</h1>{elements}</main>
+"""
+
+STYLE = ":root { color-scheme: light dark; font-family: sans-serif }"
+
+
+def is_open(gate):
+    """Tell whether a test has opened a gate, once and for all."""
+    return (FOLDER / gate).exists()
+
+
+def wait_at(gate):
+    while not is_open(gate):
+        current_job().check()
+        time.sleep(0.005)  # paces the loop; the gate decides
+
+
+def add(value):
+    """Be done at once."""
+    return value + 1
+
+
+def walk(gate, total):
+    """Take a step for each gate that opens, and give their number."""
+    for step in range(1, total + 1):
+        wait_at(f"{gate}{step}")
+        current_job().progress(step, total, f"Step {step}")
+    wait_at(f"{gate}end")
+    return total
+
+
+def wander(gate):
+    """Do the same without a knowledge of how far it is."""
+    wait_at(f"{gate}1")
+    current_job().progress(1)
+    wait_at(f"{gate}end")
+
+
+def fail(gate):
+    """Fail until the gate is open."""
+    if not is_open(gate):
+        raise JobError("The gate is shut.")
+    return "open"
+
+
+def break_down():
+    raise KeyError("a secret")
+
+
+def give_nothing_to_show():
+    return object
+
+
+def nap(seconds):
+    """Give the moment of the end, by the clock of the machine."""
+    time.sleep(seconds)
+    return time.time()
+
+
+JOBS = {
+    job.__name__: job
+    for job in (
+        add,
+        break_down,
+        fail,
+        give_nothing_to_show,
+        nap,
+        walk,
+        wander,
+    )
+}
+
+
+def start(request):
+    """Schedule the job that is asked for, with the arguments of the body."""
+    job = JOBS[request.matchdict["kind"]]
+    return request.accepted(request.schedule(job, *request.json_body))
+
+
+def open_gate(request):
+    (FOLDER / request.matchdict["gate"]).touch()
+    return Response(status=204)
+
+
+def page(request):
+    """Show jobs: ?sid=…&sid=…&label=…, with further attributes."""
+    attributes = {
+        name: value or True
+        for name, value in request.GET.items()
+        if name not in {"sid", "bare"}
+    }
+    elements = "".join(
+        request.job_progress(sid, **attributes)
+        for sid in request.GET.getall("sid")
+    )
+    scripts = "" if "bare" in request.GET else request.job_scripts()
+    response = Response(PAGE.format(scripts=scripts, elements=elements))
+    # the strictest that the element has to get along with
+    response.headers["Content-Security-Policy"] = (
+        "default-src 'self'; require-trusted-types-for 'script'"
+    )
+    return response
+
+
+def style(request):
+    return Response(STYLE, content_type="text/css")
+
+
+def make_app():
+    settings = {
+        "zodbconn.uri": f"file://{FOLDER}/Data.fs?connection_pool_size=20",
+        "tm.commit_veto": "pyramid_tm.default_commit_veto",
+        "zodb_async.workers": "8",
+        "zodb_async.autostart": "true",
+    } | json.loads(os.environ.get("CLIENT_SETTINGS", "{}"))
+    with Configurator(settings=settings) as config:
+        for name in ("retry", "tm", "zodbconn", "zodb_async"):
+            config.include(f"pyramid_{name}")
+        if "csrf" in settings:
+            config.set_csrf_storage_policy(CookieCSRFStoragePolicy())
+            config.set_default_csrf_options(header=settings["csrf"])
+        for name, pattern, view in (
+            ("start", "/start/{kind}", start),
+            ("open", "/open/{gate}", open_gate),
+            ("page", "/page", page),
+            ("style", "/style.css", style),
+        ):
+            config.add_route(name, pattern)
+            config.add_view(view, route_name=name, require_csrf=False)
+        return config.make_wsgi_app()

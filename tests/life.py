@@ -1,0 +1,292 @@
+"""A simple model of the life of jobs, and the stage on which they live."""
+
+import datetime
+import queue
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import transaction
+from persistent import Persistent
+from ZODB.POSException import ConflictError
+
+from pyramid_zodb_async import JobError
+from pyramid_zodb_async.connections import current_connections
+from pyramid_zodb_async.engine.queue import Entry, JobQueue
+
+#: The clock of these tests: it stands still unless it is put forward.
+START = 1_800_000_000.0
+
+#: How long outcomes are kept, in seconds, of jobs whose options do not tell.
+TIMEOUT = 1000.0
+
+#: How many attempts they have, and how often each is repeated.
+ATTEMPTS, MAX_CONFLICTS = 4, 2
+
+#: How long a test waits for a thread, in seconds.
+PATIENCE = 20
+
+
+class Covered(JobError):
+    """Jobs may be tried again after it."""
+
+
+# -- What the jobs do ---------------------------------------------------------
+
+
+class Counter(Persistent):
+    """What a job leaves."""
+
+    effects = 0
+    #: Whoever writes it makes a run conflict.
+    noise = 0
+
+
+def counters(db):
+    return current_connections().to(db).root()["counters"]
+
+
+def live(number):
+    """Take effect, and end as the test wants it."""
+    counters(stage.db)[number].effects += 1
+    run = stage.starting
+    run.arrived.put("reached")
+    how = run.orders.get(timeout=PATIENCE)
+    if how == "covered":
+        raise Covered
+    if how == "uncovered":
+        raise ValueError(number)
+    if how == "transient":
+        raise ConflictError
+    return number
+
+
+class Stage:
+    """Where the jobs find what they need."""
+
+    db: Any = None
+    #: The run that is about to begin; one at a time does.
+    starting: "Run | None" = None
+
+
+stage = Stage()
+
+
+class Clock:
+    """A clock for all, by which a test lets time pass."""
+
+    def __init__(self):
+        self.now = START
+        self._real = time.time, time.monotonic
+        time.time = time.monotonic = lambda: self.now
+
+    def stop(self):
+        time.time, time.monotonic = self._real
+
+
+# -- What runs them -----------------------------------------------------------
+
+
+class Engine:
+    """An engine whose queue a test takes jobs from."""
+
+    workers = None
+
+    def __init__(self):
+        self.queue = JobQueue()
+
+    def submit(self, sids, *, due=None, priority=0):
+        for sid in sids:
+            self.queue.put(Entry(sid, priority), due)
+
+    def withdraw(self, sid):
+        self.queue.remove(sid)
+
+    def start(self):
+        pass
+
+    def stop(self, grace=None):
+        return []
+
+
+class Dog:
+    """A watchdog that barks when a test says so."""
+
+    def __init__(self):
+        #: The bark of the run that began last.
+        self.bark = None
+
+    @contextmanager
+    def watch(self, seconds, bark):
+        self.bark = None if seconds is None else bark
+        yield
+
+
+@dataclass(eq=False)
+class Run:
+    """A run of a job, which waits on the stage until it is told to end."""
+
+    number: int
+    process: "Runs"
+    held: "Held"
+    #: Of the job, when it began.
+    run: int
+    attempt: int
+    arrived: queue.Queue = field(default_factory=queue.Queue)
+    orders: queue.Queue = field(default_factory=queue.Queue)
+    bark: Any = None
+    out_of_time: bool = False
+    #: When to run it again, in seconds, once it is over.
+    again: float | None = None
+
+    def begin(self, sid):
+        """Begin on a thread; tell whether the job was reached."""
+        stage.starting = self
+        self.process.dog.bark = None
+        self._thread = threading.Thread(target=self._work, args=(sid,))
+        self._thread.start()
+        is_there = self.arrived.get(timeout=PATIENCE) == "reached"
+        self.bark = self.process.dog.bark
+        if not is_there:
+            self._thread.join(PATIENCE)
+        return is_there
+
+    def _work(self, sid):
+        self.again = self.process.runner.run(sid)
+        transaction.abort()
+        self.arrived.put("over")
+
+    def end(self, how):
+        """Let it end; give the seconds after which it is to run again."""
+        self.orders.put(how)
+        self._thread.join(PATIENCE)
+        assert not self._thread.is_alive()
+        return self.again
+
+
+@dataclass(eq=False)
+class Runs:
+    """A process that runs jobs, and what it should know of them."""
+
+    name: int
+    scheduler: Any
+    runner: Any
+    engine: Engine
+    dog: Dog
+    #: The hand-driven process, if there can be more than one.
+    process: Any = None
+    held: dict[int, "Held"] = field(default_factory=dict)
+
+
+# -- What should be true of them ----------------------------------------------
+
+
+@dataclass(eq=False)
+class Held:
+    """What a process should know of a job that it is to run."""
+
+    run: int
+    suspect: bool = False
+    #: Whether it takes up a place among the jobs that wait.
+    is_new: bool = False
+    conflicts: int = 0
+    #: Its run that is under way.
+    started: Run | None = None
+
+
+@dataclass(eq=False)
+class Job:
+    """What should be true of a job."""
+
+    number: int
+    sid: str
+    options: dict[str, Any]
+    due: float | None
+    runner: int | None
+    state: str = "pending"
+    attempt: int = 0
+    failures: int = 0
+    crashes: int = 0
+    #: Counts takeovers, retries and attempts that are to follow others.
+    run: int = 0
+    suspect: bool = False
+    begun: bool = False
+    effects: int = 0
+    error: str | None = None
+    expires: float | None = None
+    removed: bool = False
+    #: The newest version that each process has shown.
+    versions: dict[int, Any] = field(default_factory=dict)
+
+    @property
+    def timeout(self):
+        return self.options.get("result_timeout", TIMEOUT)
+
+    @property
+    def attempts(self):
+        return self.options["attempts"] or ATTEMPTS
+
+    @property
+    def is_pending(self):
+        return self.state == "pending" and not self.removed
+
+    def is_known(self, now):
+        return not self.removed and (
+            self.expires is None or self.expires > now
+        )
+
+    def covers(self, kind):
+        return kind in self.options.get("retry_on", ())
+
+    def counts(self, run):
+        """Tell whether what this run does to the job counts."""
+        return self.is_pending and self.run == run.run
+
+    def end(self, state, now, *, error=None):
+        self.state, self.error, self.due = state, error, None
+        self.expires = now + self.timeout
+
+    def succeed(self, run, now):
+        self.attempt = run.attempt
+        self.effects += 1
+        self.end("succeeded", now)
+
+    def settle(self, run, kind, now):
+        """Let an attempt fail; tell whether another is to follow."""
+        self.attempt = run.attempt
+        failed = self.failures + self.crashes + 1
+        if not self.covers(kind) or failed >= self.attempts:
+            self.end("failed", now, error=kind.__name__)
+            return False
+        self.failures += 1
+        self.run += 1
+        self.suspect = self.begun = False
+        self.due = now
+        return True
+
+    def take_over(self, runner, now):
+        """Let another process have it; tell whether it is to run."""
+        crashes = self.crashes + self.begun
+        if crashes and crashes + self.failures >= self.attempts:
+            self.end("failed", now, error="JobCrashed")
+            return False
+        self.crashes = crashes
+        is_due = self.due is None or self.due <= now
+        self.suspect = is_due and (self.suspect or self.runner is not None)
+        self.begun = False
+        self.runner = runner
+        self.run += 1
+        return True
+
+    def revive(self, runner):
+        self.state, self.error, self.expires = "pending", None, None
+        self.crashes = self.failures = 0
+        self.begun = False
+        self.runner = runner
+        self.run += 1
+
+
+def moment(seconds):
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC)

@@ -1,0 +1,47 @@
+"""A script that ends while a job runs, which tells what still goes on then."""
+
+import atexit
+import sys
+import threading
+import time
+
+import transaction
+from ZODB.DB import DB
+from ZODB.FileStorage import FileStorage
+
+from pyramid_zodb_async import PersistentTransactionalScheduler
+
+begun, ends = threading.Event(), threading.Event()
+
+
+def tell():
+    """Say who works on a while after the process has begun to end."""
+    begun.set()
+    assert ends.wait(30)
+    # what ends with the process at once has ended then
+    deadline = time.monotonic() + 1
+    name = "zodb_async-housekeeper"
+    while time.monotonic() < deadline:
+        names = [thread.name for thread in threading.enumerate()]
+        if name not in names:
+            print("the housekeeper has ended")
+            return
+        time.sleep(0.02)  # paces the loop; the condition decides
+    print("the housekeeper works on")
+
+
+if __name__ == "__main__":
+    # a job finds its function by the name of its module
+    import exit as this
+
+    db = DB(FileStorage(sys.argv[1]))
+    connection = db.open()
+    scheduler = PersistentTransactionalScheduler()
+    connection.root()["jobs"] = scheduler
+    transaction.commit()
+    scheduler.start()
+    scheduler.schedule(this.tell)
+    transaction.commit()
+    connection.close()
+    assert this.begun.wait(30)
+    atexit.register(this.ends.set)

@@ -1,0 +1,200 @@
+"""Looks for what other processes have done."""
+
+import pytest
+import shop
+import transaction
+from process import Process
+
+from pyramid_zodb_async import JobCancelled, JobState, Progress, current_job
+from pyramid_zodb_async.scheduler.outlook import Outlook
+from pyramid_zodb_async.scheduler.reports import report_of, write_reports
+
+
+@pytest.fixture
+def here(db):
+    made = Process(db)
+    yield made
+    transaction.abort()
+    made.stop()
+
+
+@pytest.fixture
+def there(db):
+    made = Process(db)
+    yield made
+    made.stop()
+
+
+def outlook_of(process, *, is_shared=True):
+    """Give one that looks when the test says so, and what it asked for."""
+    scheduler, woken = process.scheduler, []
+    outlook = Outlook(
+        process.place,
+        scheduler.held,
+        scheduler.watches,
+        wake=lambda: woken.append("woken"),
+    )
+    outlook.is_shared = is_shared
+    return outlook, woken
+
+
+def cancel(process, sid):
+    transaction.begin()
+    assert process.scheduler.cancel(sid)
+    transaction.commit()
+
+
+def test_nothing_is_looked_for_unless_somebody_asks(here):
+    outlook, woken = outlook_of(here)
+    assert not outlook.is_wanted()
+    outlook.look()
+    outlook.ask("sid")
+    outlook.ask("sid")
+    assert outlook.is_wanted()
+    outlook.look()
+
+    assert woken == ["woken"]
+    assert not outlook.is_wanted()
+
+
+def test_where_nobody_else_is_nobody_can_have_done_anything(here):
+    outlook, woken = outlook_of(here, is_shared=False)
+    outlook.ask("sid")
+
+    assert woken == []
+    assert not outlook.is_wanted()
+
+
+def test_a_job_that_was_cancelled_elsewhere_is_let_go(here, there):
+    outlook, _ = outlook_of(here)
+    sid, other = here.schedule(shop.nothing), here.schedule(shop.nothing)
+    cancel(there, sid)
+    outlook.ask(sid)
+    outlook.ask(other)
+    outlook.look()
+
+    assert sid not in here.scheduler.held
+    assert other in here.scheduler.held
+
+
+def test_a_job_that_was_removed_elsewhere_is_let_go(here, there):
+    outlook, _ = outlook_of(here)
+    sid = here.schedule(shop.nothing)
+    transaction.begin()
+    there.scheduler.remove(sid)
+    transaction.commit()
+    outlook.ask(sid)
+    outlook.look()
+
+    assert sid not in here.scheduler.held
+
+
+def test_a_job_that_came_back_during_the_look_is_kept(here, there):
+    """What was seen is older than what this process knows by now."""
+    outlook, _ = outlook_of(here)
+    sid = here.schedule(shop.nothing)
+    cancel(there, sid)
+    read = here.place.read
+
+    def read_slowly(work, default):
+        found = read(work, default)
+        held = here.scheduler.held.get(sid)
+        here.scheduler.held.drop(sid)
+        held.fence = held.fence._replace(run_number=5)
+        here.scheduler.held.hold([held_again(held)])
+        return found
+
+    here.place.read = read_slowly
+    outlook.ask(sid)
+    outlook.look()
+
+    assert here.scheduler.held.get(sid).fence.run_number == 5
+
+
+def held_again(held):
+    """Give a copy, as a retry makes another one."""
+    fields = {name: getattr(held, name) for name in type(held).__slots__}
+    return type(held)(**fields)
+
+
+def test_the_end_of_a_job_elsewhere_wakes_who_waits_here(here, there):
+    outlook, _ = outlook_of(here)
+    sid = there.schedule(shop.nothing)
+    watch = here.scheduler.watch([sid])
+    watch.seen = {sid: here.view(sid).version}
+    outlook.look()
+    assert not watch.wait(0)
+    there.run(sid)
+    outlook.look()
+
+    assert watch.wait(0)
+
+
+def report_progress(gate):
+    current_job().progress(1, 2, "half")
+    shop.wait_at(gate)
+
+
+def test_what_a_process_tells_of_a_job_counts_for_that_run_only(
+    here, there, gate
+):
+    sid = there.schedule(report_progress, "gate")
+    run = shop.Answer(there.run, sid)
+    gate.wait_for_job()
+    jobs = there.scheduler.held.take_news()
+    runner = there.scheduler.runner
+    there.place.write(
+        lambda store: write_reports(store, runner, jobs), note="progress"
+    )
+    view = here.view(sid)
+    assert view.state is JobState.RUNNING
+    assert view.progress == Progress(done=1, total=2, message="half")
+    assert view.attempt == 1
+    here.take_over()
+    # what the other process has told is told no more
+    with transaction.manager:
+        connection = here.db.open()
+        store = here.place.find(connection)
+        record = store.find(sid)
+        assert report_of(store, sid, record) is None
+        connection.close()
+    gate.open()
+    run.join(60)
+
+    assert here.view(sid).state is JobState.PENDING
+
+
+def test_a_job_that_waits_again_is_told_of_no_more(there, gate):
+    sid = there.schedule(report_progress, "gate")
+    run = shop.Answer(there.run, sid)
+    gate.wait_for_job()
+    held = there.scheduler.held.get(sid)
+    there.scheduler.held.release(held)
+    gate.open()
+    run.join(60)
+
+    assert there.scheduler.held.take_news() == []
+
+
+def ask_whether_to_go_on(gate):
+    shop.wait_at(gate)
+    current_job().check()
+
+
+def test_a_job_that_asks_has_somebody_look(here, there, gate, caplog):
+    caplog.set_level("INFO")
+    sid = here.schedule(ask_whether_to_go_on, "gate")
+    run = shop.Answer(here.run, sid)
+    gate.wait_for_job()
+    cancel(there, sid)
+    outlook, _ = outlook_of(here)
+    outlook.ask(sid)
+    outlook.look()
+    gate.open()
+    run.join(60)
+
+    actions = [getattr(record, "action", "") for record in caplog.records]
+    assert "job_given_up" in actions
+    with transaction.manager:
+        _, error = here.scheduler.get_result(sid)
+    assert isinstance(error, JobCancelled)
