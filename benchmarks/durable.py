@@ -5,34 +5,19 @@ README.rst beside this file tells how to run it and how to read it.
 
 import argparse
 import contextlib
-import datetime
 import gc
 import logging
-import os
-import platform
 import signal
 import statistics
 import sys
 import time
-from importlib.metadata import version
 
+from machine import print_machine
 from peers import PEERS, end_to_end, why_not_peer
 from stack import Repeats, commit_rate, job_rate, new_stack, start_delays
 from storages import STORAGES, why_not
 
 PARTS = ("rates", "bytes", "delay", "conflicts", "peers")
-
-
-def print_machine():
-    """Tell where and with what this was measured."""
-    packages = ("pyramid_zodb_async", "ZODB", "ZEO", "RelStorage")
-    print(
-        f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d},"
-        f" {platform.python_implementation()} {platform.python_version()},"
-        f" {platform.system()} {platform.machine()}, {os.cpu_count()} cores,"
-        f" load {os.getloadavg()[0]:.1f}"
-    )
-    print(", ".join(f"{name} {version(name)}" for name in packages) + "\n")
 
 
 def usable(names):
@@ -95,7 +80,7 @@ def print_rates(options):
                 f" {fetched:>7.0f} {2 * fetched / commits:>5.2f}"
                 f" {left:>12.0f} {2 * left / commits:>5.2f}"
             )
-        first, *_, last = figures.values()
+        first, last = (figures[kept] for kept in (min(figures), max(figures)))
         times = [less / more for less, more in zip(first, last, strict=True)]
         print(
             f"{'':>12} {'growth':>7} {times[0]:>10.2f} {times[1]:>7.2f}"
@@ -258,7 +243,7 @@ def main():
     # so that what was started is stopped
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
     start = time.perf_counter()
-    print_machine()
+    print_machine("ZEO", "RelStorage")
     for part, show in (
         ("rates", print_rates),
         ("bytes", print_bytes),

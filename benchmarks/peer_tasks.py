@@ -5,7 +5,11 @@ are comes by the environment. Each name exists if its package is installed.
 """
 
 import contextlib
+import functools
 import os
+import time
+
+import ZODB
 
 REDIS = os.environ.get("BENCH_REDIS_URL", "redis://127.0.0.1:6379/15")
 SQLITE = os.environ.get("BENCH_SQLITE_FILE", ":memory:")
@@ -17,6 +21,11 @@ def one():
     return 1
 
 
+def moment():
+    """Tell when it runs."""
+    return time.time()
+
+
 with contextlib.suppress(ImportError):
     from huey import RedisHuey, SqliteHuey
 
@@ -25,11 +34,36 @@ with contextlib.suppress(ImportError):
     sqlite_huey = SqliteHuey("bench", filename=SQLITE)
     sqlite_huey_one = sqlite_huey.task(name="one")(one)
 
+
+@functools.cache
+def zodb():
+    """Open the ZODB, in the process that asks."""
+    import zodburi  # noqa: PLC0415 - a package of few of them
+
+    factory, options = zodburi.resolve_uri(os.environ["BENCH_ZODB_URI"])
+    return ZODB.DB(factory(), **options)
+
+
+def place_order(number):
+    """Change an object, as a request would."""
+    with zodb().transaction() as connection:
+        connection.root()["orders"][number].placed += 1
+
+
+def ship_order(number):
+    """Change the object, as a job."""
+    with zodb().transaction() as connection:
+        connection.root()["orders"][number].shipped += 1
+    return 1
+
+
 with contextlib.suppress(ImportError):
     import celery
 
     celery_app = celery.Celery("bench", broker=REDIS, backend=REDIS)
     celery_one = celery_app.task(name="one")(one)
+    celery_moment = celery_app.task(name="moment")(moment)
+    celery_ship_order = celery_app.task(name="ship_order")(ship_order)
 
 with contextlib.suppress(ImportError):
     import dramatiq

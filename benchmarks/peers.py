@@ -30,10 +30,16 @@ class Peer:
 
 def end_to_end(peer, jobs):
     """Give jobs per second, until all results are there."""
+    return rate_of(lambda _: peer.put(), peer.get, jobs)
+
+
+def rate_of(put, get, jobs):
+    """Give jobs per second of two threads; *put* gets each job's number."""
     start = time.perf_counter()
-    given = in_threads(2, lambda: [peer.put() for _ in range(jobs // 2)])
+    numbers = iter(range(jobs))
+    given = in_threads(2, lambda: [put(number) for number in numbers])
     handles = [handle for of_thread in given for handle in of_thread]
-    results = [peer.get(handle) for handle in handles]
+    results = [get(handle) for handle in handles]
     rate = len(handles) / (time.perf_counter() - start)
     if any(result not in {1, (1, None)} for result in results):
         raise AssertionError("not all jobs gave their result")
@@ -81,12 +87,14 @@ def redis_url():
 
 
 @contextlib.contextmanager
-def redis_tasks(*worker):
+def redis_tasks(*worker, **environ):
     """Start a worker that uses Redis, and give the module of tasks."""
     with (
         redis_url() as url,
         tasks(
-            *(word.format(url=url) for word in worker), BENCH_REDIS_URL=url
+            *(word.format(url=url) for word in worker),
+            BENCH_REDIS_URL=url,
+            **environ,
         ) as module,
     ):
         yield module
@@ -116,15 +124,27 @@ def huey_redis():
 
 
 @contextlib.contextmanager
-def celery():
-    """Celery with two processes, on Redis."""
+def celery(zodb_uri=""):
+    """Celery with two processes, on Redis; its tasks may use a ZODB."""
     arguments = (
         "celery -A peer_tasks:celery_app worker -c 2 -P prefork -l ERROR"
     )
-    with redis_tasks(*arguments.split()) as module:
-        yield Peer(
+    with redis_tasks(*arguments.split(), BENCH_ZODB_URI=zodb_uri) as module:
+
+        def put_order(number):
+            module.place_order(number)
+            return module.celery_ship_order.delay(number)
+
+        peer = Peer(
             module.celery_one.delay, lambda sent: sent.get(timeout=PATIENCE)
         )
+        peer.put_moment = module.celery_moment.delay
+        peer.put_order = put_order
+        try:
+            yield peer
+        finally:
+            if zodb_uri:
+                module.zodb().close()
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from storages import STORAGES, settle
 from transaction.interfaces import TransientError
 
 from pyramid_zodb_async import IScheduler
-from pyramid_zodb_async.scheduler.records import TREES, Record
+from pyramid_zodb_async.scheduler.records import Record
 
 #: How many jobs are put into the store in one transaction.
 AT_A_TIME = 2000
@@ -164,7 +164,7 @@ def _keep(store, number):
         )
         del record.call  # as if it had been there
         key = secrets.token_bytes(16)
-        slice_.jobs[key[0] % TREES][key] = record
+        slice_.tree(key)[key] = record
 
 
 @contextlib.contextmanager
