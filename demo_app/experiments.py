@@ -35,7 +35,25 @@ def experiment(request: Request) -> dict[str, Any]:
         "stop_words": library.stop_words,
         "sid": sid,
         "job": request.jobs.get(sid),
+        "next_look": next_look(request, sid),
     }
+
+
+def next_look(request: Request, sid: str) -> str:
+    """Give where a page without JavaScript looks again.
+
+    That is another address each time: at its own one a browser would only
+    scroll to the anchor and load nothing, see "navigate to a fragment" in
+    https://html.spec.whatwg.org/multipage/browsing-the-web.html
+    """
+    again = {} if "again" in request.GET else {"again": "yes"}
+    return url_of_outcome(request, sid, **again)
+
+
+def url_of_outcome(request: Request, sid: str, **query: str) -> str:
+    """Give the address that shows what became of the job."""
+    query = {"experiment": sid, **query}
+    return request.route_url("home", _query=query, _anchor="experiment")
 
 
 # -- Commit and abort ---------------------------------------------------------
@@ -68,10 +86,7 @@ def schedule_counting(request: Request) -> str:
 
 def show_counter_page(request: Request, sid: str) -> Response:
     """Go back to the page, which tells what became of the job."""
-    query = {"experiment": sid}
-    return HTTPSeeOther(
-        request.route_url("home", _query=query, _anchor="experiment")
-    )
+    return HTTPSeeOther(url_of_outcome(request, sid))
 
 
 # -- Stop words ---------------------------------------------------------------

@@ -12,6 +12,11 @@ from needed import missing
 NO_TEXT = "“holiday.png” cannot be read as text."
 NO_LIST = "there is no list of them yet"
 
+IS_IN_VIEW = """(element) => {
+  const { top, bottom } = element.getBoundingClientRect();
+  return top >= 0 && bottom <= innerHeight;
+}"""
+
 
 @pytest.fixture
 def ada(page, demo):
@@ -471,13 +476,25 @@ def test_the_commands_for_programs_do_what_they_say(ada, novel):
 
 
 @pytest.fixture
-def plain(browser, demo):
-    """Give a page without JavaScript, on which Grace is logged in."""
-    context = browser.new_context(java_script_enabled=False)
-    page = context.new_page()
-    log_in(page, demo, "Grace")
-    yield page
-    context.close()
+def open_plain(browser):
+    """Open pages without JavaScript, on which Grace is logged in."""
+    contexts = []
+
+    def open_page(url):
+        contexts.append(browser.new_context(java_script_enabled=False))
+        page = contexts[-1].new_page()
+        log_in(page, url, "Grace")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture
+def plain(open_plain, demo):
+    """Give a page of the demo that works without JavaScript."""
+    return open_plain(demo)
 
 
 def test_it_works_without_javascript(plain, demo, novel):
@@ -521,6 +538,20 @@ def test_the_experiment_works_without_javascript(plain):
     plain.get_by_text("The job succeeded.").wait_for()
     press(plain, "Schedule and abort")
     plain.get_by_text("Nothing ran: there is no such job.").wait_for()
+
+
+def test_the_experiment_is_followed_without_javascript_until_its_turn(
+    open_plain, make_server, novel
+):
+    url = make_server(zodb_async__workers=1).url
+    plain = open_plain(url)
+    hand_in(plain, url, novel)
+    plain.goto(url)
+    press(plain, "Schedule and commit")
+    outcome = plain.locator("#outcome")
+    outcome.get_by_text("The job is on its way.").wait_for()
+    outcome.get_by_text("The job succeeded.").wait_for()
+    assert outcome.evaluate(IS_IN_VIEW), "the page has gone back to its top"
 
 
 # -- Looks --------------------------------------------------------------------
