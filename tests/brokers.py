@@ -6,8 +6,10 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
 import uuid
+from urllib.parse import urlsplit
 
 from kombu import Connection
 from needed import missing
@@ -151,6 +153,60 @@ class PrivateRabbitMQ(_PrivateBroker):
             "RABBITMQ_CONFIG_FILE": str(self._folder / "none"),
             "RABBITMQ_CONF_ENV_FILE": str(self._folder / "none"),
         }
+
+
+class Line:
+    """What leads to a RabbitMQ, and can be cut.
+
+    Args:
+        url: that of the broker; the line has another one.
+    """
+
+    def __init__(self, url):
+        parts = urlsplit(url)
+        self._to = (parts.hostname, parts.port or 5672)
+        self._server = socket.create_server(("127.0.0.1", 0), backlog=100)
+        self._sockets = []
+        user, at, _ = parts.netloc.rpartition("@")
+        here = f"127.0.0.1:{self._server.getsockname()[1]}"
+        self.url = parts._replace(netloc=f"{user}{at}{here}").geturl()
+
+    def __enter__(self):
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self._server.shutdown(socket.SHUT_RDWR)
+        self._server.close()
+        self.cut()
+
+    def _accept(self):
+        with contextlib.suppress(OSError):  # the server is closed
+            while True:
+                near, _ = self._server.accept()
+                far = socket.create_connection(self._to)
+                self._sockets += [near, far]
+                for ends in ((near, far), (far, near)):
+                    threading.Thread(
+                        target=self._carry, args=ends, daemon=True
+                    ).start()
+
+    def _carry(self, sender, receiver):
+        with contextlib.suppress(OSError), sender:
+            while data := sender.recv(65536):
+                receiver.sendall(data)
+        hang_up(receiver)
+
+    def cut(self):
+        """End all connections; new ones can be made at once."""
+        ended, self._sockets = self._sockets, []
+        for end in ended:
+            hang_up(end)
+
+
+def hang_up(end):
+    with contextlib.suppress(OSError):  # the other side was faster
+        end.shutdown(socket.SHUT_RDWR)
 
 
 class Mute:

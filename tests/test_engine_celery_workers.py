@@ -500,6 +500,29 @@ def test_word_that_a_broker_has_lost_is_sent_again(make_site, broker, queue):
     assert site.counts() == {"jobs": 1}
 
 
+@pytest.mark.parametrize(("pool", "arguments"), POOLS[1:])
+def test_a_worker_goes_on_and_ends_in_order_although_its_line_is_cut(
+    make_site, tmp_path, pool, arguments
+):
+    broker = brokers.require("rabbitmq")
+    with brokers.queue_of(broker) as queue, brokers.Line(broker) as line:
+        site = make_site(broker, lease=1)
+        worker = site.work("-Q", queue, *arguments, pool=pool, broker=line.url)
+        for number in range(10):
+            here, go = tmp_path / f"here{number}", tmp_path / f"go{number}"
+            paths = [
+                site.begin("report", here, go, queue=queue) for _ in range(6)
+            ]
+            wait_until(lambda here=here: runs_of(here))
+            line.cut()
+            go.touch()
+            ends = [site.end_of(path)["state"] for path in paths]
+            assert ends == ["succeeded"] * 6
+        worker.signal(signal.SIGTERM)
+
+        assert worker.wait() == 0
+
+
 def test_not_each_process_sends_word_again_that_the_broker_has(
     make_site, broker, queue
 ):

@@ -59,11 +59,18 @@ class Site:
         app.get("/")  # so it has begun to look after jobs
         return app
 
-    def work(self, *arguments, pool="solo", wait=True):
-        """Start a worker; by default go on when it gets messages."""
+    def work(self, *arguments, pool="solo", wait=True, broker=None):
+        """Start a worker; by default go on when it gets messages.
+
+        It may have an address of its own for the broker.
+        """
+        number = len(self._workers)
+        ini = self.folder / f"worker{number}.ini"
+        told = self.ini.read_text()
+        ini.write_text(told.replace(self.broker, broker or self.broker))
         worker = WorkerProcess(
-            self.folder / f"worker{len(self._workers)}.log",
-            {"PYRAMID_INI": str(self.ini), "PYTHONPATH": str(HERE)},
+            self.folder / f"worker{number}.log",
+            {"PYRAMID_INI": str(ini), "PYTHONPATH": str(HERE)},
             ["-P", pool, *arguments],
         )
         self._workers.append(worker)

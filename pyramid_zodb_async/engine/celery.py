@@ -209,6 +209,9 @@ def make_worker_app(ini: str) -> Celery:
         worker_prefetch_multiplier=1,
         worker_proc_alive_timeout=LOAD_TIME,
         worker_cancel_long_running_tasks_on_connection_loss=False,
+        # after a loss the thread of a job would speak to RabbitMQ while the
+        # main one listens: one of them may wait for ever (Celery 5.7)
+        worker_enable_prefetch_count_reduction=False,
     )
     worker = Worker(ini)
 
