@@ -34,6 +34,7 @@ from pyramid_zodb_async.connections import OpenedConnections
 from pyramid_zodb_async.job import JobState
 from pyramid_zodb_async.scheduler.records import StoredCall
 from pyramid_zodb_async.scheduler.recovery import LIVE
+from pyramid_zodb_async.testing import drain
 
 
 @pytest.fixture
@@ -1106,3 +1107,44 @@ def test_a_process_gives_signs_of_life_while_it_waits_for_its_last_jobs(
         gate.open()
         assert stop.get() == []
         shop.shut_down(app.app.registry)
+
+
+@pytest.mark.kept_in("zodb")
+def test_a_process_that_is_started_while_it_stops_goes_on(
+    make_app, gate, monkeypatch
+):
+    app = make_app({"/start": shop.start}, zodb_async__grace="0.1")
+    path = shop.begin(app, "wait_at", "gate")
+    gate.wait_for_job()
+    scheduler = app.app.registry.getUtility(IScheduler)
+    engine = scheduler.routes.engine
+
+    def stop_after_start(grace):
+        scheduler.start()
+        return engine.stop(grace)
+
+    slow = types.SimpleNamespace(start=engine.start, stop=stop_after_start)
+    monkeypatch.setattr(scheduler.routes, "engine", slow)
+    assert len(scheduler.stop()) == 1
+    gate.open()
+    monkeypatch.undo()
+    paths = [path, shop.begin(app, "give", "later")]
+    drain(app, shop.PATIENCE)
+
+    assert scheduler.runs_jobs
+    assert [app.get(path).json["result"] for path in paths] == [
+        "gate",
+        "later",
+    ]
+
+
+@pytest.mark.kept_in("zodb")
+def test_a_process_that_is_stopped_has_requests_wait_all_the_same(make_app):
+    app = make_app({"/start": shop.start}, zodb_async__max_wait="0.1")
+    shop.begin(app, "give", "sooner")
+    app.app.registry.getUtility(IScheduler).stop()
+    path = shop.begin(app, "give", "later")
+    answer = app.get(path, headers={"Prefer": "wait=1"})
+
+    assert answer.headers["Preference-Applied"] == "wait=0.1"
+    assert answer.json["state"] == "pending"

@@ -153,8 +153,10 @@ class ZODBScheduler:
             self._upkeep.wind_down()
         left: list[str] = self.routes.engine.stop(grace)
         with self._lock:
-            if self._is_stopped:  # else it was started again meanwhile
+            if self._is_stopped:
                 self._upkeep.stop()
+            else:  # it was started meanwhile, perhaps before the engine ended
+                self.routes.engine.start()
         suspect = self.held.running_suspect()
         if suspect is not None:  # it does not end this process, we do
             clear_in_time(self.place, suspect)
