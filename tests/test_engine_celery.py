@@ -776,6 +776,26 @@ def test_the_application_is_loaded_ahead_but_not_before_a_fork(
     assert loaded
 
 
+@pytest.mark.parametrize("name", module.POOLS)
+def test_a_worker_may_have_each_of_these_pools(site, name):
+    make_worker_app(str(site.ini))
+
+    class Consumer:
+        pool_cls = name
+
+    module.signals.worker_init.send(sender=Consumer())
+
+
+def test_a_worker_with_another_pool_does_not_start(site):
+    make_worker_app(str(site.ini))
+
+    class Consumer:
+        pool_cls = "celery.concurrency.base:BasePool"
+
+    with pytest.raises(SystemExit, match="Use one of -P prefork, threads, so"):
+        module.signals.worker_init.send(sender=Consumer())
+
+
 @pytest.mark.parametrize("name", ["redis", "rabbitmq"])
 def test_a_sender_says_when_a_broker_is_not_there(name):
     sender = Sender(brokers.URLS[name].split("://")[0] + "://127.0.0.1:1//")

@@ -500,6 +500,19 @@ def test_word_that_a_broker_has_lost_is_sent_again(make_site, broker, queue):
     assert site.counts() == {"jobs": 1}
 
 
+def test_a_worker_tells_why_it_does_not_start_with_another_pool(
+    make_site, broker, queue, monkeypatch
+):
+    pool = "celery.concurrency.base:BasePool"
+    monkeypatch.setenv("CELERY_CUSTOM_WORKER_POOL", pool)
+    site = make_site(broker)
+    worker = site.work("-Q", queue, pool="custom", wait=False)
+
+    assert worker.wait() == 1
+    said = worker.log.read_text()
+    assert "cannot have the pool celery.concurrency.base" in said
+
+
 @pytest.mark.parametrize(("pool", "arguments"), POOLS[1:])
 def test_a_worker_goes_on_and_ends_in_order_although_its_line_is_cut(
     make_site, tmp_path, pool, arguments

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from celery import Celery, signals
+from celery.concurrency import get_implementation
 from celery.exceptions import Reject
 from pyramid.exceptions import ConfigurationError
 from pyramid.paster import get_appsettings
@@ -28,6 +29,9 @@ INI = "PYRAMID_INI"
 #: Brokers know so many priorities; the middle one is that of most jobs.
 PRIORITIES = 10
 MIDDLE = PRIORITIES // 2
+
+#: What has each job in a process or thread of its own, as the database needs.
+POOLS = ("prefork", "threads", "solo")
 
 #: How long a broker may take to answer, in seconds.
 BROKER_PATIENCE = 1.0
@@ -225,17 +229,30 @@ def make_worker_app(ini: str) -> Celery:
 
     def begin_with_threads(sender: Any, **_: Any) -> None:
         # the parent of processes must not have the database open
-        if type(sender.pool).__module__ == "celery.concurrency.thread":
+        if isinstance(sender.pool, get_implementation("threads")):
             worker.load(sender.pool.limit)
 
     def end(**_: Any) -> None:
         worker.stop()
 
+    signals.worker_init.connect(_check_pool, weak=False)
     signals.worker_process_init.connect(begin, weak=False)
     signals.worker_ready.connect(begin_with_threads, weak=False)
     signals.worker_process_shutdown.connect(end, weak=False)
     signals.worker_shutdown.connect(end, weak=False)
     return celery
+
+
+def _check_pool(sender: Any, **_: Any) -> None:
+    """Refuse to start a worker whose pool cannot run jobs."""
+    pool = get_implementation(sender.pool_cls)
+    if not issubclass(pool, tuple(map(get_implementation, POOLS))):
+        # of other exceptions, Celery tells its log, and goes on
+        raise SystemExit(
+            f"A worker of {__package__} cannot have the pool"
+            f" {pool.__module__}: what waits for the database would hold up"
+            f" all its jobs. Use one of -P {', '.join(POOLS)}."
+        )
 
 
 @functools.cache
