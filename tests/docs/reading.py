@@ -1,5 +1,6 @@
 """Finds the code blocks of the documentation, as Sphinx and docutils do."""
 
+import os
 import pickle
 import subprocess
 import sys
@@ -22,12 +23,17 @@ class Block(NamedTuple):
     where: str
 
 
+#: What Pyramid 2.1 has newer versions of setuptools say.
+OF_PYRAMID = "ignore:pkg_resources is deprecated as an API:UserWarning"
+
+
 def build(folder):
     """Build the documentation as `make docs` does; give what Sphinx said."""
     command = [sys.executable, "-m", "sphinx", "-W", "-n", "-q", "-E"]
     process = subprocess.run(
         [*command, "-d", folder / "doctrees", "docs", folder / "html"],
         cwd=REPOSITORY,
+        env={**os.environ, "PYTHONWARNINGS": OF_PYRAMID},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
