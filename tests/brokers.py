@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from kombu import Connection
 from needed import missing
-from ports import free_port
+from ports import answers, free_port
 
 #: Where the brokers answer that run already.
 REDIS_URL = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0")
@@ -70,21 +70,13 @@ class _PrivateBroker:
             start_new_session=True,
         )
         deadline = time.monotonic() + 60
-        while not self._answers():
+        while not answers(self.port):
             assert time.monotonic() < deadline, "the broker does not start"
             assert self._process.poll() is None, "the broker ended"
             time.sleep(0.02)  # paces the loop; the condition decides
 
     def _environment(self):
         return {}
-
-    def _answers(self):
-        with (
-            contextlib.suppress(OSError),
-            socket.create_connection(("127.0.0.1", self.port), 1),
-        ):
-            return True
-        return False
 
     def has_ended(self):
         return self._process is None

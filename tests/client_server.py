@@ -1,16 +1,14 @@
 """The application of client_app.py, as waitress serves it in a process."""
 
-import contextlib
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
 import urllib.request
 from pathlib import Path
 
-from ports import free_port
+from ports import free_port, wait_for_server
 
 
 class ClientServer:
@@ -46,17 +44,7 @@ class ClientServer:
                 stdout=said,
                 stderr=said,
             )
-        deadline = time.monotonic() + 90
-        while not self._answers():
-            assert self._process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.05)  # paces the loop; the condition decides
-
-    def _answers(self):
-        with contextlib.suppress(OSError):
-            socket.create_connection(("127.0.0.1", self.port), 1).close()
-            return True
-        return False
+        wait_for_server(self._process, self.port, log)
 
     def kill(self):
         """End the process at this very moment."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import time
 
 #: Below those that the system gives to whoever asks for any.
 _ports = iter(range(20_000, 32_000))
@@ -23,3 +24,20 @@ def free_port():
             return port
         claim.close()
     raise OSError("all ports are taken")
+
+
+def answers(port):
+    """Tell whether something listens there."""
+    with contextlib.suppress(OSError):
+        socket.create_connection(("127.0.0.1", port), 1).close()
+        return True
+    return False
+
+
+def wait_for_server(process, port, log):
+    """Wait until a process listens there; what it says is in a file."""
+    deadline = time.monotonic() + 90
+    while not answers(port):
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.05)  # paces the loop; the condition decides

@@ -1,13 +1,11 @@
 """The demonstration, as pserve serves it in a process of its own."""
 
 import contextlib
-import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-from ports import free_port
+from ports import free_port, wait_for_server
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -55,17 +53,7 @@ class Server:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        deadline = time.monotonic() + 90
-        while not self._answers():
-            assert self._process.poll() is None, self._log.read_text()
-            assert time.monotonic() < deadline, self._log.read_text()
-            time.sleep(0.05)  # paces the loop; the condition decides
-
-    def _answers(self):
-        with contextlib.suppress(OSError):
-            socket.create_connection(("127.0.0.1", self.port), 1).close()
-            return True
-        return False
+        wait_for_server(self._process, self.port, self._log)
 
     def kill(self):
         """End the process at this very moment."""

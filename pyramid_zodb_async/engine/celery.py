@@ -249,7 +249,7 @@ def _check_pool(sender: Any, **_: Any) -> None:
     if not issubclass(pool, tuple(map(get_implementation, POOLS))):
         # of other exceptions, Celery tells its log, and goes on
         raise SystemExit(
-            f"A worker of {__package__} cannot have the pool"
+            "A worker for pyramid_zodb_async cannot have the pool"
             f" {pool.__module__}: what waits for the database would hold up"
             f" all its jobs. Use one of -P {', '.join(POOLS)}."
         )

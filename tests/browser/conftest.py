@@ -1,15 +1,19 @@
 """A browser, and the demo on a server of its own."""
 
+import itertools
 import random
 import re
 import shutil
 from pathlib import Path
 
 import pytest
+from client_server import ClientServer
 from needed import missing
 from served import Server
 
 HERE = Path(__file__).parent
+
+gates = (f"gate{number}-" for number in itertools.count(1))
 
 #: Slow enough to watch, and faster than for people.
 PACE = {"text_analyser__seconds_per_megabyte": 9}
@@ -79,6 +83,21 @@ def demo(tmp_path_factory):
     server.start()
     yield server.url
     server.kill()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """Serve the application of the client's tests."""
+    server = ClientServer(tmp_path_factory.mktemp("client"))
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def gate():
+    """Give the beginning of the names of gates that are the test's alone."""
+    return next(gates)
 
 
 COMMON = re.findall(

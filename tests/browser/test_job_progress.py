@@ -1,29 +1,13 @@
 """The element in a browser, on pages of a real server."""
 
-import itertools
 import urllib.parse
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from client_server import ClientServer
 
-gates = (f"gate{number}-" for number in itertools.count(1))
-
 #: The widths of a telephone and of a desk.
 WIDTHS = [360, 1280]
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    server = ClientServer(tmp_path_factory.mktemp("client"))
-    server.start()
-    yield server
-    server.kill()
-
-
-@pytest.fixture
-def gate():
-    return next(gates)
 
 
 class Element:

@@ -1,12 +1,5 @@
 """The client module in pages of a real server: tabs, tokens, sharing."""
 
-import itertools
-
-import pytest
-from client_server import ClientServer
-
-gates = (f"tab{number}-" for number in itertools.count(1))
-
 LOAD = "import('/jobs/static/jobs.js').then((jobs) => { window.jobs = jobs })"
 
 WAIT = """([url, options]) => {
@@ -16,19 +9,6 @@ WAIT = """([url, options]) => {
     (error) => { window.outcome = { type: error.type } },
   );
 }"""
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    server = ClientServer(tmp_path_factory.mktemp("client"))
-    server.start()
-    yield server
-    server.kill()
-
-
-@pytest.fixture
-def gate():
-    return next(gates)
 
 
 def load(page, server):
