@@ -5,6 +5,7 @@ import configparser
 from pathlib import Path
 
 import pytest
+from setuptools import find_packages
 
 import pyramid_zodb_async
 
@@ -153,7 +154,8 @@ def test_a_module_stays_a_small_room(name, path):
 def test_everything_in_the_package_is_shipped():
     config = configparser.ConfigParser()
     config.read(PACKAGE.parent / "setup.cfg")
-    packages = config["options"]["packages"].split()
+    (include,) = config["options.packages.find"]["include"].split()
+    packages = find_packages(PACKAGE.parent, include=[include])
     patterns = config["options.package_data"]["pyramid_zodb_async"].split()
     for path in PACKAGE.rglob("*.*"):
         place = path.relative_to(PACKAGE)
