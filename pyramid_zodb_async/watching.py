@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Iterable
 
-from .forking import call_after_fork
+from .concurrency.forks import call_after_fork
 from .job import Version
 
 __all__ = ["Watch", "Watches"]

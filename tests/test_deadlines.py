@@ -2,7 +2,7 @@
 
 import random
 
-from pyramid_zodb_async.deadlines import MOST_OLD, Deadlines
+from pyramid_zodb_async.concurrency.deadlines import MOST_OLD, Deadlines
 
 
 def test_things_come_in_the_order_of_their_times():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pyramid_zodb_async import forking
+from pyramid_zodb_async.concurrency import forks as forking
 
 TESTS = Path(__file__).parent
 

@@ -15,9 +15,9 @@ PACKAGE = Path(pyramid_zodb_async.__file__).parent
 LEVELS = [
     [
         "assets",
-        "deadlines",
+        "concurrency.deadlines",
         "exceptions",
-        "forking",
+        "concurrency.forks",
         "options",
         "outages",
         "stopping",

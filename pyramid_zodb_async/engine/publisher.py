@@ -5,7 +5,7 @@ import logging
 import threading
 from collections.abc import Callable
 
-from ..forking import call_after_fork
+from ..concurrency.forks import call_after_fork
 from .queue import Entry, JobQueue
 
 __all__ = ["Publisher"]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 
 from zope.interface import implementer
 
-from ..forking import call_after_fork
+from ..concurrency.forks import call_after_fork
 from ..interfaces import IEngine
 from .queue import Entry, JobQueue
 

@@ -11,6 +11,7 @@ from zope.interface import implementer
 from ..announcer import Announcer
 from ..call import Call
 from ..changes import CertainChange, OpenChanges
+from ..concurrency.forks import call_after_fork
 from ..connections import Connections, current_connections
 from ..events import (
     JobCancelled,
@@ -21,7 +22,6 @@ from ..events import (
     JobScheduled,
 )
 from ..exceptions import JobCancelled as Cancelled
-from ..forking import call_after_fork
 from ..interfaces import IEngine, IRun, IScheduler
 from ..job import JobState, JobView
 from ..options import NONE_GIVEN, resolved

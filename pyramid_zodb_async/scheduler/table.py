@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ..call import Loadable
-from ..deadlines import Deadlines
-from ..forking import call_after_fork
+from ..concurrency.deadlines import Deadlines
+from ..concurrency.forks import call_after_fork
 from ..job import Failure, JobState, Progress, Version
 from ..options import NO_OPTIONS, Options
 from ..references import Dumped

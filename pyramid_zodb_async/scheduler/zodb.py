@@ -14,6 +14,7 @@ from zope.interface import implementer
 from ..announcer import Announcer
 from ..call import check_call, function_name
 from ..changes import OpenChanges
+from ..concurrency.forks import call_after_fork
 from ..connections import (
     Connections,
     JarConnections,
@@ -22,7 +23,6 @@ from ..connections import (
 from ..current import running_job
 from ..events import JobScheduled
 from ..exceptions import JobError
-from ..forking import call_after_fork
 from ..interfaces import IEngine, IRun, IScheduler
 from ..job import JobState, JobView
 from ..options import NO_OPTIONS, NONE_GIVEN, Options, resolved

@@ -1,0 +1,1 @@
+"""What threads and processes need whatever they do: nothing of jobs."""
