@@ -28,7 +28,7 @@ nitpick_ignore = [
     ("py:class", "collections.abc.Iterator"),
     ("py:class", "collections.abc.KeysView"),
     ("py:class", "datetime.datetime"),
-    ("py:class", "pyramid_zodb_async.current.T"),
+    ("py:class", "pyramid_zodb_async.jobs.current_job.T"),
     ("py:class", "pyramid_zodb_async.transactional.R"),
     ("py:exc", "ConfigurationError"),
     ("py:exc", "POSKeyError"),

@@ -2,7 +2,6 @@
 
 from .config import includeme
 from .context import PersistentContext
-from .current import CurrentJob, current_job
 from .exceptions import (
     ArgumentNotTransferable,
     DatabaseForked,
@@ -19,8 +18,12 @@ from .exceptions import (
     UnknownJob,
 )
 from .interfaces import IEngine, IJobAccess, IScheduler
+
+# before the decorator of that name, whose place the module would take if it
+# were imported for the first time later, for an object of a database
 from .job import Failure, JobState, JobView, Progress, Version
-from .options import Backoff, Options, job
+from .jobs.current_job import CurrentJob, current_job
+from .jobs.options import Backoff, Options, job
 from .scheduler import (
     PersistentTransactionalScheduler,
     TransactionalScheduler,

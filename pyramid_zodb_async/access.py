@@ -8,9 +8,9 @@ from pyramid.interfaces import IRootFactory
 from pyramid.traversal import DefaultRootFactory
 from transaction.interfaces import TransientError
 
-from .current import running_job
 from .interfaces import IJobAccess
-from .job import JobView
+from .jobs.current_job import running_job
+from .jobs.model import JobView
 from .settings import ISettings
 
 __all__ = ["is_open_to", "is_operator", "may", "owner_of"]

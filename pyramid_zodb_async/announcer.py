@@ -8,7 +8,7 @@ from zope.interface import implementedBy
 
 from .events import JobEvent
 from .exceptions import JobError
-from .job import JobView
+from .jobs.model import JobView
 
 __all__ = ["Announcer", "RegistryAnnouncer"]
 

@@ -6,7 +6,7 @@ from typing import Any
 from .engine.manual import ManualEngine, Started, Waiting
 from .interfaces import IEngine, IScheduler
 from .interventions import Crash, IInterventions, Interventions, Pause
-from .job import JobView
+from .jobs.model import JobView
 from .looks import look_at, tell
 
 __all__ = ["Hand", "manual_engine"]

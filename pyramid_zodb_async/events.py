@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from .job import JobView
+from .jobs.model import JobView
 
 __all__ = [
     "JobCancelled",

@@ -5,7 +5,7 @@ import pickle
 
 from .connections import Connections
 from .exceptions import JobError
-from .job import Failure
+from .jobs.model import Failure
 from .references import dump
 
 __all__ = ["as_bytes", "describe", "loaded_exception", "pickled_exception"]

@@ -7,8 +7,8 @@ from zope.interface import Attribute, Interface
 
 from .connections import Connections
 from .exceptions import JobError
-from .job import Failure, JobView, Progress
-from .options import NONE_GIVEN
+from .jobs.model import Failure, JobView, Progress
+from .jobs.options import NONE_GIVEN
 from .watching import Watch
 
 __all__ = [

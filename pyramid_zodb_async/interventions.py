@@ -10,7 +10,7 @@ from zope.interface import Interface, implementer
 from .connections import Connections
 from .exceptions import JobCancelled
 from .interfaces import IRun, IScheduler
-from .job import Progress
+from .jobs.model import Progress
 
 __all__ = [
     "Crash",

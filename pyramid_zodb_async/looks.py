@@ -10,7 +10,7 @@ import transaction
 from transaction.interfaces import NoTransaction
 
 from .connections import Connections, OpenedConnections
-from .job import JobState, JobView
+from .jobs.model import JobState, JobView
 from .scheduler.memory import MemoryScheduler
 from .storing import callable_of
 

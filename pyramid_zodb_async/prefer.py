@@ -8,7 +8,7 @@ from typing import Any
 
 from pyramid.interfaces import IRoutesMapper
 
-from .job import Version
+from .jobs.model import Version
 from .settings import ISettings
 from .status import COLLECTION_ROUTE, ROUTE
 from .watching import Watch

@@ -11,8 +11,8 @@ from .access import is_open_to, is_operator, may, owner_of
 from .connections import Connections, ThreadConnections
 from .exceptions import TransactionRequired, UnknownJob
 from .interfaces import IScheduler
-from .job import JobView
-from .options import NONE_GIVEN, checked, merged
+from .jobs.model import JobView
+from .jobs.options import NONE_GIVEN, checked, merged
 from .pace import SHORTEST
 from .request_connections import RequestConnections
 from .status import ROUTE, require_sid, status_response

@@ -14,7 +14,6 @@ from transaction.interfaces import TransientError
 
 from .announcer import Announcer
 from .connections import Connections, ThreadConnections, use_connections
-from .current import running
 from .environment import Environment, Surroundings
 from .events import (
     JobEvent,
@@ -26,6 +25,7 @@ from .events import (
 from .exceptions import JobError, JobTimeout
 from .failure import as_bytes, describe, pickled_exception
 from .interfaces import IRun, IScheduler
+from .jobs.current_job import running
 from .outages import storage_failed
 from .stopping import is_told_to_stop
 from .transactional import use_manager

@@ -11,7 +11,7 @@ from pyramid.path import DottedNameResolver
 from pyramid.settings import aslist, falsey, truthy
 from zope.interface import Interface, implementer
 
-from .options import QUEUE_NAME
+from .jobs.options import QUEUE_NAME
 
 __all__ = ["PREFIX", "ISettings", "Settings", "parse_settings"]
 

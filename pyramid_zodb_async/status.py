@@ -18,7 +18,7 @@ from .exceptions import (
     ResultNotRenderable,
 )
 from .failure import describe
-from .job import Failure, JobState, JobView
+from .jobs.model import Failure, JobState, JobView
 
 __all__ = [
     "COLLECTION_ROUTE",

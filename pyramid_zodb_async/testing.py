@@ -25,7 +25,7 @@ from .interventions import (
     Moment,
     Pause,
 )
-from .job import JobView
+from .jobs.model import JobView
 from .looks import fresh_connections, load_call, look_at, tell, waiting
 from .scheduler.records import Store
 from .scheduler.zodb import ZODBScheduler

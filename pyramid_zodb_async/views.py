@@ -11,7 +11,7 @@ from .connections import Connections
 from .etags import etag_of, fits, known_etag, knows_progress, knows_runs
 from .exceptions import QueueFull
 from .interfaces import IScheduler
-from .job import JobView
+from .jobs.model import JobView
 from .malformed import malformed_response
 from .pace import SHORTEST, IPace
 from .prefer import wish_of

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable
 
 from .concurrency.forks import call_after_fork
-from .job import Version
+from .jobs.model import Version
 
 __all__ = ["Watch", "Watches"]
 

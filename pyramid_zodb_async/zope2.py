@@ -19,7 +19,6 @@ from .call import check_call, require_transferable
 from .connections import current_connections
 from .context import PersistentContext as _PersistentContext
 from .context import store_new
-from .current import running_job
 from .environment import (
     Environment,
     Surroundings,
@@ -27,6 +26,7 @@ from .environment import (
     thread_transaction,
 )
 from .interfaces import IRun
+from .jobs.current_job import running_job
 from .scheduler import (
     PersistentTransactionalScheduler as _PersistentTransactionalScheduler,
 )

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from pyramid_zodb_async import Backoff, JobError, Options, job
-from pyramid_zodb_async.options import (
+from pyramid_zodb_async.jobs.options import (
     NO_OPTIONS,
     checked,
     merged,

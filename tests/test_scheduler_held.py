@@ -6,7 +6,7 @@ from dataclasses import replace
 import shop
 from process import Process
 
-from pyramid_zodb_async.options import NO_OPTIONS
+from pyramid_zodb_async.jobs.options import NO_OPTIONS
 from pyramid_zodb_async.scheduler.held import Held, HeldJobs
 from pyramid_zodb_async.scheduler.records import Fence
 from pyramid_zodb_async.watching import Watches

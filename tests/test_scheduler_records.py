@@ -10,7 +10,7 @@ from process import Process
 from ZODB.POSException import ConflictError
 
 from pyramid_zodb_async import PersistentTransactionalScheduler, StoreNotUsable
-from pyramid_zodb_async.job import JobState
+from pyramid_zodb_async.jobs.model import JobState
 from pyramid_zodb_async.scheduler import records
 from pyramid_zodb_async.scheduler.records import (
     TREES,

@@ -31,7 +31,7 @@ from pyramid_zodb_async import (
     job,
 )
 from pyramid_zodb_async.connections import OpenedConnections
-from pyramid_zodb_async.job import JobState
+from pyramid_zodb_async.jobs.model import JobState
 from pyramid_zodb_async.scheduler.records import StoredCall
 from pyramid_zodb_async.scheduler.recovery import LIVE
 from pyramid_zodb_async.testing import drain

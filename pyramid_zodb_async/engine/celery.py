@@ -12,7 +12,7 @@ from celery.exceptions import Reject
 from pyramid.exceptions import ConfigurationError
 from pyramid.paster import get_appsettings
 
-from ..options import DEFAULT_QUEUE
+from ..jobs.options import DEFAULT_QUEUE
 from ..settings import Settings, parse_settings
 from .queue import Entry
 from .remote import RemoteEngine

@@ -5,7 +5,7 @@ import itertools
 import time
 from typing import NamedTuple
 
-from ..options import DEFAULT_QUEUE
+from ..jobs.options import DEFAULT_QUEUE
 
 __all__ = ["Entry", "JobQueue"]
 

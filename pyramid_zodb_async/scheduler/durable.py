@@ -14,7 +14,7 @@ from ZODB.DB import DB
 from ..connections import JarConnections
 from ..engine.threads import ThreadEngine
 from ..environment import Environment, thread_transaction
-from ..job import JobView
+from ..jobs.model import JobView
 from ..runner import Runner
 from .place import FixedPlace
 from .records import Store

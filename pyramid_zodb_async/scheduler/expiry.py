@@ -4,7 +4,7 @@ import logging
 import time
 
 from ..events import JobExpired
-from ..job import JobState, JobView
+from ..jobs.model import JobState, JobView
 from .news import News
 from .place import Place
 from .records import REMOVED, Slice, Store

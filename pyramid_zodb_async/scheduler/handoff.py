@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from ..changes import CertainChange
-from ..job import JobState
+from ..jobs.model import JobState
 from .held import Held, HeldJobs
 from .records import Record
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ..job import Progress, Version
-from ..options import Options
+from ..jobs.model import Progress, Version
+from ..jobs.options import Options
 from ..watching import Watches
 from .records import Fence, Record
 

@@ -23,8 +23,8 @@ from ..events import (
 )
 from ..exceptions import JobCancelled as Cancelled
 from ..interfaces import IEngine, IRun, IScheduler
-from ..job import JobState, JobView
-from ..options import NONE_GIVEN, resolved
+from ..jobs.model import JobState, JobView
+from ..jobs.options import NONE_GIVEN, resolved
 from ..watching import Watch, Watches
 from .memory_run import MemoryRun
 from .memory_view import load, view_of

@@ -9,7 +9,7 @@ from ..changes import OpenChanges
 from ..connections import Connections
 from ..exceptions import JobCancelled, JobError, ResultNotTransferable
 from ..interfaces import IRun
-from ..job import Failure, JobView, Progress
+from ..jobs.model import Failure, JobView, Progress
 from ..references import Dumped, NotTransferable, dump
 from .memory_view import view_of
 from .table import Job, JobTable

@@ -4,7 +4,7 @@ import functools
 from typing import Any
 
 from ..connections import Connections
-from ..job import JobView, moment
+from ..jobs.model import JobView, moment
 from ..references import Dumped
 from .table import Job
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from ..announcer import Announcer
 from ..changes import CertainChange, Changes
 from ..events import JobEvent
-from ..job import JobView
+from ..jobs.model import JobView
 
 __all__ = ["News"]
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from ..job import Version
+from ..jobs.model import Version
 from ..watching import Watches
 from .held import HeldJobs
 from .place import Place

@@ -13,7 +13,7 @@ from BTrees.OOBTree import OOBTree, OOTreeSet
 from persistent import Persistent
 
 from ..exceptions import JobCancelled, StoreNotUsable
-from ..job import Failure, JobState
+from ..jobs.model import Failure, JobState
 from .sids import make_sid, split_sid
 
 __all__ = [

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from ..events import JobFailed
 from ..exceptions import JobCrashed
 from ..failure import as_bytes, describe
-from ..job import JobView
-from ..options import Options
+from ..jobs.model import JobView
+from ..jobs.options import Options
 from .held import Held, HeldJobs
 from .lease import RunnerWatch
 from .news import News

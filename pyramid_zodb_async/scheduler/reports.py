@@ -6,7 +6,7 @@ job that runs would conflict with the job.
 
 from typing import Any, NamedTuple
 
-from ..job import JobState
+from ..jobs.model import JobState
 from .held import Held
 from .records import Record, Store
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..interfaces import IEngine, IRemoteEngine
-from ..options import Options
+from ..jobs.options import Options
 from .held import Held, HeldJobs
 from .place import Place
 from .single import is_for_one_process

@@ -10,7 +10,7 @@ from ..connections import Connections
 from ..events import JobEvent, JobFailed, JobProgressed, JobSucceeded
 from ..exceptions import JobCancelled, JobError, ResultNotTransferable
 from ..interfaces import IRun
-from ..job import Failure, JobState, JobView, Progress
+from ..jobs.model import Failure, JobState, JobView, Progress
 from ..references import NotTransferable
 from ..storing import callable_of, refuse_broken
 from .held import Held, HeldJobs

@@ -7,8 +7,8 @@ from ..connections import Connections
 from ..events import JobCancelled, JobEvent, JobRetried
 from ..exceptions import JobCancelled as Cancelled
 from ..failure import loaded_exception
-from ..job import JobState
-from ..options import Options
+from ..jobs.model import JobState
+from ..jobs.options import Options
 from .handoff import Drop, HandOff
 from .held import Held, HeldJobs
 from .news import News

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from typing import Protocol
 
 from ..interfaces import IEngine
-from ..options import Options
+from ..jobs.options import Options
 
 __all__ = ["submit"]
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from ..call import Loadable
 from ..concurrency.deadlines import Deadlines
 from ..concurrency.forks import call_after_fork
-from ..job import Failure, JobState, Progress, Version
-from ..options import NO_OPTIONS, Options
+from ..jobs.model import Failure, JobState, Progress, Version
+from ..jobs.options import NO_OPTIONS, Options
 from ..references import Dumped
 from ..watching import Watches
 

@@ -4,7 +4,7 @@ import enum
 import logging
 import time
 
-from ..job import JobState
+from ..jobs.model import JobState
 from .held import Held
 from .place import Place
 from .records import Record, Store

@@ -3,8 +3,8 @@
 import time
 from typing import Any, NamedTuple
 
-from ..job import Failure, JobState
-from ..options import Options
+from ..jobs.model import Failure, JobState
+from ..jobs.options import Options
 from .records import REMOVED, Fence, Outcome, Record, Store
 
 __all__ = [

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ..connections import Connections
-from ..job import Failure, JobState, JobView, Progress, Version, moment
-from ..options import Options
+from ..jobs.model import Failure, JobState, JobView, Progress, Version, moment
+from ..jobs.options import Options
 from ..storing import refuse_broken
 from .held import Held
 from .place import Place

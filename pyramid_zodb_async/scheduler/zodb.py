@@ -20,12 +20,12 @@ from ..connections import (
     JarConnections,
     current_connections,
 )
-from ..current import running_job
 from ..events import JobScheduled
 from ..exceptions import JobError
 from ..interfaces import IEngine, IRun, IScheduler
-from ..job import JobState, JobView
-from ..options import NO_OPTIONS, NONE_GIVEN, Options, resolved
+from ..jobs.current_job import running_job
+from ..jobs.model import JobState, JobView
+from ..jobs.options import NO_OPTIONS, NONE_GIVEN, Options, resolved
 from ..own_transactions import in_own_transaction
 from ..watching import Watch, Watches
 from .handoff import HandOff

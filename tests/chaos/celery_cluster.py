@@ -14,7 +14,7 @@ from kombu import Connection
 from processes import HERE, Process, wait_until
 
 from pyramid_zodb_async.engine.celery import PRIORITIES
-from pyramid_zodb_async.options import DEFAULT_QUEUE
+from pyramid_zodb_async.jobs.options import DEFAULT_QUEUE
 
 #: The pools of the workers, one each.
 POOLS = ("prefork", "threads")

@@ -5,8 +5,8 @@ import contextvars
 from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol, TypeVar
 
-from .exceptions import JobError
-from .job import Progress
+from ..exceptions import JobError
+from .model import Progress
 
 __all__ = ["CurrentJob", "Run", "current_job", "running", "running_job"]
 

@@ -1,0 +1,1 @@
+"""What a job is: plain data that every other part knows."""
