@@ -21,7 +21,7 @@ import transaction
 from dm.zodb.asynchronous.scheduler import TransactionalScheduler as Theirs
 
 from pyramid_zodb_async import TransactionalScheduler as Ours
-from pyramid_zodb_async.connections import ThreadConnections
+from pyramid_zodb_async.database.connections import ThreadConnections
 from pyramid_zodb_async.environment import bare_thread
 from pyramid_zodb_async.references import dump
 from pyramid_zodb_async.runner import Runner

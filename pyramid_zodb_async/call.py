@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 from pyramid.interfaces import IRequest
 from ZODB.Connection import Connection
 
-from .connections import Connections, ThreadConnections
+from .database.connections import Connections, ThreadConnections
 from .exceptions import ArgumentNotTransferable
 from .references import Dumped, NotTransferable, dump
 

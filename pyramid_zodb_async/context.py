@@ -6,7 +6,7 @@ from typing import Any
 from ZODB.Connection import Connection
 from ZODB.DB import DB
 
-from .connections import (
+from .database.connections import (
     ThreadConnections,
     current_connections,
     told_connection,

@@ -16,10 +16,10 @@ from pyramid.traversal import DefaultRootFactory
 from pyramid_tm import create_tm
 from transaction.interfaces import NoTransaction, TransientError
 
-from .connections import Connections, OpenedConnections
+from .database.application import RequestConnections
+from .database.connections import Connections, OpenedConnections
+from .database.storages import storage_failed
 from .interfaces import IJobWrappers, IRun
-from .outages import storage_failed
-from .request_connections import RequestConnections
 from .transactional import TransactionManager
 
 __all__ = [

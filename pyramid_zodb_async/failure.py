@@ -3,7 +3,7 @@
 import contextlib
 import pickle
 
-from .connections import Connections
+from .database.connections import Connections
 from .exceptions import JobError
 from .jobs.model import Failure
 from .references import dump

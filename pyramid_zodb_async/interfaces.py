@@ -5,7 +5,7 @@ from typing import Any
 
 from zope.interface import Attribute, Interface
 
-from .connections import Connections
+from .database.connections import Connections
 from .exceptions import JobError
 from .jobs.model import Failure, JobView, Progress
 from .jobs.options import NONE_GIVEN

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 from zope.interface import Interface, implementer
 
-from .connections import Connections
+from .database.connections import Connections
 from .exceptions import JobCancelled
 from .interfaces import IRun, IScheduler
 from .jobs.model import Progress

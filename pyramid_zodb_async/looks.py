@@ -9,7 +9,7 @@ from typing import Any
 import transaction
 from transaction.interfaces import NoTransaction
 
-from .connections import Connections, OpenedConnections
+from .database.connections import Connections, OpenedConnections
 from .jobs.model import JobState, JobView
 from .scheduler.memory import MemoryScheduler
 from .storing import callable_of

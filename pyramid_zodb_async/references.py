@@ -13,7 +13,7 @@ from ZODB.DB import DB
 from ZODB.POSException import POSKeyError
 from ZODB.utils import oid_repr
 
-from .connections import Connections
+from .database.connections import Connections
 from .exceptions import JobNotLoadable
 
 __all__ = [

@@ -8,13 +8,13 @@ from pyramid_tm import is_tm_active
 from transaction import ThreadTransactionManager, TransactionManager
 
 from .access import is_open_to, is_operator, may, owner_of
-from .connections import Connections, ThreadConnections
+from .database.application import RequestConnections
+from .database.connections import Connections, ThreadConnections
 from .exceptions import TransactionRequired, UnknownJob
 from .interfaces import IScheduler
 from .jobs.model import JobView
 from .jobs.options import NONE_GIVEN, checked, merged
 from .pace import SHORTEST
-from .request_connections import RequestConnections
 from .status import ROUTE, require_sid, status_response
 
 __all__ = ["Jobs", "Schedule", "accepted", "job_url"]

@@ -13,7 +13,12 @@ from typing import Any, NamedTuple
 from transaction.interfaces import TransientError
 
 from .announcer import Announcer
-from .connections import Connections, ThreadConnections, use_connections
+from .database.connections import (
+    Connections,
+    ThreadConnections,
+    use_connections,
+)
+from .database.storages import storage_failed
 from .environment import Environment, Surroundings
 from .events import (
     JobEvent,
@@ -26,7 +31,6 @@ from .exceptions import JobError, JobTimeout
 from .failure import as_bytes, describe, pickled_exception
 from .interfaces import IRun, IScheduler
 from .jobs.current_job import running
-from .outages import storage_failed
 from .stopping import is_told_to_stop
 from .transactional import use_manager
 from .watchdog import Watchdog

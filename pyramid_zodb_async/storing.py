@@ -15,7 +15,7 @@ from ZODB.DB import DB
 from zodbpickle.pickle import Pickler
 
 from .call import function_name
-from .connections import Connections
+from .database.connections import Connections
 from .exceptions import JobNotLoadable
 from .references import (
     NotTransferable,

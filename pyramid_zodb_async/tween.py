@@ -4,9 +4,9 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from .database.pool_sizes import check_pools
 from .exceptions import JobError
 from .interfaces import IEngine, IScheduler
-from .pools import check_pools
 
 __all__ = ["start_scheduler_factory"]
 

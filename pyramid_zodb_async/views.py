@@ -7,7 +7,7 @@ from typing import Any
 from pyramid.response import Response
 
 from .access import may
-from .connections import Connections
+from .database.connections import Connections
 from .etags import etag_of, fits, known_etag, knows_progress, knows_runs
 from .exceptions import QueueFull
 from .interfaces import IScheduler

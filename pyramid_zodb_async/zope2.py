@@ -16,9 +16,9 @@ from zope.component.hooks import setSite
 
 from .acquisition import in_context, packed, parts_of
 from .call import check_call, require_transferable
-from .connections import current_connections
 from .context import PersistentContext as _PersistentContext
 from .context import store_new
+from .database.connections import current_connections
 from .environment import (
     Environment,
     Surroundings,

@@ -13,7 +13,7 @@ from persistent import Persistent
 from ZODB.POSException import ConflictError
 
 from pyramid_zodb_async import JobError
-from pyramid_zodb_async.connections import current_connections
+from pyramid_zodb_async.database.connections import current_connections
 from pyramid_zodb_async.engine.queue import Entry, JobQueue
 
 #: The clock of these tests: it stands still unless it is put forward.

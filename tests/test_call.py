@@ -6,7 +6,7 @@ import pytest
 import shop
 
 from pyramid_zodb_async.call import Call, function_name
-from pyramid_zodb_async.connections import ThreadConnections
+from pyramid_zodb_async.database.connections import ThreadConnections
 from pyramid_zodb_async.exceptions import ArgumentNotTransferable
 
 

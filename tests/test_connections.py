@@ -13,7 +13,7 @@ from ZODB.DB import DB
 from ZODB.MappingStorage import MappingStorage
 from ZODB.POSException import ConflictError
 
-from pyramid_zodb_async.connections import (
+from pyramid_zodb_async.database.connections import (
     OpenedConnections,
     ThreadConnections,
     current_connections,

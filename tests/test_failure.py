@@ -6,7 +6,7 @@ import shop
 import transaction
 
 from pyramid_zodb_async import JobError
-from pyramid_zodb_async.connections import ThreadConnections
+from pyramid_zodb_async.database.connections import ThreadConnections
 from pyramid_zodb_async.failure import (
     LONGEST_TEXT,
     describe,

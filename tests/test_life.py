@@ -43,7 +43,7 @@ from ZODB.DemoStorage import DemoStorage
 from ZODB.POSException import ConflictError
 
 from pyramid_zodb_async import JobTimeout
-from pyramid_zodb_async.connections import current_connections
+from pyramid_zodb_async.database.connections import current_connections
 from pyramid_zodb_async.engine.queue import Entry
 from pyramid_zodb_async.environment import thread_transaction
 from pyramid_zodb_async.jobs.options import checked

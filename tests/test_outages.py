@@ -7,7 +7,7 @@ from ZODB.MappingStorage import MappingStorage
 from ZODB.POSException import ConflictError, POSKeyError, ReadOnlyError
 from ZODB.utils import z64
 
-from pyramid_zodb_async.outages import storage_failed
+from pyramid_zodb_async.database.storages import storage_failed
 
 
 class DriverError(Exception):

@@ -5,8 +5,11 @@ import shop
 import transaction
 from ZODB.POSException import ConflictError
 
-from pyramid_zodb_async import own_transactions
-from pyramid_zodb_async.own_transactions import TRIES, in_own_transaction
+from pyramid_zodb_async.database import own_transaction
+from pyramid_zodb_async.database.own_transaction import (
+    TRIES,
+    in_own_transaction,
+)
 
 
 def test_work_is_committed_with_a_note(db):
@@ -46,7 +49,7 @@ def test_it_is_done_again_after_a_conflict_with_everything_read_anew(db):
 
 
 def test_it_gives_up_after_some_conflicts(db, monkeypatch):
-    monkeypatch.setattr(own_transactions, "LONGEST_WAIT", 0)
+    monkeypatch.setattr(own_transaction, "LONGEST_WAIT", 0)
     tries = []
 
     def work(connection):

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from pyramid.response import Response
 
-from pyramid_zodb_async.pools import check_pools
+from pyramid_zodb_async.database.pool_sizes import check_pools
 from pyramid_zodb_async.settings import ISettings, parse_settings
 
 pytestmark = pytest.mark.kept_in("zodb")

@@ -8,7 +8,7 @@ from pyramid.response import Response
 from ZODB.POSException import ConflictError
 
 from pyramid_zodb_async import IScheduler
-from pyramid_zodb_async.connections import ThreadConnections
+from pyramid_zodb_async.database.connections import ThreadConnections
 from pyramid_zodb_async.testing import drain, wait_for
 
 pytestmark = pytest.mark.kept_in("memory", "zodb")

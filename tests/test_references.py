@@ -15,7 +15,7 @@ from ZODB.MappingStorage import MappingStorage
 from ZODB.POSException import ConflictError, POSKeyError
 
 from pyramid_zodb_async import JobNotLoadable, PersistentContext
-from pyramid_zodb_async.connections import (
+from pyramid_zodb_async.database.connections import (
     OpenedConnections,
     ThreadConnections,
     use_connections,

@@ -8,7 +8,7 @@ from pyramid.response import Response
 from pyramid_zodbconn import get_connection
 
 from pyramid_zodb_async import JobNotLoadable, PersistentContext
-from pyramid_zodb_async.request_connections import RequestConnections
+from pyramid_zodb_async.database.application import RequestConnections
 from pyramid_zodb_async.testing import drain, wait_for
 
 pytestmark = pytest.mark.kept_in("memory", "zodb")

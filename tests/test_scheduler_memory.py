@@ -17,7 +17,7 @@ from pyramid_zodb_async import (
     TransactionRequired,
     transactional,
 )
-from pyramid_zodb_async.connections import OpenedConnections
+from pyramid_zodb_async.database.connections import OpenedConnections
 from pyramid_zodb_async.engine.inline import InlineEngine
 from pyramid_zodb_async.interfaces import IRun
 from pyramid_zodb_async.scheduler.memory import MemoryScheduler

@@ -30,7 +30,7 @@ from pyramid_zodb_async import (
     current_job,
     job,
 )
-from pyramid_zodb_async.connections import OpenedConnections
+from pyramid_zodb_async.database.connections import OpenedConnections
 from pyramid_zodb_async.jobs.model import JobState
 from pyramid_zodb_async.scheduler.records import StoredCall
 from pyramid_zodb_async.scheduler.recovery import LIVE

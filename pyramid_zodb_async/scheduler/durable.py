@@ -11,7 +11,7 @@ from typing import Any
 import transaction
 from ZODB.DB import DB
 
-from ..connections import JarConnections
+from ..database.connections import JarConnections
 from ..engine.threads import ThreadEngine
 from ..environment import Environment, thread_transaction
 from ..jobs.model import JobView

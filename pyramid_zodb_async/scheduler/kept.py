@@ -6,7 +6,7 @@ from typing import Any
 from ZODB.DB import DB
 
 from ..call import require_transferable
-from ..connections import Connections
+from ..database.connections import Connections
 from ..storing import is_small_and_plain, require_storable, stored_form
 from .records import Outcome, PlainCall, StoredCall
 

@@ -12,7 +12,7 @@ from ..announcer import Announcer
 from ..call import Call
 from ..changes import CertainChange, OpenChanges
 from ..concurrency.forks import call_after_fork
-from ..connections import Connections, current_connections
+from ..database.connections import Connections, current_connections
 from ..events import (
     JobCancelled,
     JobEvent,

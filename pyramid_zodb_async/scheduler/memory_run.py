@@ -6,7 +6,7 @@ from typing import Any, Protocol
 from zope.interface import implementer
 
 from ..changes import OpenChanges
-from ..connections import Connections
+from ..database.connections import Connections
 from ..exceptions import JobCancelled, JobError, ResultNotTransferable
 from ..interfaces import IRun
 from ..jobs.model import Failure, JobView, Progress

@@ -3,7 +3,7 @@
 import functools
 from typing import Any
 
-from ..connections import Connections
+from ..database.connections import Connections
 from ..jobs.model import JobView, moment
 from ..references import Dumped
 from .table import Job

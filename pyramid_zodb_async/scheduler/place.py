@@ -9,9 +9,9 @@ from ZODB.Connection import Connection
 from ZODB.DB import DB
 from ZODB.POSException import POSKeyError
 
-from ..connections import Connections
+from ..database.connections import Connections
+from ..database.own_transaction import in_own_transaction
 from ..exceptions import DatabaseForked, StoreNotUsable
-from ..own_transactions import in_own_transaction
 from .records import Store
 
 __all__ = ["FixedPlace", "Place", "RootPlace"]

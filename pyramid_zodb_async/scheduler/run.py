@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from zope.interface import implementer
 
-from ..connections import Connections
+from ..database.connections import Connections
 from ..events import JobEvent, JobFailed, JobProgressed, JobSucceeded
 from ..exceptions import JobCancelled, JobError, ResultNotTransferable
 from ..interfaces import IRun

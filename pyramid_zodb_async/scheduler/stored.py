@@ -3,7 +3,7 @@
 from typing import Any, Protocol
 
 from ..changes import Changes, OpenChanges
-from ..connections import Connections
+from ..database.connections import Connections
 from ..events import JobCancelled, JobEvent, JobRetried
 from ..exceptions import JobCancelled as Cancelled
 from ..failure import loaded_exception

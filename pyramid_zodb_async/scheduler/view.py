@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from ..connections import Connections
+from ..database.connections import Connections
 from ..jobs.model import Failure, JobState, JobView, Progress, Version, moment
 from ..jobs.options import Options
 from ..storing import refuse_broken

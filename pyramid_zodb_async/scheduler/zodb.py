@@ -15,18 +15,18 @@ from ..announcer import Announcer
 from ..call import check_call, function_name
 from ..changes import OpenChanges
 from ..concurrency.forks import call_after_fork
-from ..connections import (
+from ..database.connections import (
     Connections,
     JarConnections,
     current_connections,
 )
+from ..database.own_transaction import in_own_transaction
 from ..events import JobScheduled
 from ..exceptions import JobError
 from ..interfaces import IEngine, IRun, IScheduler
 from ..jobs.current_job import running_job
 from ..jobs.model import JobState, JobView
 from ..jobs.options import NO_OPTIONS, NONE_GIVEN, Options, resolved
-from ..own_transactions import in_own_transaction
 from ..watching import Watch, Watches
 from .handoff import HandOff
 from .held import Held, HeldJobs

@@ -13,7 +13,7 @@ from pyramid.threadlocal import get_current_request
 from pyramid_zodbconn import get_connection
 
 from pyramid_zodb_async import IScheduler, JobError, JobTimeout, current_job
-from pyramid_zodb_async.connections import OpenedConnections
+from pyramid_zodb_async.database.connections import OpenedConnections
 
 INCLUDES = (
     "pyramid_retry",

@@ -4,7 +4,7 @@ import logging
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
-from .settings import ISettings
+from ..settings import ISettings
 
 __all__ = ["check_pools", "check_pools_of_worker"]
 

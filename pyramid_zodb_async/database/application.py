@@ -6,14 +6,14 @@ from pyramid_zodbconn import get_connection
 from ZODB.Connection import Connection
 from ZODB.DB import DB
 
-from .exceptions import JobNotLoadable
-from .references import NotTransferable
+from ..exceptions import JobNotLoadable
+from ..references import NotTransferable
 
 __all__ = ["RequestConnections"]
 
 
 class RequestConnections:
-    """See :class:`~pyramid_zodb_async.connections.Connections`."""
+    """See :class:`~pyramid_zodb_async.database.connections.Connections`."""
 
     def __init__(self, request: Any) -> None:
         self._request = request

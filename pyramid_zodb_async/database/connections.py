@@ -11,7 +11,7 @@ import transaction
 from ZODB.Connection import Connection
 from ZODB.DB import DB
 
-from .exceptions import JobNotLoadable
+from ..exceptions import JobNotLoadable
 
 __all__ = [
     "Connections",

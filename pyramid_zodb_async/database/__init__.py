@@ -1,0 +1,1 @@
+"""Manners towards the ZODB: its connections, transactions and storages."""
