@@ -23,10 +23,10 @@ from dm.zodb.asynchronous.scheduler import TransactionalScheduler as Theirs
 from pyramid_zodb_async import TransactionalScheduler as Ours
 from pyramid_zodb_async.database.connections import ThreadConnections
 from pyramid_zodb_async.environment import bare_thread
-from pyramid_zodb_async.references import dump
 from pyramid_zodb_async.runner import Runner
 from pyramid_zodb_async.scheduler.memory import MemoryScheduler
 from pyramid_zodb_async.scheduler.table import Job
+from pyramid_zodb_async.transfer.references import dump
 
 #: How many results are kept, and how often a round measures with that: less
 #: where it takes long, for the peer scans all results at each job.

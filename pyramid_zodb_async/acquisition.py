@@ -20,8 +20,8 @@ from ZODB.broken import Broken
 from ZODB.Connection import RootConvenience
 from ZPublisher.BaseRequest import BaseRequest
 
-from .references import NotTransferable, SharedDatabase
-from .storing import callable_of, is_small_and_plain
+from .transfer.references import NotTransferable, SharedDatabase
+from .transfer.storing import callable_of, is_small_and_plain
 
 __all__ = ["MethodInContext", "in_context", "packed", "parts_of"]
 

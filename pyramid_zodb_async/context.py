@@ -12,7 +12,7 @@ from .database.connections import (
     told_connection,
 )
 from .exceptions import JobNotLoadable
-from .references import SharedDatabase
+from .transfer.references import SharedDatabase
 
 __all__ = ["PersistentContext"]
 

@@ -4,13 +4,13 @@ from typing import Any
 
 from pyramid.exceptions import ConfigurationError
 
-from .call import function_name
 from .interfaces import (
     IEngineFactory,
     IJobWrappers,
     IScheduler,
     ISchedulerFactory,
 )
+from .transfer.callables import function_name
 
 __all__ = [
     "add_job_engine",

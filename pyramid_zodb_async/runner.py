@@ -28,11 +28,11 @@ from .events import (
     JobSucceeded,
 )
 from .exceptions import JobError, JobTimeout
-from .failure import as_bytes, describe, pickled_exception
 from .interfaces import IRun, IScheduler
 from .jobs.current_job import running
 from .stopping import is_told_to_stop
 from .transactional import use_manager
+from .transfer.failures import as_bytes, describe, pickled_exception
 from .watchdog import Watchdog
 
 __all__ = ["Runner"]

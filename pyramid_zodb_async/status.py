@@ -17,8 +17,8 @@ from .exceptions import (
     JobNotLoadable,
     ResultNotRenderable,
 )
-from .failure import describe
 from .jobs.model import Failure, JobState, JobView
+from .transfer.failures import describe
 
 __all__ = [
     "COLLECTION_ROUTE",

@@ -15,7 +15,6 @@ from ZODB.DB import DB
 from zope.component.hooks import setSite
 
 from .acquisition import in_context, packed, parts_of
-from .call import check_call, require_transferable
 from .context import PersistentContext as _PersistentContext
 from .context import store_new
 from .database.connections import current_connections
@@ -31,8 +30,9 @@ from .scheduler import (
     PersistentTransactionalScheduler as _PersistentTransactionalScheduler,
 )
 from .scheduler import TransactionalScheduler as _TransactionalScheduler
-from .storing import look_for_broken, stored_form
 from .transactional import TransactionManager as _TransactionManager
+from .transfer.callables import check_call, require_transferable
+from .transfer.storing import look_for_broken, stored_form
 
 __all__ = [
     "PersistentContext",

@@ -5,9 +5,9 @@ import functools
 import pytest
 import shop
 
-from pyramid_zodb_async.call import Call, function_name
 from pyramid_zodb_async.database.connections import ThreadConnections
 from pyramid_zodb_async.exceptions import ArgumentNotTransferable
+from pyramid_zodb_async.transfer.callables import Call, function_name
 
 
 def call(function, *args, **named):

@@ -7,7 +7,7 @@ import transaction
 
 from pyramid_zodb_async import JobError
 from pyramid_zodb_async.database.connections import ThreadConnections
-from pyramid_zodb_async.failure import (
+from pyramid_zodb_async.transfer.failures import (
     LONGEST_TEXT,
     describe,
     pickled_exception,

@@ -20,7 +20,7 @@ from pyramid_zodb_async.database.connections import (
     ThreadConnections,
     use_connections,
 )
-from pyramid_zodb_async.references import NotTransferable, dump
+from pyramid_zodb_async.transfer.references import NotTransferable, dump
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import threading
 import pytest
 
 from pyramid_zodb_async import Failure, JobState, Options, Progress
-from pyramid_zodb_async.references import Dumped
 from pyramid_zodb_async.scheduler.table import Job, JobTable
+from pyramid_zodb_async.transfer.references import Dumped
 from pyramid_zodb_async.watching import Watches
 
 VALUE = Dumped(b"N.", ())

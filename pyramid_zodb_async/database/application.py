@@ -7,7 +7,7 @@ from ZODB.Connection import Connection
 from ZODB.DB import DB
 
 from ..exceptions import JobNotLoadable
-from ..references import NotTransferable
+from ..transfer.references import NotTransferable
 
 __all__ = ["RequestConnections"]
 

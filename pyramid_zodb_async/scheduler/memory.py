@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 from zope.interface import implementer
 
 from ..announcer import Announcer
-from ..call import Call
 from ..changes import CertainChange, OpenChanges
 from ..concurrency.forks import call_after_fork
 from ..database.connections import Connections, current_connections
@@ -25,6 +24,7 @@ from ..exceptions import JobCancelled as Cancelled
 from ..interfaces import IEngine, IRun, IScheduler
 from ..jobs.model import JobState, JobView
 from ..jobs.options import NONE_GIVEN, resolved
+from ..transfer.callables import Call
 from ..watching import Watch, Watches
 from .memory_run import MemoryRun
 from .memory_view import load, view_of

@@ -10,7 +10,7 @@ from ..database.connections import Connections
 from ..exceptions import JobCancelled, JobError, ResultNotTransferable
 from ..interfaces import IRun
 from ..jobs.model import Failure, JobView, Progress
-from ..references import Dumped, NotTransferable, dump
+from ..transfer.references import Dumped, NotTransferable, dump
 from .memory_view import view_of
 from .table import Job, JobTable
 

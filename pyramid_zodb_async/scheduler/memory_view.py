@@ -5,7 +5,7 @@ from typing import Any
 
 from ..database.connections import Connections
 from ..jobs.model import JobView, moment
-from ..references import Dumped
+from ..transfer.references import Dumped
 from .table import Job
 
 __all__ = ["load", "view_of"]

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 from ..events import JobFailed
 from ..exceptions import JobCrashed
-from ..failure import as_bytes, describe
 from ..jobs.model import JobView
 from ..jobs.options import Options
+from ..transfer.failures import as_bytes, describe
 from .held import Held, HeldJobs
 from .lease import RunnerWatch
 from .news import News

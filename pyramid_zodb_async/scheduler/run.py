@@ -11,8 +11,8 @@ from ..events import JobEvent, JobFailed, JobProgressed, JobSucceeded
 from ..exceptions import JobCancelled, JobError, ResultNotTransferable
 from ..interfaces import IRun
 from ..jobs.model import Failure, JobState, JobView, Progress
-from ..references import NotTransferable
-from ..storing import callable_of, refuse_broken
+from ..transfer.references import NotTransferable
+from ..transfer.storing import callable_of, refuse_broken
 from .held import Held, HeldJobs
 from .kept import kept_result
 from .news import News

@@ -6,9 +6,9 @@ from ..changes import Changes, OpenChanges
 from ..database.connections import Connections
 from ..events import JobCancelled, JobEvent, JobRetried
 from ..exceptions import JobCancelled as Cancelled
-from ..failure import loaded_exception
 from ..jobs.model import JobState
 from ..jobs.options import Options
+from ..transfer.failures import loaded_exception
 from .handoff import Drop, HandOff
 from .held import Held, HeldJobs
 from .news import News

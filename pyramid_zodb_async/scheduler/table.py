@@ -9,12 +9,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ..call import Loadable
 from ..concurrency.deadlines import Deadlines
 from ..concurrency.forks import call_after_fork
 from ..jobs.model import Failure, JobState, Progress, Version
 from ..jobs.options import NO_OPTIONS, Options
-from ..references import Dumped
+from ..transfer.callables import Loadable
+from ..transfer.references import Dumped
 from ..watching import Watches
 
 __all__ = ["Job", "JobTable"]

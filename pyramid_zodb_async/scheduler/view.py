@@ -7,7 +7,7 @@ from typing import Any
 from ..database.connections import Connections
 from ..jobs.model import Failure, JobState, JobView, Progress, Version, moment
 from ..jobs.options import Options
-from ..storing import refuse_broken
+from ..transfer.storing import refuse_broken
 from .held import Held
 from .place import Place
 from .records import Outcome, Record

@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 from zope.interface import implementer
 
 from ..announcer import Announcer
-from ..call import check_call, function_name
 from ..changes import OpenChanges
 from ..concurrency.forks import call_after_fork
 from ..database.connections import (
@@ -27,6 +26,7 @@ from ..interfaces import IEngine, IRun, IScheduler
 from ..jobs.current_job import running_job
 from ..jobs.model import JobState, JobView
 from ..jobs.options import NO_OPTIONS, NONE_GIVEN, Options, resolved
+from ..transfer.callables import check_call, function_name
 from ..watching import Watch, Watches
 from .handoff import HandOff
 from .held import Held, HeldJobs

@@ -14,9 +14,9 @@ from ZODB.broken import Broken, broken_cache
 from ZODB.DB import DB
 from zodbpickle.pickle import Pickler
 
-from .call import function_name
-from .database.connections import Connections
-from .exceptions import JobNotLoadable
+from ..database.connections import Connections
+from ..exceptions import JobNotLoadable
+from .callables import function_name
 from .references import (
     NotTransferable,
     name_of,

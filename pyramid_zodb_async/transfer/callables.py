@@ -10,8 +10,8 @@ from typing import Any, NamedTuple, TypeVar
 from pyramid.interfaces import IRequest
 from ZODB.Connection import Connection
 
-from .database.connections import Connections, ThreadConnections
-from .exceptions import ArgumentNotTransferable
+from ..database.connections import Connections, ThreadConnections
+from ..exceptions import ArgumentNotTransferable
 from .references import Dumped, NotTransferable, dump
 
 __all__ = [

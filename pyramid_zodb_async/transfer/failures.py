@@ -3,9 +3,9 @@
 import contextlib
 import pickle
 
-from .database.connections import Connections
-from .exceptions import JobError
-from .jobs.model import Failure
+from ..database.connections import Connections
+from ..exceptions import JobError
+from ..jobs.model import Failure
 from .references import dump
 
 __all__ = ["as_bytes", "describe", "loaded_exception", "pickled_exception"]

@@ -1,0 +1,1 @@
+"""What crosses threads and processes: calls, values and failures."""

@@ -1,0 +1,217 @@
+"""Values between threads: pickled, with references to persistent objects."""
+
+import io
+import pickle
+from typing import Any, NamedTuple
+
+from persistent import Persistent
+from transaction.interfaces import TransientError
+from webob.compat import cgi_FieldStorage
+from webob.request import BaseRequest
+from ZODB.Connection import RootConvenience
+from ZODB.DB import DB
+from ZODB.POSException import POSKeyError
+from ZODB.utils import oid_repr
+
+from ..database.connections import Connections
+from ..exceptions import JobNotLoadable
+
+__all__ = [
+    "Dumped",
+    "NotTransferable",
+    "SharedDatabase",
+    "dump",
+    "name_of",
+    "refuse_helper",
+    "require_own",
+]
+
+
+class NotTransferable(TypeError):
+    """A value cannot leave its thread; the text says which and why.
+
+    *foreign* is what code of others says of it, which may be no business of
+    whoever waits for a job.
+    """
+
+    def __init__(self, text: str, foreign: str = "") -> None:
+        super().__init__(text)
+        self.foreign = foreign
+
+
+class SharedDatabase:
+    """A database to which a value refers in a way of its own.
+
+    Threads share it; pickled by anybody else it is none.
+    """
+
+    __slots__ = ("db",)
+
+    def __init__(self, db: DB | None) -> None:
+        self.db = db
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return SharedDatabase, (None,)
+
+
+class Dumped(NamedTuple):
+    """A value that belongs to no thread until it is loaded."""
+
+    #: The pickle.
+    data: bytes
+    #: The databases that are referred to, and what is shared.
+    shared: tuple[Any, ...]
+
+    def load(self, connections: Connections) -> Any:
+        """Make the value anew, its persistent objects from *connections*.
+
+        Raises:
+            JobNotLoadable: an object or a class in it is gone.
+        """
+        try:
+            return _Loader(self, connections).load()
+        except POSKeyError as error:
+            oid = oid_repr(error.args[0]) if error.args else "?"
+            raise JobNotLoadable(
+                f"The object with oid {oid} was deleted from the database"
+            ) from error
+
+
+def dump(
+    value: object, connections: Connections, *, final: bool = True
+) -> Dumped:
+    """Take *value* apart so that another thread can load it.
+
+    Args:
+        value: plain values and persistent objects, nested at will.
+        connections: those of the thread that *value* belongs to.
+        final: whether persistent objects must be stored by now; if not, they
+            may still be new, and the outcome only tells that the rest is
+            right.
+
+    Raises:
+        NotTransferable: *value*, or something in it, cannot be taken apart.
+    """
+    stream = io.BytesIO()
+    dumper = _Dumper(stream, connections, final=final)
+    try:
+        dumper.dump(value)
+    except (NotTransferable, TransientError):
+        raise
+    except Exception as error:
+        raise NotTransferable(
+            f"it cannot be pickled ({type(error).__qualname__})",
+            f": {error}",
+        ) from error
+    return Dumped(stream.getvalue(), tuple(dumper.shared))
+
+
+class _Dumper(pickle.Pickler):
+    def __init__(
+        self, stream: io.BytesIO, connections: Connections, *, final: bool
+    ) -> None:
+        super().__init__(stream, protocol=pickle.HIGHEST_PROTOCOL)
+        self._connections = connections
+        self._final = final
+        self.shared: list[Any] = []
+
+    def persistent_id(self, value: Any) -> tuple[Any, ...] | None:
+        if isinstance(value, type):
+            return None
+        if isinstance(value, Persistent):
+            return self._reference(value)
+        if isinstance(value, SharedDatabase):
+            return (self._share(value),)
+        refuse_helper(value)
+        return None
+
+    def _reference(self, value: Any) -> tuple[Any, ...]:
+        jar, oid = value._p_jar, value._p_oid
+        if jar is None or oid is None:
+            if self._final:
+                raise NotTransferable(
+                    f"{name_of(value)} is new, and was not stored in a"
+                    " database before the commit; store it, or pass a plain"
+                    " value"
+                )
+            return ()
+        require_own(value, self._connections)
+        db = jar.db()
+        return (self._share(db), oid)
+
+    def _share(self, value: Any) -> int:
+        for index, known in enumerate(self.shared):
+            if known is value:
+                return index
+        self.shared.append(value)
+        return len(self.shared) - 1
+
+
+class _Loader(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return super().find_class(module, name)
+        except (AttributeError, ImportError) as error:
+            raise JobNotLoadable(
+                f"Code that the job refers to is gone: {module}:{name}"
+            ) from error
+
+    def __init__(self, dumped: Dumped, connections: Connections) -> None:
+        super().__init__(io.BytesIO(dumped.data))
+        self._shared = dumped.shared
+        self._connections = connections
+
+    def persistent_load(self, pid: tuple[Any, ...]) -> Any:
+        shared = self._shared[pid[0]]
+        if len(pid) == 1:
+            return shared
+        return self._connections.to(shared).get(pid[1])
+
+
+#: What is of use to its own thread only, and what to pass instead.
+_HELPERS = {
+    RootConvenience: "connection.root is a helper for sessions; pass"
+    " connection.root(), which is the persistent object",
+    BaseRequest: "a request belongs to its thread; pass the values that are"
+    " needed of it",
+    # small ones could be pickled, larger ones are temporary files
+    cgi_FieldStorage: "an uploaded file ends with its request; pass its"
+    " bytes, as .file.read() gives them",
+}
+
+
+def refuse_helper(value: object) -> None:
+    """Refuse what is of use to its own thread only.
+
+    Raises:
+        NotTransferable: *value* is of that kind.
+    """
+    for kind, advice in _HELPERS.items():
+        if isinstance(value, kind):
+            raise NotTransferable(advice)
+
+
+def require_own(value: Any, connections: Connections) -> None:
+    """Refuse a persistent object that another connection has loaded.
+
+    Raises:
+        NotTransferable: it has.
+    """
+    jar = value._p_jar
+    if jar.opened is None:
+        raise NotTransferable(
+            f"{name_of(value)} was loaded by a connection that is closed by"
+            " now; load it again through this request's connection"
+        )
+    if not connections.own(jar):
+        raise NotTransferable(
+            f"{name_of(value)} was loaded by a connection that belongs to"
+            " another thread, request or transaction manager; load it"
+            " again through this request's connection"
+        )
+
+
+def name_of(value: object) -> str:
+    """Name an object by its class, for errors."""
+    kind = type(value)
+    return f"the {kind.__module__}.{kind.__qualname__} object"
