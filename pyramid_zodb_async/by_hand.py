@@ -3,9 +3,9 @@
 import time
 from typing import Any
 
+from .engine.fault_injection import Crash, IInterventions, Interventions, Pause
 from .engine.manual import ManualEngine, Started, Waiting
 from .interfaces import IEngine, IScheduler
-from .interventions import Crash, IInterventions, Interventions, Pause
 from .jobs.model import JobView
 from .looks import look_at, tell
 

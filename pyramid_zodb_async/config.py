@@ -19,6 +19,7 @@ from pyramid.viewderivers import INGRESS
 from .announcer import RegistryAnnouncer
 from .assets import add_assets
 from .directives import add_job_engine, add_job_wrapper, set_job_scheduler
+from .engine.fault_injection import IInterventions, Interventions
 from .engine.inline import InlineEngine
 from .engine.manual import ManualEngine
 from .engine.threads import ThreadEngine
@@ -31,7 +32,6 @@ from .interfaces import (
     IScheduler,
     ISchedulerFactory,
 )
-from .interventions import IInterventions, Interventions
 from .malformed import refuse_malformed
 from .markup import job_progress, job_scripts
 from .pace import IPace, Pace

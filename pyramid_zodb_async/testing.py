@@ -15,9 +15,7 @@ from ZODB.POSException import ConflictError
 from .by_hand import Hand, manual_engine
 from .calls import ExpectedCall, tell_call
 from .config import register
-from .engine.manual import ManualEngine
-from .interfaces import IEngine, IScheduler, ISchedulerFactory
-from .interventions import (
+from .engine.fault_injection import (
     Crash,
     Error,
     IInterventions,
@@ -25,6 +23,8 @@ from .interventions import (
     Moment,
     Pause,
 )
+from .engine.manual import ManualEngine
+from .interfaces import IEngine, IScheduler, ISchedulerFactory
 from .jobs.model import JobView
 from .looks import fresh_connections, load_call, look_at, tell, waiting
 from .scheduler.records import Store

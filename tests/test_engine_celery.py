@@ -23,10 +23,10 @@ from zope.interface.verify import verifyObject
 
 import pyramid_zodb_async.engine.celery as module
 from pyramid_zodb_async import IEngine, IScheduler
-from pyramid_zodb_async.engine import worker as worker_module
 from pyramid_zodb_async.engine.celery import Sender, make_worker_app
 from pyramid_zodb_async.engine.queue import Entry
-from pyramid_zodb_async.engine.worker import Worker
+from pyramid_zodb_async.engine.remote import worker as worker_module
+from pyramid_zodb_async.engine.remote.worker import Worker
 from pyramid_zodb_async.interfaces import IRemoteEngine
 from pyramid_zodb_async.scheduler import records, sweep
 from pyramid_zodb_async.scheduler.records import FORMAT, Store

@@ -7,9 +7,9 @@ import time
 import pytest
 import shop
 
-from pyramid_zodb_async.engine import publisher as module
-from pyramid_zodb_async.engine.publisher import Publisher
 from pyramid_zodb_async.engine.queue import Entry
+from pyramid_zodb_async.engine.remote import publisher as module
+from pyramid_zodb_async.engine.remote.publisher import Publisher
 
 
 class Broker:

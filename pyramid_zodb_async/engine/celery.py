@@ -15,8 +15,8 @@ from pyramid.paster import get_appsettings
 from ..jobs.options import DEFAULT_QUEUE
 from ..settings import Settings, parse_settings
 from .queue import Entry
-from .remote import RemoteEngine
-from .worker import Worker
+from .remote.engine import RemoteEngine
+from .remote.worker import Worker
 
 __all__ = ["make_engine", "make_worker_app"]
 

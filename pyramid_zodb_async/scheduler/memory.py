@@ -12,6 +12,7 @@ from ..announcer import Announcer
 from ..changes import CertainChange, OpenChanges
 from ..concurrency.forks import call_after_fork
 from ..database.connections import Connections, current_connections
+from ..engine.submission import submit
 from ..events import (
     JobCancelled,
     JobEvent,
@@ -29,7 +30,6 @@ from ..watching import Watch, Watches
 from .memory_run import MemoryRun
 from .memory_view import load, view_of
 from .news import News
-from .submission import submit
 from .table import Job, JobTable
 
 __all__ = ["MemoryScheduler"]

@@ -4,12 +4,12 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from ..engine.submission import submit
 from ..interfaces import IEngine, IRemoteEngine
 from ..jobs.options import Options
 from .held import Held, HeldJobs
 from .place import Place
 from .single import is_for_one_process
-from .submission import submit
 
 __all__ = ["Routes"]
 

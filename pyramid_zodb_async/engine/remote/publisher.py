@@ -5,8 +5,8 @@ import logging
 import threading
 from collections.abc import Callable
 
-from ..concurrency.forks import call_after_fork
-from .queue import Entry, JobQueue
+from ...concurrency.forks import call_after_fork
+from ..queue import Entry, JobQueue
 
 __all__ = ["Publisher"]
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable
 
 from zope.interface import implementer
 
-from ..interfaces import IRemoteEngine
-from ..settings import Settings
+from ...interfaces import IRemoteEngine
+from ...settings import Settings
+from ..queue import Entry
+from ..threads import ThreadEngine
 from .publisher import Publisher
-from .queue import Entry
-from .threads import ThreadEngine
 
 __all__ = ["FOR_WORKER", "RemoteEngine"]
 

@@ -7,10 +7,10 @@ from typing import Any, Literal, get_args
 
 from zope.interface import Interface, implementer
 
-from .database.connections import Connections
-from .exceptions import JobCancelled
-from .interfaces import IRun, IScheduler
-from .jobs.model import Progress
+from ..database.connections import Connections
+from ..exceptions import JobCancelled
+from ..interfaces import IRun, IScheduler
+from ..jobs.model import Progress
 
 __all__ = [
     "Crash",

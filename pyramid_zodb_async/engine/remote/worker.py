@@ -8,9 +8,9 @@ from typing import Any
 from pyramid.exceptions import ConfigurationError
 from pyramid.paster import get_app
 
-from ..database.pool_sizes import check_pools_of_worker
-from ..interfaces import IEngine, IScheduler
-from .remote import FOR_WORKER, RemoteEngine
+from ...database.pool_sizes import check_pools_of_worker
+from ...interfaces import IEngine, IScheduler
+from .engine import FOR_WORKER, RemoteEngine
 
 __all__ = ["Worker"]
 

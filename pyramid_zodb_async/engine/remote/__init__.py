@@ -1,0 +1,1 @@
+"""Has other processes run jobs, by messages to them."""
