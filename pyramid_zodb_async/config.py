@@ -17,7 +17,6 @@ from pyramid.tweens import EXCVIEW, MAIN
 from pyramid.viewderivers import INGRESS
 
 from .announcer import RegistryAnnouncer
-from .assets import add_assets
 from .directives import add_job_engine, add_job_wrapper, set_job_scheduler
 from .engine.fault_injection import IInterventions, Interventions
 from .engine.inline import InlineEngine
@@ -32,10 +31,6 @@ from .interfaces import (
     IScheduler,
     ISchedulerFactory,
 )
-from .malformed import refuse_malformed
-from .markup import job_progress, job_scripts
-from .pace import IPace, Pace
-from .request import Jobs, Schedule, accepted, job_url
 from .runner import Runner
 from .scheduler.durable import PersistentTransactionalScheduler
 from .scheduler.memory import MemoryScheduler
@@ -43,10 +38,15 @@ from .scheduler.place import RootPlace
 from .scheduler.single import is_for_one_process
 from .scheduler.zodb import ZODBScheduler
 from .settings import ISettings, Settings, parse_settings
-from .status import COLLECTION_ROUTE, RETRY_ROUTE, ROUTE
 from .stopping import stop_on_sigterm
 from .tween import start_scheduler
-from .views import (
+from .web.jobs import Jobs, Schedule, accepted, job_url
+from .web.malformed_requests import refuse_malformed
+from .web.poll_pacing import IPace, Pace
+from .web.static_files import add_assets
+from .web.status_document import COLLECTION_ROUTE, RETRY_ROUTE, ROUTE
+from .web.templates import job_progress, job_scripts
+from .web.views import (
     JobResource,
     JobsResource,
     RetryResource,

@@ -8,7 +8,7 @@ import pytest
 from pyramid.response import Response
 
 import pyramid_zodb_async
-from pyramid_zodb_async.assets import VERSION, version_of
+from pyramid_zodb_async.web.static_files import VERSION, version_of
 
 STATIC = Path(pyramid_zodb_async.__file__).parent / "static"
 FILES = sorted(path.name for path in STATIC.iterdir())

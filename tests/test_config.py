@@ -10,10 +10,10 @@ from pyramid.response import Response
 from webtest import TestApp
 
 from pyramid_zodb_async import IEngine, IScheduler
-from pyramid_zodb_async.assets import VERSION
 from pyramid_zodb_async.engine.inline import InlineEngine
 from pyramid_zodb_async.engine.threads import ThreadEngine
 from pyramid_zodb_async.settings import ISettings
+from pyramid_zodb_async.web.static_files import VERSION
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,8 @@ from sphinx.addnodes import desc_signature
 from webtest.http import StopableWSGIServer
 
 import pyramid_zodb_async
-from pyramid_zodb_async import directives, events, markup, request, testing
+from pyramid_zodb_async import directives, events, testing
+from pyramid_zodb_async.web import jobs, templates
 
 DOCS = sorted(path.stem for path in (REPOSITORY / "docs").glob("*.rst"))
 
@@ -273,8 +274,8 @@ def test_the_api_page_lists_what_is_public_and_nothing_else(built):
         pyramid_zodb_async,
         directives,
         events,
-        markup,
-        request,
+        templates,
+        jobs,
         testing,
     ]
     if HAS_ZOPE:

@@ -4,7 +4,7 @@ import pytest
 from pyramid.request import Request
 
 from pyramid_zodb_async import Version
-from pyramid_zodb_async.etags import (
+from pyramid_zodb_async.web.etags import (
     etag_of,
     fits,
     known_etag,

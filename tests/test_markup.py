@@ -7,8 +7,8 @@ import pytest
 from pyramid.csrf import CookieCSRFStoragePolicy
 from pyramid.response import Response
 
-from pyramid_zodb_async.assets import VERSION
-from pyramid_zodb_async.markup import Markup
+from pyramid_zodb_async.web.static_files import VERSION
+from pyramid_zodb_async.web.templates import Markup
 
 LINK = (
     'The work goes on in the background. <a href="/jobs/1-a">How it stands</a>'

@@ -5,7 +5,7 @@ import datetime
 import pytest
 
 from pyramid_zodb_async import JobState, JobView
-from pyramid_zodb_async.pace import LONGEST, MOST_QUESTIONS, Pace
+from pyramid_zodb_async.web.poll_pacing import LONGEST, MOST_QUESTIONS, Pace
 
 
 def job(age=0.0, state=JobState.RUNNING):

@@ -8,10 +8,10 @@ from pyramid.interfaces import IRootFactory
 from pyramid.traversal import DefaultRootFactory
 from transaction.interfaces import TransientError
 
-from .interfaces import IJobAccess
-from .jobs.current_job import running_job
-from .jobs.model import JobView
-from .settings import ISettings
+from ..interfaces import IJobAccess
+from ..jobs.current_job import running_job
+from ..jobs.model import JobView
+from ..settings import ISettings
 
 __all__ = ["is_open_to", "is_operator", "may", "owner_of"]
 

@@ -6,16 +6,16 @@ from typing import Any
 
 from pyramid.response import Response
 
-from .access import may
-from .database.connections import Connections
+from ..database.connections import Connections
+from ..exceptions import QueueFull
+from ..interfaces import IScheduler
+from ..jobs.model import JobView
+from .authorization import may
 from .etags import etag_of, fits, known_etag, knows_progress, knows_runs
-from .exceptions import QueueFull
-from .interfaces import IScheduler
-from .jobs.model import JobView
-from .malformed import malformed_response
-from .pace import SHORTEST, IPace
-from .prefer import wish_of
-from .status import (
+from .long_polling import wish_of
+from .malformed_requests import malformed_response
+from .poll_pacing import SHORTEST, IPace
+from .status_document import (
     not_modified_response,
     problem_response,
     status_list_response,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from zope.interface import Interface, implementer
 
-from .jobs.model import JobState, JobView
+from ..jobs.model import JobState, JobView
 
 __all__ = ["SHORTEST", "IPace", "Pace"]
 

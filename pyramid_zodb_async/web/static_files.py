@@ -25,7 +25,7 @@ def version_of(folder: Path) -> str:
 
 
 #: Part of the URLs of the files; another when any of them is another.
-VERSION = version_of(Path(__file__).parent / "static")
+VERSION = version_of(Path(__file__).parents[1] / "static")
 
 
 def add_assets(config: Any, prefix: str) -> None:

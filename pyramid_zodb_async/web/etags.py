@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from .jobs.model import FIRST_VERSION, Version
+from ..jobs.model import FIRST_VERSION, Version
 
 __all__ = ["etag_of", "fits", "known_etag", "knows_progress", "knows_runs"]
 

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from pyramid.interfaces import IDefaultCSRFOptions
 from pyramid.response import Response
 
-from .status import problem_response
+from .status_document import problem_response
 
 __all__ = ["malformed_response", "refuse_malformed"]
 

@@ -7,15 +7,15 @@ from typing import Any, TypeVar
 from pyramid_tm import is_tm_active
 from transaction import ThreadTransactionManager, TransactionManager
 
-from .access import is_open_to, is_operator, may, owner_of
-from .database.application import RequestConnections
-from .database.connections import Connections, ThreadConnections
-from .exceptions import TransactionRequired, UnknownJob
-from .interfaces import IScheduler
-from .jobs.model import JobView
-from .jobs.options import NONE_GIVEN, checked, merged
-from .pace import SHORTEST
-from .status import ROUTE, require_sid, status_response
+from ..database.application import RequestConnections
+from ..database.connections import Connections, ThreadConnections
+from ..exceptions import TransactionRequired, UnknownJob
+from ..interfaces import IScheduler
+from ..jobs.model import JobView
+from ..jobs.options import NONE_GIVEN, checked, merged
+from .authorization import is_open_to, is_operator, may, owner_of
+from .poll_pacing import SHORTEST
+from .status_document import ROUTE, require_sid, status_response
 
 __all__ = ["Jobs", "Schedule", "accepted", "job_url"]
 

@@ -11,14 +11,14 @@ from pyramid.renderers import render
 from pyramid.response import Response
 from transaction.interfaces import TransientError
 
-from .exceptions import (
+from ..exceptions import (
     JobCancelled,
     JobError,
     JobNotLoadable,
     ResultNotRenderable,
 )
-from .jobs.model import Failure, JobState, JobView
-from .transfer.failures import describe
+from ..jobs.model import Failure, JobState, JobView
+from ..transfer.failures import describe
 
 __all__ = [
     "COLLECTION_ROUTE",

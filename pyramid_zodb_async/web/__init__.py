@@ -1,0 +1,1 @@
+"""The side of Pyramid: what requests do with jobs, and their resource."""
