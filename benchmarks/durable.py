@@ -156,7 +156,7 @@ def print_conflicts(options):
     """Print how many transactions end in conflicts."""
     print("Conflicts per 1000 jobs, 4 threads that schedule, 4 workers:")
     print(f"{'':>12} {'jobs':>6} {'requests':>9} {'runs':>6} {'both':>6}")
-    log = logging.getLogger("pyramid_zodb_async.runner")
+    log = logging.getLogger("pyramid_zodb_async.execution.runner")
     for storage in usable(options.storage):
         repeats = Repeats()
         log.addHandler(repeats)

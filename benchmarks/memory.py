@@ -22,8 +22,8 @@ from dm.zodb.asynchronous.scheduler import TransactionalScheduler as Theirs
 
 from pyramid_zodb_async import TransactionalScheduler as Ours
 from pyramid_zodb_async.database.connections import ThreadConnections
-from pyramid_zodb_async.environment import bare_thread
-from pyramid_zodb_async.runner import Runner
+from pyramid_zodb_async.execution.runner import Runner
+from pyramid_zodb_async.execution.surroundings import bare_thread
 from pyramid_zodb_async.scheduler.memory import MemoryScheduler
 from pyramid_zodb_async.scheduler.table import Job
 from pyramid_zodb_async.transfer.references import dump

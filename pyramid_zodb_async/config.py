@@ -16,14 +16,15 @@ from pyramid.security import NO_PERMISSION_REQUIRED
 from pyramid.tweens import EXCVIEW, MAIN
 from pyramid.viewderivers import INGRESS
 
-from .announcer import RegistryAnnouncer
 from .directives import add_job_engine, add_job_wrapper, set_job_scheduler
 from .engine.fault_injection import IInterventions, Interventions
 from .engine.inline import InlineEngine
 from .engine.manual import ManualEngine
 from .engine.threads import ThreadEngine
-from .environment import RequestEnvironment
 from .exceptions import QueueFull
+from .execution.announcer import RegistryAnnouncer
+from .execution.runner import Runner
+from .execution.surroundings import RequestEnvironment
 from .interfaces import (
     IEngine,
     IEngineFactory,
@@ -31,7 +32,6 @@ from .interfaces import (
     IScheduler,
     ISchedulerFactory,
 )
-from .runner import Runner
 from .scheduler.durable import PersistentTransactionalScheduler
 from .scheduler.memory import MemoryScheduler
 from .scheduler.place import RootPlace

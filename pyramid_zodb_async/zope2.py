@@ -18,7 +18,7 @@ from .acquisition import in_context, packed, parts_of
 from .context import PersistentContext as _PersistentContext
 from .context import store_new
 from .database.connections import current_connections
-from .environment import (
+from .execution.surroundings import (
     Environment,
     Surroundings,
     bare_thread,

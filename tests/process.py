@@ -5,8 +5,8 @@ import threading
 import shop
 import transaction
 
-from pyramid_zodb_async.environment import thread_transaction
-from pyramid_zodb_async.runner import Runner
+from pyramid_zodb_async.execution.runner import Runner
+from pyramid_zodb_async.execution.surroundings import thread_transaction
 from pyramid_zodb_async.scheduler.place import RootPlace
 from pyramid_zodb_async.scheduler.recovery import LIVE, Recovery
 from pyramid_zodb_async.scheduler.zodb import ZODBScheduler

@@ -45,9 +45,9 @@ from ZODB.POSException import ConflictError
 from pyramid_zodb_async import JobTimeout
 from pyramid_zodb_async.database.connections import current_connections
 from pyramid_zodb_async.engine.queue import Entry
-from pyramid_zodb_async.environment import thread_transaction
+from pyramid_zodb_async.execution.runner import Runner
+from pyramid_zodb_async.execution.surroundings import thread_transaction
 from pyramid_zodb_async.jobs.options import checked
-from pyramid_zodb_async.runner import Runner
 from pyramid_zodb_async.scheduler import records
 from pyramid_zodb_async.scheduler.expiry import Janitor
 from pyramid_zodb_async.scheduler.memory import MemoryScheduler

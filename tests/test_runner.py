@@ -25,11 +25,11 @@ from pyramid_zodb_async import (
     JobError,
     JobState,
     current_job,
-    runner,
     transactional,
 )
-from pyramid_zodb_async.environment import bare_thread
-from pyramid_zodb_async.runner import Runner
+from pyramid_zodb_async.execution import runner
+from pyramid_zodb_async.execution.runner import Runner
+from pyramid_zodb_async.execution.surroundings import bare_thread
 from pyramid_zodb_async.scheduler.memory import MemoryScheduler
 from pyramid_zodb_async.scheduler.memory_run import MemoryRun
 from pyramid_zodb_async.scheduler.run import DurableRun

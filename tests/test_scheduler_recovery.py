@@ -11,8 +11,8 @@ from process import Process
 from ZODB.POSException import ConflictError
 
 from pyramid_zodb_async import JobError, job
-from pyramid_zodb_async.announcer import Announcer
 from pyramid_zodb_async.events import JobFailed
+from pyramid_zodb_async.execution.announcer import Announcer
 from pyramid_zodb_async.jobs.model import JobState
 from pyramid_zodb_async.scheduler import recovery, suspects
 from pyramid_zodb_async.scheduler.recovery import (

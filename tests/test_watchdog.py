@@ -8,8 +8,8 @@ import pytest
 import shop
 from shop import wait_until
 
-from pyramid_zodb_async import watchdog
-from pyramid_zodb_async.watchdog import Watchdog
+from pyramid_zodb_async.execution import time_limit
+from pyramid_zodb_async.execution.time_limit import Watchdog
 
 
 def watchdogs():
@@ -71,7 +71,7 @@ def test_what_fails_is_logged_and_others_are_told_of_all_the_same(caplog):
 
 
 def test_its_thread_ends_when_there_is_nothing_to_watch(monkeypatch):
-    monkeypatch.setattr(watchdog, "IDLE", 0.05)
+    monkeypatch.setattr(time_limit, "IDLE", 0.05)
     dog = Watchdog()
     with dog.watch(3, pytest.fail):
         thread = dog._thread

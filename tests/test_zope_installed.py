@@ -42,7 +42,7 @@ def test_the_package_alone_imports_neither_celery_nor_zope():
     look = "import sys, pyramid_zodb_async; print(*sys.modules)"
     said = subprocess.check_output([sys.executable, "-c", look], text=True)
 
-    assert "pyramid_zodb_async.runner" in said.split()
+    assert "pyramid_zodb_async.execution.runner" in said.split()
     assert not {"Acquisition", "Zope2", "celery"} & set(said.split())
 
 

@@ -1,8 +1,8 @@
 """The schedulers as an application makes them, complete with an engine."""
 
 from ..engine.threads import ThreadEngine
-from ..environment import Environment, bare_thread
-from ..runner import Runner
+from ..execution.runner import Runner
+from ..execution.surroundings import Environment, bare_thread
 from .durable import PersistentTransactionalScheduler
 from .memory import MemoryScheduler
 

@@ -13,9 +13,9 @@ from ZODB.DB import DB
 
 from ..database.connections import JarConnections
 from ..engine.threads import ThreadEngine
-from ..environment import Environment, thread_transaction
+from ..execution.runner import Runner
+from ..execution.surroundings import Environment, thread_transaction
 from ..jobs.model import JobView
-from ..runner import Runner
 from .place import FixedPlace
 from .records import Store
 from .zodb import ZODBScheduler

@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 from zope.interface import implementer
 
-from ..announcer import Announcer
 from ..changes import CertainChange, OpenChanges
 from ..concurrency.forks import call_after_fork
 from ..database.connections import Connections, current_connections
@@ -22,6 +21,7 @@ from ..events import (
     JobScheduled,
 )
 from ..exceptions import JobCancelled as Cancelled
+from ..execution.announcer import Announcer
 from ..interfaces import IEngine, IRun, IScheduler
 from ..jobs.model import JobState, JobView
 from ..jobs.options import NONE_GIVEN, resolved

@@ -4,9 +4,9 @@ import contextlib
 from collections import deque
 from collections.abc import Callable
 
-from ..announcer import Announcer
 from ..changes import CertainChange, Changes
 from ..events import JobEvent
+from ..execution.announcer import Announcer
 from ..jobs.model import JobView
 
 __all__ = ["News"]

@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 
 from zope.interface import implementer
 
-from ..announcer import Announcer
 from ..changes import OpenChanges
 from ..concurrency.forks import call_after_fork
 from ..database.connections import (
@@ -22,6 +21,7 @@ from ..database.connections import (
 from ..database.own_transaction import in_own_transaction
 from ..events import JobScheduled
 from ..exceptions import JobError
+from ..execution.announcer import Announcer
 from ..interfaces import IEngine, IRun, IScheduler
 from ..jobs.current_job import running_job
 from ..jobs.model import JobState, JobView

@@ -16,11 +16,11 @@ from pyramid.traversal import DefaultRootFactory
 from pyramid_tm import create_tm
 from transaction.interfaces import NoTransaction, TransientError
 
-from .database.application import RequestConnections
-from .database.connections import Connections, OpenedConnections
-from .database.storages import storage_failed
-from .interfaces import IJobWrappers, IRun
-from .transactional import TransactionManager
+from ..database.application import RequestConnections
+from ..database.connections import Connections, OpenedConnections
+from ..database.storages import storage_failed
+from ..interfaces import IJobWrappers, IRun
+from ..transactional import TransactionManager
 
 __all__ = [
     "Environment",

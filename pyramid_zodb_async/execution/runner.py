@@ -12,28 +12,28 @@ from typing import Any, NamedTuple
 
 from transaction.interfaces import TransientError
 
-from .announcer import Announcer
-from .database.connections import (
+from ..database.connections import (
     Connections,
     ThreadConnections,
     use_connections,
 )
-from .database.storages import storage_failed
-from .environment import Environment, Surroundings
-from .events import (
+from ..database.storages import storage_failed
+from ..events import (
     JobEvent,
     JobFailed,
     JobRetried,
     JobStarted,
     JobSucceeded,
 )
-from .exceptions import JobError, JobTimeout
-from .interfaces import IRun, IScheduler
-from .jobs.current_job import running
-from .stopping import is_told_to_stop
-from .transactional import use_manager
-from .transfer.failures import as_bytes, describe, pickled_exception
-from .watchdog import Watchdog
+from ..exceptions import JobError, JobTimeout
+from ..interfaces import IRun, IScheduler
+from ..jobs.current_job import running
+from ..stopping import is_told_to_stop
+from ..transactional import use_manager
+from ..transfer.failures import as_bytes, describe, pickled_exception
+from .announcer import Announcer
+from .surroundings import Environment, Surroundings
+from .time_limit import Watchdog
 
 __all__ = ["Runner"]
 

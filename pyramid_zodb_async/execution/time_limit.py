@@ -7,8 +7,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from .concurrency.deadlines import Deadlines
-from .concurrency.forks import call_after_fork
+from ..concurrency.deadlines import Deadlines
+from ..concurrency.forks import call_after_fork
 
 __all__ = ["Watchdog"]
 
