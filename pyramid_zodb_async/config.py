@@ -16,6 +16,7 @@ from pyramid.security import NO_PERMISSION_REQUIRED
 from pyramid.tweens import EXCVIEW, MAIN
 from pyramid.viewderivers import INGRESS
 
+from .database.single import is_for_one_process
 from .directives import add_job_engine, add_job_wrapper, set_job_scheduler
 from .engine.fault_injection import IInterventions, Interventions
 from .engine.inline import InlineEngine
@@ -34,8 +35,7 @@ from .interfaces import (
 )
 from .scheduler.durable import PersistentTransactionalScheduler
 from .scheduler.memory import MemoryScheduler
-from .scheduler.place import RootPlace
-from .scheduler.single import is_for_one_process
+from .scheduler.store.location import RootPlace
 from .scheduler.zodb import ZODBScheduler
 from .settings import ISettings, Settings, parse_settings
 from .stopping import stop_on_sigterm

@@ -9,7 +9,6 @@ from .database.connections import Connections
 from .exceptions import JobError
 from .jobs.model import Failure, JobView, Progress
 from .jobs.options import NONE_GIVEN
-from .watching import Watch
 
 __all__ = [
     "IEngine",
@@ -20,6 +19,7 @@ __all__ = [
     "IRun",
     "IScheduler",
     "ISchedulerFactory",
+    "IWaiter",
 ]
 
 
@@ -130,8 +130,8 @@ class IScheduler(Interface):
         other processes do to the job may show half a second later.
         """
 
-    def watch(sids: Iterable[str]) -> Watch:
-        """Be woken when one of the jobs changes; see :class:`.Watch`.
+    def watch(sids: Iterable[str]) -> "IWaiter":
+        """Be woken when one of the jobs changes.
 
         Not for views: it holds the thread, and a view has a transaction.
         """
@@ -182,6 +182,25 @@ class IScheduler(Interface):
         For the runner, not for applications. It raises if it needs the
         database and that is not there.
         """
+
+
+class IWaiter(Interface):
+    """One who waits for jobs to change, from its making until it is closed."""
+
+    seen = Attribute("What its owner has seen of the jobs: Version by sid.")
+
+    def notice(*, is_progress: bool) -> None:
+        """Take note of a change of one of the jobs."""
+
+    def wait(seconds: float) -> bool:
+        """Wait for a change since this was made.
+
+        Returns whether there was one within *seconds*. Progress counts when
+        half a second has passed since the first wait began.
+        """
+
+    def close() -> None:
+        """Wait no more."""
 
 
 class IJobAccess(Interface):

@@ -7,8 +7,8 @@ import transaction
 
 from pyramid_zodb_async.execution.runner import Runner
 from pyramid_zodb_async.execution.surroundings import thread_transaction
-from pyramid_zodb_async.scheduler.place import RootPlace
-from pyramid_zodb_async.scheduler.recovery import LIVE, Recovery
+from pyramid_zodb_async.scheduler.maintenance.takeover import LIVE, Recovery
+from pyramid_zodb_async.scheduler.store.location import RootPlace
 from pyramid_zodb_async.scheduler.zodb import ZODBScheduler
 
 

@@ -9,7 +9,7 @@ from transaction.interfaces import (
 from zope.interface.verify import verifyObject
 
 from pyramid_zodb_async import TransactionRequired
-from pyramid_zodb_async.changes import Changes
+from pyramid_zodb_async.scheduler.transaction_changes import Changes
 
 
 class Note:

@@ -28,7 +28,8 @@ from pyramid_zodb_async.engine.queue import Entry
 from pyramid_zodb_async.engine.remote import worker as worker_module
 from pyramid_zodb_async.engine.remote.worker import Worker
 from pyramid_zodb_async.interfaces import IRemoteEngine
-from pyramid_zodb_async.scheduler import records, sweep
+from pyramid_zodb_async.scheduler import records
+from pyramid_zodb_async.scheduler.maintenance import resending
 from pyramid_zodb_async.scheduler.records import FORMAT, Store
 from pyramid_zodb_async.settings import parse_settings
 
@@ -599,7 +600,7 @@ def looks_of(recovery, monkeypatch):
 def test_a_look_is_at_some_of_the_many_that_wait_and_in_turn_at_all(
     site, monkeypatch
 ):
-    monkeypatch.setattr(sweep, "MOST", 3)
+    monkeypatch.setattr(resending, "MOST", 3)
     scheduler = site.serve().app.registry.getUtility(IScheduler)
     recovery = recovery_of(scheduler)
     looked = looks_of(recovery, monkeypatch)
@@ -620,7 +621,7 @@ def test_a_look_is_at_some_of_the_many_that_wait_and_in_turn_at_all(
 
 
 def test_what_has_ended_of_the_many_is_looked_at_no_more(site, monkeypatch):
-    monkeypatch.setattr(sweep, "MOST", 3)
+    monkeypatch.setattr(resending, "MOST", 3)
     scheduler = site.serve().app.registry.getUtility(IScheduler)
     recovery = recovery_of(scheduler)
     paths = [site.begin("count", "jobs") for _ in range(9)]
@@ -633,7 +634,7 @@ def test_what_has_ended_of_the_many_is_looked_at_no_more(site, monkeypatch):
 
 
 def test_word_is_sent_first_of_those_that_were_forgotten(site, monkeypatch):
-    monkeypatch.setattr(sweep, "MOST", 3)
+    monkeypatch.setattr(resending, "MOST", 3)
     scheduler = site.serve().app.registry.getUtility(IScheduler)
     recovery = recovery_of(scheduler)
     paths = [site.begin("count", "jobs") for _ in range(9)]
@@ -689,7 +690,7 @@ def test_no_more_word_is_sent_again_than_the_broker_misses(
 def test_a_job_of_many_whose_worker_is_gone_is_found_in_its_turn(
     site, monkeypatch
 ):
-    monkeypatch.setattr(sweep, "MOST", 3)
+    monkeypatch.setattr(resending, "MOST", 3)
     scheduler = site.serve().app.registry.getUtility(IScheduler)
     recovery = recovery_of(scheduler)
     recovery._watch._lease = 1e-9

@@ -19,8 +19,8 @@ from pyramid_zodb_async.events import (
     JobStarted,
     JobSucceeded,
 )
-from pyramid_zodb_async.scheduler import table
-from pyramid_zodb_async.scheduler.expiry import SPAN
+from pyramid_zodb_async.scheduler.in_memory import table
+from pyramid_zodb_async.scheduler.maintenance.expiry import SPAN
 from pyramid_zodb_async.testing import drain, wait_for
 
 pytestmark = pytest.mark.kept_in("memory", "zodb")

@@ -49,7 +49,7 @@ from pyramid_zodb_async.execution.runner import Runner
 from pyramid_zodb_async.execution.surroundings import thread_transaction
 from pyramid_zodb_async.jobs.options import checked
 from pyramid_zodb_async.scheduler import records
-from pyramid_zodb_async.scheduler.expiry import Janitor
+from pyramid_zodb_async.scheduler.maintenance.expiry import Janitor
 from pyramid_zodb_async.scheduler.memory import MemoryScheduler
 
 #: How many lives are lived, if somebody says so: they differ each time then.

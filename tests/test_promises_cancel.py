@@ -206,7 +206,9 @@ def test_a_cancel_during_the_commit_waits_for_its_end(app, gate):
 def test_a_cancel_during_a_commit_that_does_not_end_is_refused(
     app, gate, monkeypatch
 ):
-    monkeypatch.setattr("pyramid_zodb_async.scheduler.table.COMMIT_TIME", 0.05)
+    monkeypatch.setattr(
+        "pyramid_zodb_async.scheduler.in_memory.table.COMMIT_TIME", 0.05
+    )
     sid = begin(app, "vote_and_fail", "gate")
     gate.wait_for_job()
     answer = app.delete(f"/jobs/{sid}", status=409)

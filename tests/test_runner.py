@@ -30,9 +30,9 @@ from pyramid_zodb_async import (
 from pyramid_zodb_async.execution import runner
 from pyramid_zodb_async.execution.runner import Runner
 from pyramid_zodb_async.execution.surroundings import bare_thread
+from pyramid_zodb_async.scheduler.in_memory.run import MemoryRun
 from pyramid_zodb_async.scheduler.memory import MemoryScheduler
-from pyramid_zodb_async.scheduler.memory_run import MemoryRun
-from pyramid_zodb_async.scheduler.run import DurableRun
+from pyramid_zodb_async.scheduler.process.run import DurableRun
 from pyramid_zodb_async.testing import drain, wait_for
 
 pytestmark = pytest.mark.kept_in("memory", "zodb")

@@ -8,7 +8,7 @@ import transaction
 from process import Process
 from ZODB.POSException import ConflictError, ReadConflictError
 
-from pyramid_zodb_async.scheduler.expiry import SPAN, Janitor
+from pyramid_zodb_async.scheduler.maintenance.expiry import SPAN, Janitor
 from pyramid_zodb_async.scheduler.records import Record, Slice, StoredCall
 
 

@@ -7,9 +7,9 @@ import shop
 from process import Process
 
 from pyramid_zodb_async.jobs.options import NO_OPTIONS
-from pyramid_zodb_async.scheduler.held import Held, HeldJobs
+from pyramid_zodb_async.scheduler.process.assigned_jobs import Held, HeldJobs
 from pyramid_zodb_async.scheduler.records import Fence
-from pyramid_zodb_async.watching import Watches
+from pyramid_zodb_async.scheduler.waiters import Watches
 
 
 def job(sid, **values):

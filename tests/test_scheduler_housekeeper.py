@@ -2,7 +2,7 @@
 
 import threading
 
-from pyramid_zodb_async.scheduler.housekeeper import Chore, Housekeeper
+from pyramid_zodb_async.scheduler.maintenance.thread import Chore, Housekeeper
 
 
 def test_chores_are_done_at_once_and_again_and_again():

@@ -1,6 +1,6 @@
 """Other processes are watched for signs of life."""
 
-from pyramid_zodb_async.scheduler.lease import RunnerWatch
+from pyramid_zodb_async.scheduler.maintenance.liveness import RunnerWatch
 
 
 def watch(lease=30):

@@ -6,8 +6,11 @@ import transaction
 from process import Process
 
 from pyramid_zodb_async import JobCancelled, JobState, Progress, current_job
-from pyramid_zodb_async.scheduler.outlook import Outlook
-from pyramid_zodb_async.scheduler.reports import report_of, write_reports
+from pyramid_zodb_async.scheduler.maintenance.observing import Outlook
+from pyramid_zodb_async.scheduler.process.progress_reports import (
+    report_of,
+    write_reports,
+)
 
 
 @pytest.fixture

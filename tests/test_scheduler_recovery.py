@@ -14,11 +14,12 @@ from pyramid_zodb_async import JobError, job
 from pyramid_zodb_async.events import JobFailed
 from pyramid_zodb_async.execution.announcer import Announcer
 from pyramid_zodb_async.jobs.model import JobState
-from pyramid_zodb_async.scheduler import recovery, suspects
-from pyramid_zodb_async.scheduler.recovery import (
+from pyramid_zodb_async.scheduler.maintenance import takeover as recovery
+from pyramid_zodb_async.scheduler.maintenance.takeover import (
     FORGOTTEN_AFTER,
     Recovery,
 )
+from pyramid_zodb_async.scheduler.process import crash_suspects
 
 # processes
 
@@ -259,7 +260,7 @@ def test_a_suspect_is_cleared_also_when_no_thread_can_be_started(
     def refuse(thread):
         raise RuntimeError
 
-    monkeypatch.setattr(suspects.threading.Thread, "start", refuse)
+    monkeypatch.setattr(crash_suspects.threading.Thread, "start", refuse)
     process.scheduler.stop(grace=0)
 
     assert "begun" not in process.record(sid)
@@ -274,7 +275,7 @@ def test_it_does_not_wait_for_a_storage_that_does_not_answer(
     def be_late(work, note):
         answer.wait(60)
 
-    monkeypatch.setattr(suspects, "PATIENCE", 0.01)
+    monkeypatch.setattr(crash_suspects, "PATIENCE", 0.01)
     monkeypatch.setattr(process.place, "write", be_late)
     process.scheduler.stop(grace=0)
     answer.set()

@@ -5,9 +5,9 @@ import threading
 import pytest
 
 from pyramid_zodb_async import Failure, JobState, Options, Progress
-from pyramid_zodb_async.scheduler.table import Job, JobTable
+from pyramid_zodb_async.scheduler.in_memory.table import Job, JobTable
+from pyramid_zodb_async.scheduler.waiters import Watches
 from pyramid_zodb_async.transfer.references import Dumped
-from pyramid_zodb_async.watching import Watches
 
 VALUE = Dumped(b"N.", ())
 FAILURE = Failure(type="ValueError", message="bad")
@@ -276,7 +276,8 @@ def test_a_run_that_was_given_up_is_not_tried_again(table):
 def test_outcomes_are_forgotten_each_at_its_time(table, timeout, monkeypatch):
     clock = [100.0]
     monkeypatch.setattr(
-        "pyramid_zodb_async.scheduler.table.time.monotonic", lambda: clock[0]
+        "pyramid_zodb_async.scheduler.in_memory.table.time.monotonic",
+        lambda: clock[0],
     )
     long = accept(table, options=Options(result_timeout=50))
     short = accept(table, options=Options(result_timeout=5))

@@ -9,7 +9,7 @@ from process import Process
 from ZODB.POSException import ConflictError
 
 from pyramid_zodb_async import JobState, Version
-from pyramid_zodb_async.scheduler.expiry import SPAN, Janitor
+from pyramid_zodb_async.scheduler.maintenance.expiry import SPAN, Janitor
 
 
 @pytest.fixture

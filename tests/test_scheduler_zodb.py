@@ -32,8 +32,8 @@ from pyramid_zodb_async import (
 )
 from pyramid_zodb_async.database.connections import OpenedConnections
 from pyramid_zodb_async.jobs.model import JobState
+from pyramid_zodb_async.scheduler.maintenance.takeover import LIVE
 from pyramid_zodb_async.scheduler.records import StoredCall
-from pyramid_zodb_async.scheduler.recovery import LIVE
 from pyramid_zodb_async.testing import drain
 
 

@@ -5,8 +5,9 @@ import time
 
 import pytest
 
-from pyramid_zodb_async import Version, watching
-from pyramid_zodb_async.watching import PROGRESS_PACE, Watches
+from pyramid_zodb_async import Version
+from pyramid_zodb_async.scheduler import waiters
+from pyramid_zodb_async.scheduler.waiters import PROGRESS_PACE, Watches
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def test_progress_ends_a_wait_no_sooner_than_after_half_a_second(watches):
 def test_the_end_of_a_job_does_not_wait_for_the_pace_of_its_progress(
     watches, monkeypatch
 ):
-    monkeypatch.setattr(watching, "PROGRESS_PACE", 60)
+    monkeypatch.setattr(waiters, "PROGRESS_PACE", 60)
     watch = watches.on(["a"])
     watches.tell("a", is_progress=True)
     watches.tell("a")

@@ -16,8 +16,8 @@ from ..engine.threads import ThreadEngine
 from ..execution.runner import Runner
 from ..execution.surroundings import Environment, thread_transaction
 from ..jobs.model import JobView
-from .place import FixedPlace
 from .records import Store
+from .store.location import FixedPlace
 from .zodb import ZODBScheduler
 
 __all__ = ["PersistentTransactionalScheduler"]

@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 from zope.interface import implementer
 
-from ..changes import CertainChange, OpenChanges
 from ..concurrency.forks import call_after_fork
 from ..database.connections import Connections, current_connections
 from ..engine.submission import submit
@@ -26,11 +25,12 @@ from ..interfaces import IEngine, IRun, IScheduler
 from ..jobs.model import JobState, JobView
 from ..jobs.options import NONE_GIVEN, resolved
 from ..transfer.callables import Call
-from ..watching import Watch, Watches
-from .memory_run import MemoryRun
-from .memory_view import load, view_of
-from .news import News
-from .table import Job, JobTable
+from .event_queue import News
+from .in_memory.run import MemoryRun
+from .in_memory.table import Job, JobTable
+from .in_memory.views import load, view_of
+from .transaction_changes import CertainChange, OpenChanges
+from .waiters import Watch, Watches
 
 __all__ = ["MemoryScheduler"]
 

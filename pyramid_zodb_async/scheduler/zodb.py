@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 
 from zope.interface import implementer
 
-from ..changes import OpenChanges
 from ..concurrency.forks import call_after_fork
 from ..database.connections import (
     Connections,
@@ -27,22 +26,23 @@ from ..jobs.current_job import running_job
 from ..jobs.model import JobState, JobView
 from ..jobs.options import NO_OPTIONS, NONE_GIVEN, Options, resolved
 from ..transfer.callables import check_call, function_name
-from ..watching import Watch, Watches
-from .handoff import HandOff
-from .held import Held, HeldJobs
-from .kept import kept_call
-from .news import News
-from .place import Place
+from .event_queue import News
+from .maintenance.chores import Upkeep
+from .process.assigned_jobs import Held, HeldJobs
+from .process.crash_suspects import clear_in_time
+from .process.dispatch import Routes
+from .process.intake import HandOff
+from .process.progress_reports import report_of
+from .process.remote_claim import take
+from .process.run import DurableRun
+from .process.transaction_job import StoredJob
+from .process.views import view_of, view_of_held
 from .records import Record, Store
-from .reports import report_of
-from .routes import Routes
-from .run import DurableRun
-from .stored import StoredJob
-from .suspects import clear_in_time
-from .taking import take
-from .transitions import kept_for
-from .upkeep import Upkeep
-from .view import view_of, view_of_held
+from .store.location import Place
+from .store.stored_values import kept_call
+from .store.transitions import kept_for
+from .transaction_changes import OpenChanges
+from .waiters import Watch, Watches
 
 __all__ = ["ZODBScheduler"]
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from pyramid.interfaces import IRoutesMapper
 
+from ..interfaces import IWaiter
 from ..jobs.model import Version
 from ..settings import ISettings
-from ..watching import Watch
 from .status_document import COLLECTION_ROUTE, ROUTE
 
 __all__ = ["Wish", "wait_for_change_factory", "wish_of"]
@@ -34,7 +34,7 @@ class Wish:
     """What a request that would wait says to the view, and the view to it."""
 
     def __init__(self) -> None:
-        self.watch: Watch | None = None
+        self.watch: IWaiter | None = None
         self._seen: dict[str, Version] | None = None
         self._has_news = False
 
@@ -53,7 +53,7 @@ class Wish:
         self._seen = seen
         self._has_news = has_news
 
-    def begin_waiting(self) -> Watch | None:
+    def begin_waiting(self) -> IWaiter | None:
         """Give what to wait at, if the view lets the request wait."""
         if self.watch is None or self._seen is None:
             return None
@@ -138,7 +138,7 @@ def _answer(request: Any, seconds: float) -> Any:
     return response
 
 
-def _wait(request: Any, watch: Watch, seconds: float) -> float:
+def _wait(request: Any, watch: IWaiter, seconds: float) -> float:
     """Wait as long as there is somebody who does; for how many seconds."""
     has_gone = request.environ.get("waitress.client_disconnected", bool)
     begin = time.monotonic()

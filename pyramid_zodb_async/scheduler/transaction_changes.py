@@ -12,8 +12,8 @@ from transaction.interfaces import (
 )
 from zope.interface import implementer
 
-from .concurrency.forks import call_after_fork
-from .exceptions import QueueFull, TransactionRequired
+from ..concurrency.forks import call_after_fork
+from ..exceptions import QueueFull, TransactionRequired
 
 __all__ = ["CertainChange", "Change", "Changes", "OpenChanges"]
 

@@ -7,20 +7,20 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ..events import JobFailed
-from ..exceptions import JobCrashed
-from ..jobs.model import JobView
-from ..jobs.options import Options
-from ..transfer.failures import as_bytes, describe
-from .held import Held, HeldJobs
-from .lease import RunnerWatch
-from .news import News
-from .place import Place
-from .records import Fence, Record, Store
-from .routes import Routes
-from .sweep import Sweep
-from .transitions import End, fail, kept_for
-from .view import view_of_record
+from ...events import JobFailed
+from ...exceptions import JobCrashed
+from ...jobs.model import JobView
+from ...jobs.options import Options
+from ...transfer.failures import as_bytes, describe
+from ..event_queue import News
+from ..process.assigned_jobs import Held, HeldJobs
+from ..process.dispatch import Routes
+from ..process.views import view_of_record
+from ..records import Fence, Record, Store
+from ..store.location import Place
+from ..store.transitions import End, fail, kept_for
+from .liveness import RunnerWatch
+from .resending import Sweep
 
 __all__ = ["LIVE", "Recovery"]
 

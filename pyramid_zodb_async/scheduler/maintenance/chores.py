@@ -2,18 +2,18 @@
 
 from collections.abc import Callable
 
-from ..watching import Watches
+from ...database.single import is_for_one_process
+from ..event_queue import News
+from ..process.assigned_jobs import HeldJobs
+from ..process.dispatch import Routes
+from ..process.progress_reports import write_reports
+from ..records import Store
+from ..store.location import Place
+from ..waiters import Watches
 from .expiry import Janitor
-from .held import HeldJobs
-from .housekeeper import Chore, Housekeeper
-from .news import News
-from .outlook import Outlook
-from .place import Place
-from .records import Store
-from .recovery import LIVE, Recovery
-from .reports import write_reports
-from .routes import Routes
-from .single import is_for_one_process
+from .observing import Outlook
+from .takeover import LIVE, Recovery
+from .thread import Chore, Housekeeper
 
 __all__ = ["Upkeep"]
 

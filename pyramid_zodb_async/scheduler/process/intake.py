@@ -2,10 +2,10 @@
 
 from typing import Protocol
 
-from ..changes import CertainChange
-from ..jobs.model import JobState
-from .held import Held, HeldJobs
-from .records import Record
+from ...jobs.model import JobState
+from ..records import Record
+from ..transaction_changes import CertainChange
+from .assigned_jobs import Held, HeldJobs
 
 __all__ = ["Drop", "HandOff"]
 

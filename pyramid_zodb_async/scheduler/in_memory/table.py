@@ -9,13 +9,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ..concurrency.deadlines import Deadlines
-from ..concurrency.forks import call_after_fork
-from ..jobs.model import Failure, JobState, Progress, Version
-from ..jobs.options import NO_OPTIONS, Options
-from ..transfer.callables import Loadable
-from ..transfer.references import Dumped
-from ..watching import Watches
+from ...concurrency.deadlines import Deadlines
+from ...concurrency.forks import call_after_fork
+from ...jobs.model import Failure, JobState, Progress, Version
+from ...jobs.options import NO_OPTIONS, Options
+from ...transfer.callables import Loadable
+from ...transfer.references import Dumped
+from ..waiters import Watches
 
 __all__ = ["Job", "JobTable"]
 

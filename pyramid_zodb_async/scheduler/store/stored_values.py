@@ -5,14 +5,14 @@ from typing import Any
 
 from ZODB.DB import DB
 
-from ..database.connections import Connections
-from ..transfer.callables import require_transferable
-from ..transfer.storing import (
+from ...database.connections import Connections
+from ...transfer.callables import require_transferable
+from ...transfer.storing import (
     is_small_and_plain,
     require_storable,
     stored_form,
 )
-from .records import Outcome, PlainCall, StoredCall
+from ..records import Outcome, PlainCall, StoredCall
 
 __all__ = ["kept_call", "kept_result"]
 

@@ -5,14 +5,14 @@ from typing import Any, Protocol
 
 from zope.interface import implementer
 
-from ..changes import OpenChanges
-from ..database.connections import Connections
-from ..exceptions import JobCancelled, JobError, ResultNotTransferable
-from ..interfaces import IRun
-from ..jobs.model import Failure, JobView, Progress
-from ..transfer.references import Dumped, NotTransferable, dump
-from .memory_view import view_of
+from ...database.connections import Connections
+from ...exceptions import JobCancelled, JobError, ResultNotTransferable
+from ...interfaces import IRun
+from ...jobs.model import Failure, JobView, Progress
+from ...transfer.references import Dumped, NotTransferable, dump
+from ..transaction_changes import OpenChanges
 from .table import Job, JobTable
+from .views import view_of
 
 __all__ = ["MemoryRun"]
 

@@ -3,9 +3,9 @@
 import logging
 import threading
 
-from .held import Held
-from .place import Place
-from .records import TakenOver
+from ..records import TakenOver
+from ..store.location import Place
+from .assigned_jobs import Held
 
 __all__ = ["clear", "clear_in_time"]
 

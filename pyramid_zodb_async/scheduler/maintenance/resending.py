@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-from .held import Held
-from .routes import Routes
+from ..process.assigned_jobs import Held
+from ..process.dispatch import Routes
 
 __all__ = ["Sweep"]
 

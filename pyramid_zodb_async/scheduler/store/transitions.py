@@ -3,9 +3,9 @@
 import time
 from typing import Any, NamedTuple
 
-from ..jobs.model import Failure, JobState
-from ..jobs.options import Options
-from .records import REMOVED, Fence, Outcome, Record, Store
+from ...jobs.model import Failure, JobState
+from ...jobs.options import Options
+from ..records import REMOVED, Fence, Outcome, Record, Store
 
 __all__ = [
     "End",

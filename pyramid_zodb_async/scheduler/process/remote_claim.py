@@ -4,10 +4,10 @@ import enum
 import logging
 import time
 
-from ..jobs.model import JobState
-from .held import Held
-from .place import Place
-from .records import Record, Store
+from ...jobs.model import JobState
+from ..records import Record, Store
+from ..store.location import Place
+from .assigned_jobs import Held
 
 __all__ = ["take"]
 

@@ -3,13 +3,13 @@
 import logging
 import time
 
-from ..events import JobExpired
-from ..jobs.model import JobState, JobView
-from .news import News
-from .place import Place
-from .records import REMOVED, Slice, Store
-from .sids import make_sid
-from .view import view_of_record
+from ...events import JobExpired
+from ...jobs.model import JobState, JobView
+from ..event_queue import News
+from ..process.views import view_of_record
+from ..records import REMOVED, Slice, Store
+from ..sids import make_sid
+from ..store.location import Place
 
 __all__ = ["Janitor"]
 

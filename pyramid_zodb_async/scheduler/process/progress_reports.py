@@ -6,9 +6,9 @@ job that runs would conflict with the job.
 
 from typing import Any, NamedTuple
 
-from ..jobs.model import JobState
-from .held import Held
-from .records import Record, Store
+from ...jobs.model import JobState
+from ..records import Record, Store
+from .assigned_jobs import Held
 
 __all__ = ["Report", "report_of", "write_reports"]
 

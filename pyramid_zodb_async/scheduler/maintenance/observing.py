@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 
-from ..jobs.model import Version
-from ..watching import Watches
-from .held import HeldJobs
-from .place import Place
-from .records import Fence, Store
-from .reports import report_of
-from .view import version_of
+from ...jobs.model import Version
+from ..process.assigned_jobs import HeldJobs
+from ..process.progress_reports import report_of
+from ..process.views import version_of
+from ..records import Fence, Store
+from ..store.location import Place
+from ..waiters import Watches
 
 __all__ = ["Outlook"]
 

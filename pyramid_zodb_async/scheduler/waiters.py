@@ -4,8 +4,11 @@ import threading
 import time
 from collections.abc import Iterable
 
-from .concurrency.forks import call_after_fork
-from .jobs.model import Version
+from zope.interface import implementer
+
+from ..concurrency.forks import call_after_fork
+from ..interfaces import IWaiter
+from ..jobs.model import Version
 
 __all__ = ["Watch", "Watches"]
 
@@ -70,6 +73,7 @@ class Watches:
                 watch.compare(sid, version)
 
 
+@implementer(IWaiter)
 class Watch:
     """One who waits for jobs."""
 

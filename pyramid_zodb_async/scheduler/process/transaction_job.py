@@ -2,22 +2,22 @@
 
 from typing import Any, Protocol
 
-from ..changes import Changes, OpenChanges
-from ..database.connections import Connections
-from ..events import JobCancelled, JobEvent, JobRetried
-from ..exceptions import JobCancelled as Cancelled
-from ..jobs.model import JobState
-from ..jobs.options import Options
-from ..transfer.failures import loaded_exception
-from .handoff import Drop, HandOff
-from .held import Held, HeldJobs
-from .news import News
-from .place import Place
-from .records import Record, Store
-from .reports import report_of
-from .routes import Routes
-from .transitions import End, cancel, forget, kept_for, revive
-from .view import Result, view_of_record
+from ...database.connections import Connections
+from ...events import JobCancelled, JobEvent, JobRetried
+from ...exceptions import JobCancelled as Cancelled
+from ...jobs.model import JobState
+from ...jobs.options import Options
+from ...transfer.failures import loaded_exception
+from ..event_queue import News
+from ..records import Record, Store
+from ..store.location import Place
+from ..store.transitions import End, cancel, forget, kept_for, revive
+from ..transaction_changes import Changes, OpenChanges
+from .assigned_jobs import Held, HeldJobs
+from .dispatch import Routes
+from .intake import Drop, HandOff
+from .progress_reports import report_of
+from .views import Result, view_of_record
 
 __all__ = ["StoredJob"]
 

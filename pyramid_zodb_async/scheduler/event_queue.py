@@ -4,10 +4,10 @@ import contextlib
 from collections import deque
 from collections.abc import Callable
 
-from ..changes import CertainChange, Changes
 from ..events import JobEvent
 from ..execution.announcer import Announcer
 from ..jobs.model import JobView
+from .transaction_changes import CertainChange, Changes
 
 __all__ = ["News"]
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ..jobs.model import Progress, Version
-from ..jobs.options import Options
-from ..watching import Watches
-from .records import Fence, Record
+from ...jobs.model import Progress, Version
+from ...jobs.options import Options
+from ..records import Fence, Record
+from ..waiters import Watches
 
 __all__ = ["Held", "HeldJobs"]
 

@@ -6,22 +6,22 @@ from typing import Any, Protocol
 
 from zope.interface import implementer
 
-from ..database.connections import Connections
-from ..events import JobEvent, JobFailed, JobProgressed, JobSucceeded
-from ..exceptions import JobCancelled, JobError, ResultNotTransferable
-from ..interfaces import IRun
-from ..jobs.model import Failure, JobState, JobView, Progress
-from ..transfer.references import NotTransferable
-from ..transfer.storing import callable_of, refuse_broken
-from .held import Held, HeldJobs
-from .kept import kept_result
-from .news import News
-from .place import Place
-from .records import Fence, Store, TakenOver
-from .routes import Routes
-from .suspects import clear
-from .transitions import End, fail, succeed, try_again
-from .view import view_of_ended, view_of_held
+from ...database.connections import Connections
+from ...events import JobEvent, JobFailed, JobProgressed, JobSucceeded
+from ...exceptions import JobCancelled, JobError, ResultNotTransferable
+from ...interfaces import IRun
+from ...jobs.model import Failure, JobState, JobView, Progress
+from ...transfer.references import NotTransferable
+from ...transfer.storing import callable_of, refuse_broken
+from ..event_queue import News
+from ..records import Fence, Store, TakenOver
+from ..store.location import Place
+from ..store.stored_values import kept_result
+from ..store.transitions import End, fail, succeed, try_again
+from .assigned_jobs import Held, HeldJobs
+from .crash_suspects import clear
+from .dispatch import Routes
+from .views import view_of_ended, view_of_held
 
 __all__ = ["DurableRun"]
 

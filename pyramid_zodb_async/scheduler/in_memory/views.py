@@ -3,9 +3,9 @@
 import functools
 from typing import Any
 
-from ..database.connections import Connections
-from ..jobs.model import JobView, moment
-from ..transfer.references import Dumped
+from ...database.connections import Connections
+from ...jobs.model import JobView, moment
+from ...transfer.references import Dumped
 from .table import Job
 
 __all__ = ["load", "view_of"]

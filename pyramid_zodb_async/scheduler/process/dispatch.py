@@ -4,12 +4,12 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from ..engine.submission import submit
-from ..interfaces import IEngine, IRemoteEngine
-from ..jobs.options import Options
-from .held import Held, HeldJobs
-from .place import Place
-from .single import is_for_one_process
+from ...database.single import is_for_one_process
+from ...engine.submission import submit
+from ...interfaces import IEngine, IRemoteEngine
+from ...jobs.options import Options
+from ..store.location import Place
+from .assigned_jobs import Held, HeldJobs
 
 __all__ = ["Routes"]
 

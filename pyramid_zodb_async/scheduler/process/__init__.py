@@ -1,0 +1,1 @@
+"""The jobs of this process: what it runs, and what it tells of them."""

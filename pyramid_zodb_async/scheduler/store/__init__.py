@@ -1,0 +1,1 @@
+"""The jobs in the database: where they are, and how they change."""
