@@ -1,6 +1,6 @@
 """Background jobs for Pyramid applications that have a ZODB."""
 
-from .config import includeme
+from .config.include import includeme
 from .context import PersistentContext
 from .exceptions import (
     ArgumentNotTransferable,

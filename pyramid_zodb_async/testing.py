@@ -14,7 +14,7 @@ from ZODB.POSException import ConflictError
 
 from .by_hand import Hand, manual_engine
 from .calls import ExpectedCall, tell_call
-from .config import register
+from .config.include import register
 from .engine.fault_injection import (
     Crash,
     Error,

@@ -35,7 +35,8 @@ from sphinx.addnodes import desc_signature
 from webtest.http import StopableWSGIServer
 
 import pyramid_zodb_async
-from pyramid_zodb_async import directives, events, testing
+from pyramid_zodb_async import events, testing
+from pyramid_zodb_async.config import directives
 from pyramid_zodb_async.web import jobs, templates
 
 DOCS = sorted(path.stem for path in (REPOSITORY / "docs").glob("*.rst"))

@@ -20,7 +20,7 @@ LEVELS = [
         "concurrency.forks",
         "jobs.options",
         "database.storages",
-        "stopping",
+        "config.sigterm",
     ],
     ["jobs.model", "execution.time_limit"],
     [
@@ -55,10 +55,10 @@ LEVELS = [
         "web.malformed_requests",
         "web.templates",
         "web.long_polling",
-        "tween",
+        "config.startup",
     ],
     [
-        "directives",
+        "config.directives",
         "engine.queue",
         "web.jobs",
         "execution.runner",
@@ -123,8 +123,9 @@ LEVELS = [
     ["prefer"],
     ["announcer"],
     ["scheduler.view"],
+    ["tween"],
     ["looks"],
-    ["by_hand", "calls", "config"],
+    ["by_hand", "calls", "config.include"],
     ["testing"],
     ["__init__", "zope2"],
 ]

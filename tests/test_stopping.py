@@ -18,8 +18,8 @@ from shop import wait_until
 from ZODB.DB import DB
 from ZODB.FileStorage import FileStorage
 
-from pyramid_zodb_async import stopping
-from pyramid_zodb_async.stopping import stop_on_sigterm
+from pyramid_zodb_async.config import sigterm
+from pyramid_zodb_async.config.sigterm import stop_on_sigterm
 
 
 @pytest.fixture(autouse=True)
@@ -75,13 +75,14 @@ def test_an_application_does_it_if_its_setting_says_so(
 ):
     asked = []
     monkeypatch.setattr(
-        "pyramid_zodb_async.config.stop_on_sigterm", lambda: asked.append(1)
+        "pyramid_zodb_async.config.include.stop_on_sigterm",
+        lambda: asked.append(1),
     )
     app = make_app(zodb_async__stop_on_sigterm=value)
     shop.shut_down(app.app.registry)
 
     assert len(asked) == is_asked
-    assert stopping.stop_on_sigterm is stop_on_sigterm
+    assert sigterm.stop_on_sigterm is stop_on_sigterm
 
 
 INI = """\

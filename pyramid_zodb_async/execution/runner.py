@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from transaction.interfaces import TransientError
 
+from ..config.sigterm import is_told_to_stop
 from ..database.connections import (
     Connections,
     ThreadConnections,
@@ -28,7 +29,6 @@ from ..events import (
 from ..exceptions import JobError, JobTimeout
 from ..interfaces import IRun, IScheduler
 from ..jobs.current_job import running
-from ..stopping import is_told_to_stop
 from ..transactional import use_manager
 from ..transfer.failures import as_bytes, describe, pickled_exception
 from .announcer import Announcer

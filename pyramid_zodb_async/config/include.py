@@ -16,37 +16,34 @@ from pyramid.security import NO_PERMISSION_REQUIRED
 from pyramid.tweens import EXCVIEW, MAIN
 from pyramid.viewderivers import INGRESS
 
-from .database.single import is_for_one_process
-from .directives import add_job_engine, add_job_wrapper, set_job_scheduler
-from .engine.fault_injection import IInterventions, Interventions
-from .engine.inline import InlineEngine
-from .engine.manual import ManualEngine
-from .engine.threads import ThreadEngine
-from .exceptions import QueueFull
-from .execution.announcer import RegistryAnnouncer
-from .execution.runner import Runner
-from .execution.surroundings import RequestEnvironment
-from .interfaces import (
+from ..database.single import is_for_one_process
+from ..engine.fault_injection import IInterventions, Interventions
+from ..engine.inline import InlineEngine
+from ..engine.manual import ManualEngine
+from ..engine.threads import ThreadEngine
+from ..exceptions import QueueFull
+from ..execution.announcer import RegistryAnnouncer
+from ..execution.runner import Runner
+from ..execution.surroundings import RequestEnvironment
+from ..interfaces import (
     IEngine,
     IEngineFactory,
     IRemoteEngine,
     IScheduler,
     ISchedulerFactory,
 )
-from .scheduler.durable import PersistentTransactionalScheduler
-from .scheduler.memory import MemoryScheduler
-from .scheduler.store.location import RootPlace
-from .scheduler.zodb import ZODBScheduler
-from .settings import ISettings, Settings, parse_settings
-from .stopping import stop_on_sigterm
-from .tween import start_scheduler
-from .web.jobs import Jobs, Schedule, accepted, job_url
-from .web.malformed_requests import refuse_malformed
-from .web.poll_pacing import IPace, Pace
-from .web.static_files import add_assets
-from .web.status_document import COLLECTION_ROUTE, RETRY_ROUTE, ROUTE
-from .web.templates import job_progress, job_scripts
-from .web.views import (
+from ..scheduler.durable import PersistentTransactionalScheduler
+from ..scheduler.memory import MemoryScheduler
+from ..scheduler.store.location import RootPlace
+from ..scheduler.zodb import ZODBScheduler
+from ..settings import ISettings, Settings, parse_settings
+from ..web.jobs import Jobs, Schedule, accepted, job_url
+from ..web.malformed_requests import refuse_malformed
+from ..web.poll_pacing import IPace, Pace
+from ..web.static_files import add_assets
+from ..web.status_document import COLLECTION_ROUTE, RETRY_ROUTE, ROUTE
+from ..web.templates import job_progress, job_scripts
+from ..web.views import (
     JobResource,
     JobsResource,
     RetryResource,
@@ -60,6 +57,9 @@ from .web.views import (
     show_job,
     show_jobs,
 )
+from .directives import add_job_engine, add_job_wrapper, set_job_scheduler
+from .sigterm import stop_on_sigterm
+from .startup import start_scheduler
 
 __all__ = ["includeme", "register"]
 
@@ -307,7 +307,7 @@ def _make_celery(
     run: Callable[[str], float | None], settings: Settings
 ) -> Any:
     try:
-        module = importlib.import_module(".engine.celery", __package__)
+        module = importlib.import_module("..engine.celery", __package__)
     except ModuleNotFoundError as error:
         raise ConfigurationError(
             "The setting 'zodb_async.engine' is 'celery', and the package"

@@ -4,13 +4,13 @@ from typing import Any
 
 from pyramid.exceptions import ConfigurationError
 
-from .interfaces import (
+from ..interfaces import (
     IEngineFactory,
     IJobWrappers,
     IScheduler,
     ISchedulerFactory,
 )
-from .transfer.callables import function_name
+from ..transfer.callables import function_name
 
 __all__ = [
     "add_job_engine",
