@@ -48,7 +48,7 @@ LEVELS = [
     ["interfaces", "web.status_document", "transfer.storing"],
     [
         "web.authorization",
-        "acquisition",
+        "zope2.acquisition",
         "engine",
         "execution.surroundings",
         "engine.fault_injection",
@@ -124,8 +124,9 @@ LEVELS = [
     ["announcer"],
     ["scheduler.view"],
     ["tween"],
-    ["looks"],
-    ["by_hand", "calls", "config.include"],
+    ["acquisition"],
+    ["testing.inspection"],
+    ["testing.manual_runs", "testing.expected_calls", "config.include"],
     ["testing"],
     ["__init__", "zope2"],
 ]

@@ -19,11 +19,11 @@ from ZODB.Connection import resetCaches
 from ZODB.POSException import ConflictError
 
 from pyramid_zodb_async import ArgumentNotTransferable, JobNotLoadable
-from pyramid_zodb_async.acquisition import packed
 from pyramid_zodb_async.zope2 import (
     PersistentContext,
     TransactionalScheduler,
 )
+from pyramid_zodb_async.zope2.acquisition import packed
 
 IN_THE_SITE = ("/site/hall/shelf", "green")
 

@@ -14,25 +14,25 @@ from OFS.Uninstalled import broken_klasses
 from ZODB.DB import DB
 from zope.component.hooks import setSite
 
-from .acquisition import in_context, packed, parts_of
-from .context import PersistentContext as _PersistentContext
-from .context import store_new
-from .database.connections import current_connections
-from .execution.surroundings import (
+from ..context import PersistentContext as _PersistentContext
+from ..context import store_new
+from ..database.connections import current_connections
+from ..execution.surroundings import (
     Environment,
     Surroundings,
     bare_thread,
     thread_transaction,
 )
-from .interfaces import IRun
-from .jobs.current_job import running_job
-from .scheduler import (
+from ..interfaces import IRun
+from ..jobs.current_job import running_job
+from ..scheduler import (
     PersistentTransactionalScheduler as _PersistentTransactionalScheduler,
 )
-from .scheduler import TransactionalScheduler as _TransactionalScheduler
-from .transactional import TransactionManager as _TransactionManager
-from .transfer.callables import check_call, require_transferable
-from .transfer.storing import look_for_broken, stored_form
+from ..scheduler import TransactionalScheduler as _TransactionalScheduler
+from ..transactional import TransactionManager as _TransactionManager
+from ..transfer.callables import check_call, require_transferable
+from ..transfer.storing import look_for_broken, stored_form
+from .acquisition import in_context, packed, parts_of
 
 __all__ = [
     "PersistentContext",

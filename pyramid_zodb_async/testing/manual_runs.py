@@ -3,11 +3,16 @@
 import time
 from typing import Any
 
-from .engine.fault_injection import Crash, IInterventions, Interventions, Pause
-from .engine.manual import ManualEngine, Started, Waiting
-from .interfaces import IEngine, IScheduler
-from .jobs.model import JobView
-from .looks import look_at, tell
+from ..engine.fault_injection import (
+    Crash,
+    IInterventions,
+    Interventions,
+    Pause,
+)
+from ..engine.manual import ManualEngine, Started, Waiting
+from ..interfaces import IEngine, IScheduler
+from ..jobs.model import JobView
+from .inspection import look_at, tell
 
 __all__ = ["Hand", "manual_engine"]
 

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from persistent import Persistent
 
-from .transfer.callables import function_name
-from .transfer.references import name_of
+from ..transfer.callables import function_name
+from ..transfer.references import name_of
 
 __all__ = ["ExpectedCall", "tell_call"]
 

@@ -9,10 +9,10 @@ from typing import Any
 import transaction
 from transaction.interfaces import NoTransaction
 
-from .database.connections import Connections, OpenedConnections
-from .jobs.model import JobState, JobView
-from .scheduler.memory import MemoryScheduler
-from .transfer.storing import callable_of
+from ..database.connections import Connections, OpenedConnections
+from ..jobs.model import JobState, JobView
+from ..scheduler.memory import MemoryScheduler
+from ..transfer.storing import callable_of
 
 __all__ = ["fresh_connections", "load_call", "look_at", "tell", "waiting"]
 

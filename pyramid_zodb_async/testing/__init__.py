@@ -12,10 +12,8 @@ from typing import Any
 
 from ZODB.POSException import ConflictError
 
-from .by_hand import Hand, manual_engine
-from .calls import ExpectedCall, tell_call
-from .config.include import register
-from .engine.fault_injection import (
+from ..config.include import register
+from ..engine.fault_injection import (
     Crash,
     Error,
     IInterventions,
@@ -23,12 +21,14 @@ from .engine.fault_injection import (
     Moment,
     Pause,
 )
-from .engine.manual import ManualEngine
-from .interfaces import IEngine, IScheduler, ISchedulerFactory
-from .jobs.model import JobView
-from .looks import fresh_connections, load_call, look_at, tell, waiting
-from .scheduler.records import Store
-from .scheduler.zodb import ZODBScheduler
+from ..engine.manual import ManualEngine
+from ..interfaces import IEngine, IScheduler, ISchedulerFactory
+from ..jobs.model import JobView
+from ..scheduler.records import Store
+from ..scheduler.zodb import ZODBScheduler
+from .expected_calls import ExpectedCall, tell_call
+from .inspection import fresh_connections, load_call, look_at, tell, waiting
+from .manual_runs import Hand, manual_engine
 
 __all__ = [
     "assert_scheduled",
