@@ -23,7 +23,8 @@ from .interfaces import IEngine, IJobAccess, IScheduler
 # were imported for the first time later, for an object of a database
 from .job import Failure, JobState, JobView, Progress, Version
 from .jobs.current_job import CurrentJob, current_job
-from .jobs.options import Backoff, Options, job
+from .jobs.given_options import job
+from .jobs.options import Backoff, Options
 from .scheduler import (
     PersistentTransactionalScheduler,
     TransactionalScheduler,

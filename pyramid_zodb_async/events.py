@@ -5,15 +5,14 @@ import dataclasses
 from .jobs.model import JobView
 
 __all__ = [
-    "JobCancelled",
     "JobEvent",
     "JobExpired",
     "JobFailed",
-    "JobProgressed",
     "JobRetried",
     "JobScheduled",
     "JobStarted",
     "JobSucceeded",
+    "JobWasCancelled",
 ]
 
 
@@ -43,14 +42,6 @@ class JobStarted(JobEvent):
     """A run of the job begins."""
 
 
-class JobProgressed(JobEvent):
-    """The job has told of its progress.
-
-    It is on the job's own thread, in the midst of the job's transaction, in
-    which a subscriber must do nothing.
-    """
-
-
 class JobRetried(JobEvent):
     """An attempt has failed, and the job waits for the next one.
 
@@ -66,9 +57,14 @@ class JobFailed(JobEvent):
     """The job has failed, and left no effects; ``job.failure`` tells why."""
 
 
-class JobCancelled(JobEvent):
+class JobWasCancelled(JobEvent):
     """The job was cancelled, and leaves no effects."""
 
 
 class JobExpired(JobEvent):
     """The outcome of the job was kept for its time, and is gone."""
+
+
+# databases of applications may hold one by this path; everybody else takes
+# the exception of this name for what is meant
+JobCancelled = JobWasCancelled

@@ -10,6 +10,7 @@ __all__ = [
     "JobError",
     "JobNotLoadable",
     "JobTimeout",
+    "NotTransferable",
     "QueueFull",
     "ResultNotRenderable",
     "ResultNotTransferable",
@@ -140,3 +141,18 @@ class DatabaseForked(JobError, RuntimeError):
 
 class UnknownJob(JobError, LookupError):
     """There is no such job: it never was, has expired, or is not yours."""
+
+
+class NotTransferable(TypeError):
+    """A value cannot leave its thread; the text says which and why.
+
+    *foreign* is what code of others says of it, which may be no business of
+    whoever waits for a job.
+    """
+
+    # failures in databases name it by this path
+    __module__ = "pyramid_zodb_async.references"
+
+    def __init__(self, text: str, foreign: str = "") -> None:
+        super().__init__(text)
+        self.foreign = foreign

@@ -1,16 +1,18 @@
 """The contracts between the parts: what schedules, what keeps, what runs."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
+from ZODB.Connection import Connection
+from ZODB.DB import DB
 from zope.interface import Attribute, Interface
 
-from .database.connections import Connections
 from .exceptions import JobError
+from .jobs.given_options import NONE_GIVEN
 from .jobs.model import Failure, JobView, Progress
-from .jobs.options import NONE_GIVEN
 
 __all__ = [
+    "Connections",
     "IEngine",
     "IEngineFactory",
     "IJobAccess",
@@ -18,9 +20,24 @@ __all__ = [
     "IRemoteEngine",
     "IRun",
     "IScheduler",
-    "ISchedulerFactory",
     "IWaiter",
 ]
+
+
+class Connections(Protocol):
+    """The connections that one request, job or thread may use."""
+
+    #: The transaction manager that they take part in.
+    transaction_manager: Any
+
+    def to(self, db: DB) -> Connection:
+        """Give the connection to *db*, opened now if need be."""
+
+    def own(self, jar: Connection) -> bool:
+        """Tell whether objects that *jar* loaded may be used here."""
+
+    def sole(self) -> Connection | None:
+        """Give the connection to begin with where none is named."""
 
 
 class IScheduler(Interface):
@@ -220,10 +237,6 @@ class IJobAccess(Interface):
         told that more is forbidden. If it raises, that is logged, and counts
         as a denial.
         """
-
-
-class ISchedulerFactory(Interface):
-    """What ``config.set_job_scheduler()`` was given; a utility."""
 
 
 class IEngineFactory(Interface):

@@ -1,5 +1,6 @@
-"""Where databases find what is in ``transfer.references``."""
+"""Where databases find what is in ``transfer`` and ``exceptions``."""
 
-from .transfer.references import NotTransferable, SharedDatabase
+from .exceptions import NotTransferable
+from .transfer.references import SharedDatabase
 
 __all__ = ["NotTransferable", "SharedDatabase"]

@@ -13,7 +13,6 @@ from pyramid.response import Response
 from pyramid.scripting import prepare
 
 from pyramid_zodb_async import IScheduler, JobState, current_job
-from pyramid_zodb_async.scheduler.memory import MemoryScheduler
 from pyramid_zodb_async.testing import (
     assert_scheduled,
     conflict_next,
@@ -227,9 +226,11 @@ def test_a_scheduler_that_was_stopped_runs_nothing(app):
 
 
 def test_a_job_that_is_not_due_is_run_only_if_it_is_wanted(app, monkeypatch):
-    monkeypatch.setattr("pyramid_zodb_async.execution.runner.FIRST_DELAY", 1e9)
     monkeypatch.setattr(
-        "pyramid_zodb_async.execution.runner.GREATEST_DELAY", 1e9
+        "pyramid_zodb_async.execution.verdicts.FIRST_DELAY", 1e9
+    )
+    monkeypatch.setattr(
+        "pyramid_zodb_async.execution.verdicts.GREATEST_DELAY", 1e9
     )
     path = begin(app, "add", "a")
     conflict_next(app)
@@ -604,15 +605,6 @@ def test_a_restart_that_takes_too_long_is_told_of(shared, make):
         restart(app, timeout=0.1)
     with pytest.raises(LookupError, match="No job waits to be run"):
         run_next(app, timeout=0.1)
-
-
-def test_a_scheduler_that_was_given_as_it_is_cannot_begin_anew(make_app):
-    app = make_app(
-        configure=lambda config: config.set_job_scheduler(MemoryScheduler()),
-        zodb_async__engine="manual",
-    )
-    with pytest.raises(RuntimeError, match="give it a factory"):
-        restart(app)
 
 
 # -- What was scheduled -------------------------------------------------------

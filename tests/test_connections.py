@@ -19,8 +19,9 @@ from pyramid_zodb_async.database.connections import (
     current_connections,
     use_connections,
 )
+from pyramid_zodb_async.exceptions import NotTransferable
 from pyramid_zodb_async.testing import drain, wait_for
-from pyramid_zodb_async.transfer.references import NotTransferable, dump
+from pyramid_zodb_async.transfer.references import dump
 
 
 @pytest.fixture

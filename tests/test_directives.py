@@ -9,9 +9,8 @@ from pyramid.exceptions import (
 )
 from pyramid.threadlocal import get_current_request
 
-from pyramid_zodb_async import IEngine, IScheduler, JobState, current_job
+from pyramid_zodb_async import IEngine, JobState, current_job
 from pyramid_zodb_async.engine.threads import ThreadEngine
-from pyramid_zodb_async.scheduler.memory import MemoryScheduler
 from pyramid_zodb_async.testing import wait_for
 
 
@@ -159,77 +158,13 @@ def test_an_engine_that_nobody_added_is_told_with_those_there_are():
     assert "threads" in message
 
 
-# -- Schedulers ---------------------------------------------------------------
-
-
-class OwnScheduler(MemoryScheduler):
-    """A scheduler of the application's."""
-
-
-def make_own_scheduler(registry, settings):
-    made = OwnScheduler(settings.result_timeout)
-    made.registry = registry
-    return made
-
-
-def test_an_application_may_make_its_own_scheduler(configured):
-    app = configured(
-        lambda config: config.set_job_scheduler(
-            "test_directives.make_own_scheduler"
-        ),
-        zodb_async__result_timeout=7,
-    )
-    scheduler = app.app.registry.getUtility(IScheduler)
-
-    assert isinstance(scheduler, OwnScheduler)
-    assert scheduler.registry is app.app.registry
-    assert scheduler.timeout == 7
-    assert run_one(app).result == "result"
-    (found,) = introspected(app, "job schedulers")
-    assert found["factory"] is make_own_scheduler
-
-
-def test_an_application_may_give_a_scheduler_itself(configured):
-    scheduler = OwnScheduler()
-    app = configured(lambda config: config.set_job_scheduler(scheduler))
-
-    assert app.app.registry.getUtility(IScheduler) is scheduler
-    assert run_one(app).result == "result"
-
-
-def test_two_schedulers_conflict():
-    config = Configurator()
-    config.include("pyramid_zodb_async")
-    config.set_job_scheduler(OwnScheduler())
-    config.set_job_scheduler(make_own_scheduler)
-    with pytest.raises(ConfigurationConflictError):
-        config.commit()
-
-
-@pytest.mark.parametrize(
-    ("directive", "arguments"),
-    [
-        ("set_job_scheduler", [make_own_scheduler]),
-        ("add_job_engine", ["own", make_own_engine]),
-    ],
-)
-def test_what_comes_too_late_is_refused(directive, arguments):
+def test_an_engine_that_comes_too_late_is_refused():
     config = Configurator(settings={"zodb_async.scheduler": "memory"})
     config.include("pyramid_zodb_async")
     config.commit()
-    getattr(config, directive)(*arguments)
+    config.add_job_engine("own", make_own_engine)
     with pytest.raises(
-        ConfigurationError, match=rf"{directive}\(.*comes too late"
-    ):
-        config.commit()
-
-
-def test_a_factory_that_makes_no_scheduler_is_named():
-    config = Configurator()
-    config.include("pyramid_zodb_async")
-    config.set_job_scheduler(lambda registry, settings: "nonsense")
-    with pytest.raises(
-        ConfigurationError, match="has made no scheduler, but 'nonsense'"
+        ConfigurationError, match=r"add_job_engine\(.*comes too late"
     ):
         config.commit()
 
@@ -237,7 +172,6 @@ def test_a_factory_that_makes_no_scheduler_is_named():
 @pytest.mark.parametrize(
     ("directive", "arguments"),
     [
-        ("set_job_scheduler", [3]),
         ("add_job_engine", ["own", 3]),
         ("add_job_wrapper", [3]),
     ],

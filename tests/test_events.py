@@ -9,15 +9,14 @@ from shop import wait_until
 
 from pyramid_zodb_async import IScheduler, JobError, JobState, job
 from pyramid_zodb_async.events import (
-    JobCancelled,
     JobEvent,
     JobExpired,
     JobFailed,
-    JobProgressed,
     JobRetried,
     JobScheduled,
     JobStarted,
     JobSucceeded,
+    JobWasCancelled,
 )
 from pyramid_zodb_async.scheduler.in_memory import table
 from pyramid_zodb_async.scheduler.maintenance.expiry import SPAN
@@ -189,27 +188,16 @@ def test_a_retry_that_somebody_asks_for_is_told_of(app, told):
     assert told.of(JobRetried)[0].state is JobState.PENDING
 
 
-def test_progress_is_told_of(app, told, gate):
-    shop.begin(app, "report_at", "gate", "one", "two")
-    gate.wait_for_job()
-    progressed = told.of(JobProgressed)
-    gate.open()
-    drain(app)
-
-    assert [view.progress.message for view in progressed] == ["one", "two"]
-    assert {view.state for view in progressed} == {JobState.RUNNING}
-
-
 def test_a_cancelled_job_is_told_of_once(app, told, gate):
     path = shop.begin(app, "report_at", "gate", "one")
     gate.wait_for_job()
     app.delete(path)
     gate.open()
     drain(app)
-    (cancelled,) = told.of(JobCancelled)
+    (cancelled,) = told.of(JobWasCancelled)
 
     assert cancelled.state is JobState.CANCELLED
-    assert told.kinds()[-1] is JobCancelled
+    assert told.kinds()[-1] is JobWasCancelled
     assert JobSucceeded not in told.kinds()
     assert JobFailed not in told.kinds()
 

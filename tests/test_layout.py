@@ -1,4 +1,4 @@
-"""Imports run one way, and each module says in a line what it is for."""
+"""The house is in order: rooms by floors, each small, each with a purpose."""
 
 import ast
 import configparser
@@ -11,125 +11,40 @@ import pyramid_zodb_async
 
 PACKAGE = Path(pyramid_zodb_async.__file__).parent
 
-#: From the ground up; a module imports only from rows above its own.
-LEVELS = [
-    [
-        "web.static_files",
-        "concurrency.deadlines",
-        "exceptions",
-        "concurrency.forks",
-        "jobs.options",
-        "database.storages",
-        "config.sigterm",
-    ],
-    ["jobs.model", "execution.time_limit"],
-    [
-        "database.connections",
-        "jobs.current_job",
-        "web.etags",
-        "events",
-        "settings",
-        "transactional",
-    ],
-    [
-        "execution.announcer",
-        "transfer.references",
-        "scheduler.transaction_changes",
-        "database.own_transaction",
-        "web.poll_pacing",
-        "database.pool_sizes",
-    ],
-    [
-        "transfer.callables",
-        "context",
-        "transfer.failures",
-        "database.application",
-    ],
-    ["interfaces", "web.status_document", "transfer.storing"],
-    [
-        "web.authorization",
-        "zope2.acquisition",
-        "engine",
-        "execution.surroundings",
-        "engine.fault_injection",
-        "web.malformed_requests",
-        "web.templates",
-        "web.long_polling",
-        "config.startup",
-    ],
-    [
-        "config.directives",
-        "engine.queue",
-        "web.jobs",
-        "execution.runner",
-        "web.views",
-    ],
-    [
-        "engine.inline",
-        "engine.manual",
-        "engine.remote.publisher",
-        "engine.threads",
-    ],
-    ["engine.remote.engine"],
-    ["engine.remote.worker"],
-    ["engine.celery"],
-    [
-        "scheduler.maintenance.liveness",
-        "scheduler.event_queue",
-        "scheduler.waiters",
-        "scheduler.sids",
-    ],
-    [
-        "scheduler.maintenance.thread",
-        "scheduler.records",
-        "database.single",
-        "engine.submission",
-        "scheduler.in_memory.table",
-    ],
-    [
-        "scheduler.process.assigned_jobs",
-        "scheduler.store.stored_values",
-        "scheduler.in_memory.views",
-        "scheduler.store.location",
-        "scheduler.store.transitions",
-    ],
-    [
-        "scheduler.process.intake",
-        "scheduler.in_memory.run",
-        "scheduler.process.progress_reports",
-        "scheduler.process.dispatch",
-        "scheduler.process.crash_suspects",
-        "scheduler.process.remote_claim",
-    ],
-    [
-        "scheduler.memory",
-        "scheduler.maintenance.resending",
-        "scheduler.process.views",
-    ],
-    [
-        "scheduler.maintenance.expiry",
-        "scheduler.maintenance.observing",
-        "scheduler.maintenance.takeover",
-        "scheduler.process.run",
-        "scheduler.process.transaction_job",
-    ],
-    ["scheduler.maintenance.chores"],
-    ["scheduler.zodb"],
-    ["scheduler.durable"],
-    ["scheduler"],
-    ["job"],
-    ["options"],
-    ["references"],
-    ["prefer"],
-    ["announcer"],
-    ["scheduler.view"],
-    ["tween"],
-    ["acquisition"],
-    ["testing.inspection"],
-    ["testing.manual_runs", "testing.expected_calls", "config.include"],
-    ["testing"],
-    ["__init__", "zope2"],
-]
+#: From the ground up: a room, which is a folder or a module, imports only from
+#: rooms of lines above its own.
+ORDER = """
+    concurrency exceptions
+    jobs
+    events interfaces settings transactional
+    database
+    transfer
+    context engine
+    web
+    execution
+    scheduler.sids scheduler.transaction_changes scheduler.waiters
+    scheduler.records scheduler.event_queue
+    scheduler.store
+    scheduler.process
+    scheduler.maintenance scheduler.in_memory
+    scheduler
+    config zope2
+    testing
+    job options references announcer tween prefer acquisition
+    __init__
+"""
+
+FLOORS = {
+    room: number
+    for number, line in enumerate(ORDER.split("\n"))
+    for room in line.split()
+}
+
+#: How many entries the top may have, besides aliases of paths that are stored
+#: or named in settings.
+MOST_ENTRIES = 20
+
+MOST_LINES, MOST_LINES_OF_A_FUNCTION, DEEPEST = 400, 45, 4
 
 
 def modules():
@@ -138,51 +53,140 @@ def modules():
         yield name.removesuffix(".__init__"), path
 
 
-def level(name):
-    for height, names in enumerate(LEVELS):
-        if name in names:
-            return height
-    pytest.fail(f"{name} has no level yet")
+MODULES = dict(modules())
+
+each_module = pytest.mark.parametrize(("name", "path"), MODULES.items())
 
 
-def imported(name, path):
+def tree_of(path):
+    return ast.parse(path.read_text())
+
+
+def imported(name):
     """Give the modules of ours that a module imports."""
+    path = MODULES[name]
     depth = len(name.split(".")) - (path.name != "__init__.py")
     package = name.split(".")[:depth] if name != "__init__" else []
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.ImportFrom) and node.level:
             base = package[: len(package) - node.level + 1]
             yield ".".join([*base, node.module]) if node.module else None
 
 
-@pytest.mark.parametrize(("name", "path"), list(modules()))
-def test_a_module_imports_only_what_lies_below_it(name, path):
-    for below in imported(name, path):
+def room_of(name):
+    """Give the room that a module is in: the innermost that has a floor."""
+    parts = name.split(".")
+    rooms = (".".join(parts[:end]) for end in range(len(parts), 0, -1))
+    found = next((room for room in rooms if room in FLOORS), None)
+    assert found, f"{name} is in no room yet"
+    return found
+
+
+@each_module
+def test_a_module_imports_only_from_its_room_and_those_below(name, path):
+    for below in imported(name):
         assert below is not None, f"{name} imports a whole package"
-        assert level(below) < level(name), f"{name} imports {below}"
+        here, there = room_of(name), room_of(below)
+        assert here == there or FLOORS[there] < FLOORS[here], below
 
 
-@pytest.mark.parametrize(("name", "path"), list(modules()))
+def test_no_modules_import_each_other_in_a_circle():
+    left = {name: set(imported(name)) for name in MODULES}
+    while ready := [name for name in left if not left[name] & left.keys()]:
+        for name in ready:
+            del left[name]
+    assert not left
+
+
+@each_module
 def test_a_module_imports_nothing_inside_functions(name, path):
-    for function in ast.walk(ast.parse(path.read_text())):
+    for function in ast.walk(tree_of(path)):
         if isinstance(function, ast.FunctionDef):
             inside = [
-                node
+                ast.unparse(node)
                 for node in ast.walk(function)
                 if isinstance(node, ast.Import | ast.ImportFrom)
             ]
             assert inside == []
 
 
-@pytest.mark.parametrize(("name", "path"), list(modules()))
-def test_a_module_tells_its_purpose_in_one_line(name, path):
-    first_line = ast.get_docstring(ast.parse(path.read_text())).splitlines()[0]
-    assert first_line.endswith(".")
+@each_module
+def test_a_module_tells_its_purpose_in_a_sentence(name, path):
+    docstring = ast.get_docstring(tree_of(path))
+    assert docstring.partition("\n\n")[0].endswith(".")
 
 
-@pytest.mark.parametrize(("name", "path"), list(modules()))
+@each_module
 def test_a_module_stays_a_small_room(name, path):
-    assert len(path.read_text().splitlines()) <= 400
+    assert len(path.read_text().splitlines()) <= MOST_LINES
+
+
+def functions_of(path):
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.FunctionDef):
+            yield node
+
+
+def length_of(function):
+    """Count the lines of a function, without those of its docstring."""
+    lines = function.end_lineno - function.lineno + 1
+    if ast.get_docstring(function) is not None:
+        docstring = function.body[0]
+        lines -= docstring.end_lineno - docstring.lineno + 1
+    return lines
+
+
+@each_module
+def test_a_function_can_be_seen_at_once(name, path):
+    long = {
+        function.name: length_of(function)
+        for function in functions_of(path)
+        if length_of(function) > MOST_LINES_OF_A_FUNCTION
+    }
+    assert long == {}
+
+
+BLOCKS = (ast.For, ast.If, ast.Match, ast.Try, ast.While, ast.With)
+
+
+def depth_of(node):
+    """Count how deep blocks are nested in a node."""
+    deepest = 0
+    for child in ast.iter_child_nodes(node):
+        depth = depth_of(child) + isinstance(child, BLOCKS)
+        # an elif is as deep as its if
+        if isinstance(node, ast.If) and node.orelse == [child]:
+            depth -= isinstance(child, ast.If)
+        deepest = max(deepest, depth)
+    return deepest
+
+
+@each_module
+def test_blocks_are_not_nested_deeply(name, path):
+    deep = [
+        function.name
+        for function in functions_of(path)
+        if depth_of(function) > DEEPEST
+    ]
+    assert deep == []
+
+
+def is_alias(path):
+    """Tell whether a module only imports what is somewhere else now."""
+    _docstring, *imports, last = tree_of(path).body
+    return isinstance(last, ast.Assign) and all(
+        isinstance(node, ast.ImportFrom) for node in imports
+    )
+
+
+def test_the_top_has_few_entries():
+    entries = [
+        path.name
+        for path in PACKAGE.iterdir()
+        if path.name not in {"py.typed", "__pycache__"}
+        and not (path.suffix == ".py" and is_alias(path))
+    ]
+    assert len(entries) <= MOST_ENTRIES, sorted(entries)
 
 
 def test_everything_in_the_package_is_shipped():

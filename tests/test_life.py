@@ -47,7 +47,7 @@ from pyramid_zodb_async.database.connections import current_connections
 from pyramid_zodb_async.engine.queue import Entry
 from pyramid_zodb_async.execution.runner import Runner
 from pyramid_zodb_async.execution.surroundings import thread_transaction
-from pyramid_zodb_async.jobs.options import checked
+from pyramid_zodb_async.jobs.option_checks import checked
 from pyramid_zodb_async.scheduler import records
 from pyramid_zodb_async.scheduler.maintenance.expiry import Janitor
 from pyramid_zodb_async.scheduler.memory import MemoryScheduler

@@ -7,12 +7,9 @@ import time
 import pytest
 
 from pyramid_zodb_async import Backoff, JobError, Options, job
-from pyramid_zodb_async.jobs.options import (
-    NO_OPTIONS,
-    checked,
-    merged,
-    resolved,
-)
+from pyramid_zodb_async.jobs.given_options import merged, resolved
+from pyramid_zodb_async.jobs.option_checks import checked
+from pyramid_zodb_async.jobs.options import NO_OPTIONS
 
 MINUTE = datetime.timedelta(minutes=1)
 NOON = datetime.datetime(2031, 5, 1, 12, tzinfo=datetime.UTC)

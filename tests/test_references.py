@@ -20,7 +20,8 @@ from pyramid_zodb_async.database.connections import (
     ThreadConnections,
     use_connections,
 )
-from pyramid_zodb_async.transfer.references import NotTransferable, dump
+from pyramid_zodb_async.exceptions import NotTransferable
+from pyramid_zodb_async.transfer.references import dump
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from pyramid_zodb_async import (
     current_job,
     transactional,
 )
-from pyramid_zodb_async.execution import runner
+from pyramid_zodb_async.execution import runner, verdicts
 from pyramid_zodb_async.execution.runner import Runner
 from pyramid_zodb_async.execution.surroundings import bare_thread
 from pyramid_zodb_async.scheduler.in_memory.run import MemoryRun
@@ -331,7 +331,7 @@ def test_the_managers_hook_may_use_request_methods(make_app, engine):
 
 
 def test_many_conflicts_do_not_end_the_counting(run, monkeypatch):
-    monkeypatch.setattr(runner, "GREATEST_DELAY", 0)
+    monkeypatch.setattr(verdicts, "GREATEST_DELAY", 0)
     shop.attempts.clear()
     view = run(shop.conflict, 1100, zodb_async__max_conflicts=1100)
 
@@ -501,7 +501,8 @@ def refuse(monkeypatch):
         return vote(self, transaction)
 
     monkeypatch.setattr(FileStorage, "tpc_vote", tpc_vote)
-    monkeypatch.setattr(runner, "GREATEST_DELAY", 0.01)
+    for module in (runner, verdicts):
+        monkeypatch.setattr(module, "GREATEST_DELAY", 0.01)
     return to_raise.extend
 
 

@@ -8,55 +8,13 @@ from ..interfaces import (
     IEngineFactory,
     IJobWrappers,
     IScheduler,
-    ISchedulerFactory,
 )
 from ..transfer.callables import function_name
 
 __all__ = [
     "add_job_engine",
     "add_job_wrapper",
-    "set_job_scheduler",
 ]
-
-
-def set_job_scheduler(config: Any, factory: Any) -> None:
-    """Have the application's jobs kept by a scheduler of its own.
-
-    It takes the place of the one that ``zodb_async.scheduler`` names.
-
-    Args:
-        config: the configurator; not to be given.
-        factory: what is called with the registry and the settings, whose
-            attributes have their names, and gives an
-            :class:`~pyramid_zodb_async.IScheduler`; or such an object; or the
-            dotted name of either.
-
-    Raises:
-        ConfigurationError: it is neither.
-    """
-    factory = config.maybe_dotted(factory)
-    if not (callable(factory) or IScheduler.providedBy(factory)):
-        raise ConfigurationError(
-            "set_job_scheduler() takes a scheduler, or a factory that makes"
-            f" one, not {factory!r}"
-        )
-
-    def register() -> None:
-        _require_in_time(config, "set_job_scheduler()")
-        config.registry.registerUtility(factory, ISchedulerFactory)
-
-    introspectable = config.introspectable(
-        "job schedulers",
-        None,
-        config.object_description(factory),
-        "job scheduler",
-    )
-    introspectable["factory"] = factory
-    config.action(
-        ISchedulerFactory,
-        register,
-        introspectables=(introspectable,),
-    )
 
 
 def add_job_engine(config: Any, name: str, factory: Any) -> None:

@@ -23,14 +23,13 @@ from ..engine.manual import ManualEngine
 from ..engine.threads import ThreadEngine
 from ..exceptions import QueueFull
 from ..execution.announcer import RegistryAnnouncer
+from ..execution.request_surroundings import RequestEnvironment
 from ..execution.runner import Runner
-from ..execution.surroundings import RequestEnvironment
 from ..interfaces import (
     IEngine,
     IEngineFactory,
     IRemoteEngine,
     IScheduler,
-    ISchedulerFactory,
 )
 from ..scheduler.durable import PersistentTransactionalScheduler
 from ..scheduler.memory import MemoryScheduler
@@ -57,7 +56,7 @@ from ..web.views import (
     show_job,
     show_jobs,
 )
-from .directives import add_job_engine, add_job_wrapper, set_job_scheduler
+from .directives import add_job_engine, add_job_wrapper
 from .sigterm import stop_on_sigterm
 from .startup import start_scheduler
 
@@ -80,8 +79,8 @@ def includeme(config: Any) -> None:
       of the package below ``/jobs/static``; a ``route_prefix`` of the include
       goes before that, the setting ``zodb_async.route_prefix`` in place of
       ``jobs``,
-    - adds the directives ``config.set_job_scheduler()``,
-      ``config.add_job_engine()`` and ``config.add_job_wrapper()``,
+    - adds the directives ``config.add_job_engine()`` and
+      ``config.add_job_wrapper()``,
     - tells the application's subscribers of the
       :mod:`~pyramid_zodb_async.events` of jobs.
 
@@ -93,7 +92,7 @@ def includeme(config: Any) -> None:
         ConfigurationError: a setting is unknown, or its value is wrong.
     """
     prefix = parse_settings(config.registry.settings).route_prefix
-    for directive in (set_job_scheduler, add_job_engine, add_job_wrapper):
+    for directive in (add_job_engine, add_job_wrapper):
         config.add_directive(directive.__name__, directive)
     config.add_job_engine("threads", _make_threads)
     config.add_job_engine("inline", _make_inline)
@@ -234,17 +233,6 @@ def register(registry: Any) -> None:
 
 
 def _make_scheduler(registry: Any, settings: Settings) -> Any:
-    factory = registry.queryUtility(ISchedulerFactory)
-    if factory is not None:
-        if IScheduler.providedBy(factory):
-            return factory
-        scheduler = factory(registry, settings)
-        if not IScheduler.providedBy(scheduler):
-            raise ConfigurationError(
-                f"What was given to set_job_scheduler(), {factory!r}, has made"
-                f" no scheduler, but {scheduler!r}"
-            )
-        return scheduler
     if settings.scheduler == "memory":
         return MemoryScheduler(
             settings.result_timeout, max_pending=settings.max_pending

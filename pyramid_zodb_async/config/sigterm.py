@@ -3,27 +3,11 @@
 import logging
 import signal
 import threading
-import traceback
 from types import FrameType
 
-__all__ = ["is_told_to_stop", "stop_on_sigterm"]
+__all__ = ["stop_on_sigterm"]
 
 log = logging.getLogger(__name__)
-
-#: Where the handlers of Celery are that end a worker, or a child of one.
-HANDLERS = ("billiard.common", "celery.apps.worker")
-
-
-def is_told_to_stop(error: BaseException) -> bool:
-    """Tell whether a signal that ends a worker of Celery raised *error*.
-
-    Handlers run in the main thread, in the middle of whatever that is at: so
-    what they raise seems to come from there.
-    """
-    return any(
-        frame.f_globals.get("__name__") in HANDLERS
-        for frame, _ in traceback.walk_tb(error.__traceback__)
-    )
 
 
 def stop_on_sigterm() -> None:

@@ -6,8 +6,7 @@ from pyramid_zodbconn import get_connection
 from ZODB.Connection import Connection
 from ZODB.DB import DB
 
-from ..exceptions import JobNotLoadable
-from ..transfer.references import NotTransferable
+from ..exceptions import JobNotLoadable, NotTransferable
 
 __all__ = ["RequestConnections"]
 

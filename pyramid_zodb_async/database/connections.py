@@ -5,16 +5,16 @@ import contextvars
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import transaction
 from ZODB.Connection import Connection
 from ZODB.DB import DB
 
 from ..exceptions import JobNotLoadable
+from ..interfaces import Connections
 
 __all__ = [
-    "Connections",
     "JarConnections",
     "OpenedConnections",
     "ThreadConnections",
@@ -22,22 +22,6 @@ __all__ = [
     "told_connection",
     "use_connections",
 ]
-
-
-class Connections(Protocol):
-    """The connections that one request, job or thread may use."""
-
-    #: The transaction manager that they take part in.
-    transaction_manager: Any
-
-    def to(self, db: DB) -> Connection:
-        """Give the connection to *db*, opened now if need be."""
-
-    def own(self, jar: Connection) -> bool:
-        """Tell whether objects that *jar* loaded may be used here."""
-
-    def sole(self) -> Connection | None:
-        """Give the connection to begin with where none is named."""
 
 
 class _Root(NamedTuple):
@@ -78,7 +62,7 @@ class OpenedConnections:
         self._roots[key] = _Root(connection, connection.opened, adopted, close)
 
     def own(self, jar: Connection) -> bool:
-        """See :class:`Connections`."""
+        """See :class:`~pyramid_zodb_async.interfaces.Connections`."""
         return _share_transactions(jar, self.transaction_manager)
 
     def known(self, db: DB) -> Connection | None:
@@ -164,7 +148,7 @@ class JarConnections:
         self.transaction_manager = jar.transaction_manager
 
     def to(self, db: DB) -> Connection:
-        """See :class:`Connections`.
+        """See :class:`~pyramid_zodb_async.interfaces.Connections`.
 
         Raises:
             JobNotLoadable: the connection was closed, and may be another
@@ -178,11 +162,11 @@ class JarConnections:
         return self._jar.get_connection(db.database_name)
 
     def own(self, jar: Connection) -> bool:
-        """See :class:`Connections`."""
+        """See :class:`~pyramid_zodb_async.interfaces.Connections`."""
         return any(jar is own for own in self._jar.connections.values())
 
     def sole(self) -> Connection:
-        """See :class:`Connections`."""
+        """See :class:`~pyramid_zodb_async.interfaces.Connections`."""
         return self._jar
 
 
@@ -193,11 +177,11 @@ class ThreadConnections:
         self.transaction_manager = transaction_manager
 
     def to(self, db: DB) -> Connection:
-        """See :class:`Connections`."""
+        """See :class:`~pyramid_zodb_async.interfaces.Connections`."""
         return self.opened().to(db)
 
     def own(self, jar: Connection) -> bool:
-        """See :class:`Connections`.
+        """See :class:`~pyramid_zodb_async.interfaces.Connections`.
 
         A connection of the caller's own is from then on the one to its
         databases, unless another is in use.
@@ -210,7 +194,7 @@ class ThreadConnections:
         return True
 
     def sole(self) -> Connection | None:
-        """See :class:`Connections`."""
+        """See :class:`~pyramid_zodb_async.interfaces.Connections`."""
         return self.opened().adopted()
 
     def opened(self) -> OpenedConnections:

@@ -7,9 +7,8 @@ from typing import Any, Literal, get_args
 
 from zope.interface import Interface, implementer
 
-from ..database.connections import Connections
 from ..exceptions import JobCancelled
-from ..interfaces import IRun, IScheduler
+from ..interfaces import Connections, IRun, IScheduler
 from ..jobs.model import Progress
 
 __all__ = [

@@ -9,6 +9,7 @@ from zope.interface import implementedBy
 from ..events import JobEvent
 from ..exceptions import JobError
 from ..jobs.model import JobView
+from ..jobs.stored_paths import stored_at
 
 __all__ = ["Announcer", "RegistryAnnouncer"]
 
@@ -55,6 +56,7 @@ class RegistryAnnouncer(Announcer):
             )
 
 
+@stored_at("pyramid_zodb_async.announcer")
 def _refuse() -> None:
     raise JobError(
         "An event has no result: request.jobs.get(sid) or the scheduler's"

@@ -2,22 +2,15 @@
 
 import functools
 import logging
-import random
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable
-from typing import Any, NamedTuple
 
 from transaction.interfaces import TransientError
 
-from ..config.sigterm import is_told_to_stop
-from ..database.connections import (
-    Connections,
-    ThreadConnections,
-    use_connections,
-)
+from ..database.connections import ThreadConnections, use_connections
 from ..database.storages import storage_failed
 from ..events import (
     JobEvent,
@@ -27,21 +20,27 @@ from ..events import (
     JobSucceeded,
 )
 from ..exceptions import JobError, JobTimeout
-from ..interfaces import IRun, IScheduler
+from ..interfaces import Connections, IRun, IScheduler
 from ..jobs.current_job import running
 from ..transactional import use_manager
 from ..transfer.failures import as_bytes, describe, pickled_exception
 from .announcer import Announcer
 from .surroundings import Environment, Surroundings
 from .time_limit import Watchdog
+from .verdicts import (
+    GREATEST_DELAY,
+    Verdict,
+    give_back,
+    is_told_to_stop,
+    leave,
+    log_fields,
+    repeat,
+    wait_for_storage,
+)
 
 __all__ = ["Runner"]
 
 log = logging.getLogger(__name__)
-
-#: The first and the greatest delay after a conflict, in seconds, before
-#: chance makes it shorter.
-FIRST_DELAY, GREATEST_DELAY = 0.05, 5.0
 
 
 class Runner:
@@ -140,7 +139,7 @@ class Runner:
                     "Clearing up after job %s failed: %s.",
                     run.sid,
                     run.function,
-                    extra=_extra("job_not_cleared_up", run),
+                    extra=log_fields("job_not_cleared_up", run),
                 )
         return ended()
 
@@ -167,7 +166,7 @@ class Runner:
             "Job %s succeeded: %s.",
             run.sid,
             run.function,
-            extra=_extra("job_succeeded", run),
+            extra=log_fields("job_succeeded", run),
         )
 
     def _judge(
@@ -192,26 +191,26 @@ class Runner:
                     "Job %s was given up by its run: %s.",
                     run.sid,
                     run.function,
-                    extra=_extra("job_given_up", run),
+                    extra=log_fields("job_given_up", run),
                 )
-                return _leave
+                return leave
             log.warning(
                 "Job %s had ended already when its run raised: %s.",
                 run.sid,
                 run.function,
                 exc_info=error,
-                extra=_extra("job_overruled", run),
+                extra=log_fields("job_overruled", run),
             )
-            return _leave
+            return leave
         if is_told_to_stop(error):
-            return functools.partial(_give_back, run)
+            return functools.partial(give_back, run)
         if is_outage:
-            return functools.partial(_wait, run, error)
+            return functools.partial(wait_for_storage, run, error)
         reason = run.stop_reason()
         if isinstance(reason, JobTimeout):
             error = reason
         elif may_repeat and run.conflicts < self._max_conflicts:
-            return functools.partial(_repeat, run, type(error).__qualname__)
+            return functools.partial(repeat, run, type(error).__qualname__)
         verdict = self._settle(
             run, error, pickled_exception(error, connections)
         )
@@ -219,7 +218,7 @@ class Runner:
 
     def _settle(
         self, run: IRun, error: BaseException, exception: bytes
-    ) -> "_Verdict":
+    ) -> "Verdict":
         """Log a failed attempt, and tell what is to come of it."""
         failures = run.failures + 1
         attempts = run.options.attempts or self._attempts
@@ -236,23 +235,23 @@ class Runner:
                 attempts,
                 run.function,
                 exc_info=error,
-                extra=_extra("job_retried", run),
+                extra=log_fields("job_retried", run),
             )
             due = time.time() + delay
-            return _Verdict(JobRetried, functools.partial(run.retry, due))
+            return Verdict(JobRetried, functools.partial(run.retry, due))
         log.error(
             "Job %s failed: %s.",
             run.sid,
             run.function,
             exc_info=error,
-            extra=_extra("job_failed", run),
+            extra=log_fields("job_failed", run),
         )
         failure = describe(error, self._public_errors)
-        return _Verdict(
+        return Verdict(
             JobFailed, functools.partial(run.fail, failure, exception)
         )
 
-    def _record(self, run: IRun, verdict: "_Verdict") -> float | None:
+    def _record(self, run: IRun, verdict: "Verdict") -> float | None:
         try:
             is_recorded = verdict.record()
         except Exception:
@@ -262,7 +261,7 @@ class Runner:
                 run.sid,
                 run.function,
                 exc_info=True,
-                extra=_extra("failure_not_recorded", run),
+                extra=log_fields("failure_not_recorded", run),
             )
             run.release()
             return GREATEST_DELAY
@@ -282,7 +281,7 @@ class Runner:
             limit,
             run.function,
             _stack_of(thread),
-            extra=_extra("job_timed_out", run),
+            extra=log_fields("job_timed_out", run),
         )
         verdict = self._settle(run, reason, as_bytes(reason))
         try:
@@ -294,7 +293,7 @@ class Runner:
                 run.sid,
                 run.function,
                 exc_info=True,
-                extra=_extra("failure_not_recorded", run),
+                extra=log_fields("failure_not_recorded", run),
             )
             return
         if is_recorded:
@@ -302,70 +301,6 @@ class Runner:
             run.leave()
 
 
-class _Verdict(NamedTuple):
-    """What is to come of an attempt that has failed."""
-
-    event: type[JobEvent]
-    #: Makes it so; tells whether the job was still this run's.
-    record: Callable[[], bool]
-
-
 def _stack_of(thread: int) -> str:
     frame = sys._current_frames().get(thread)  # noqa: SLF001 - documented
     return "".join(traceback.format_stack(frame)) if frame else "(gone)"
-
-
-def _leave() -> None:
-    """Do nothing more: the job has ended."""
-
-
-def _give_back(run: IRun) -> None:
-    log.info(
-        "Job %s is left to others, for its process is to end: %s.",
-        run.sid,
-        run.function,
-        extra=_extra("job_given_back", run),
-    )
-    try:
-        run.give_back()
-    except Exception:
-        log.warning(
-            "Job %s cannot be left to others now; they may notice after a"
-            " lease: %s.",
-            run.sid,
-            run.function,
-            exc_info=True,
-            extra=_extra("job_not_given_back", run),
-        )
-
-
-def _repeat(run: IRun, kind: str) -> float:
-    # no larger power, which could not be multiplied any more
-    most = min(GREATEST_DELAY, FIRST_DELAY * 2 ** min(run.conflicts, 20))
-    delay = random.uniform(0, most)  # noqa: S311 - no secret
-    log.info(
-        "Job %s will be repeated in %.2f s: %s met %s.",
-        run.sid,
-        delay,
-        run.function,
-        kind,
-        extra=_extra("job_repeated", run),
-    )
-    run.release()
-    return delay
-
-
-def _wait(run: IRun, error: BaseException) -> float:
-    log.warning(
-        "Job %s will be repeated when the storage is back: %s met %s.",
-        run.sid,
-        run.function,
-        type(error).__qualname__,
-        extra=_extra("job_waits_for_storage", run),
-    )
-    run.release(counts=False)
-    return random.uniform(0, GREATEST_DELAY)  # noqa: S311 - no secret
-
-
-def _extra(action: str, run: IRun) -> dict[str, Any]:
-    return {"action": action, "sid": run.sid, "function": run.function}

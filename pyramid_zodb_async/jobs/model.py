@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from .options import NO_OPTIONS, Options
+from .stored_paths import stored_at
 
 __all__ = ["Failure", "JobState", "JobView", "Progress", "Version", "moment"]
 
@@ -22,6 +23,7 @@ def moment(seconds: float) -> datetime | None:
         return None
 
 
+@stored_at("pyramid_zodb_async.job")
 class JobState(enum.StrEnum):
     """The states of a job; its text is what JSON shows."""
 
@@ -45,6 +47,7 @@ class JobState(enum.StrEnum):
 _UNFINISHED = (JobState.PENDING, JobState.RUNNING)
 
 
+@stored_at("pyramid_zodb_async.job")
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Progress:
     """How far a job has come, in units of its own choice."""
@@ -61,6 +64,7 @@ class Progress:
         return self.done, self.total, self.message
 
 
+@stored_at("pyramid_zodb_async.job")
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Failure:
     """Why a job failed."""
@@ -73,6 +77,7 @@ class Failure:
     public: bool = False
 
 
+@stored_at("pyramid_zodb_async.job")
 class Version(NamedTuple):
     """Which of two views of the same job is the newer one: the greater.
 
@@ -93,6 +98,7 @@ class Version(NamedTuple):
 FIRST_VERSION = Version()
 
 
+@stored_at("pyramid_zodb_async.job")
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobView:
     """A job as it was at one moment; later changes do not show in it."""

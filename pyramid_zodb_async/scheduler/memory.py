@@ -9,21 +9,20 @@ from typing import Any, TypeVar
 from zope.interface import implementer
 
 from ..concurrency.forks import call_after_fork
-from ..database.connections import Connections, current_connections
+from ..database.connections import current_connections
 from ..engine.submission import submit
 from ..events import (
-    JobCancelled,
     JobEvent,
     JobExpired,
-    JobProgressed,
     JobRetried,
     JobScheduled,
+    JobWasCancelled,
 )
-from ..exceptions import JobCancelled as Cancelled
+from ..exceptions import JobCancelled
 from ..execution.announcer import Announcer
-from ..interfaces import IEngine, IRun, IScheduler
+from ..interfaces import Connections, IEngine, IRun, IScheduler
+from ..jobs.given_options import NONE_GIVEN, resolved
 from ..jobs.model import JobState, JobView
-from ..jobs.options import NONE_GIVEN, resolved
 from ..transfer.callables import Call
 from .event_queue import News
 from .in_memory.run import MemoryRun
@@ -171,7 +170,7 @@ class MemoryScheduler:
             _Removal(self.table, sid)
         )
         if job.state is JobState.CANCELLED:
-            return None, Cancelled(f"The job {sid} was cancelled")
+            return None, JobCancelled(f"The job {sid} was cancelled")
         if job.exception is not None:
             return None, pickle.loads(job.exception)  # noqa: S301 - we made it
         return load(job.value, connections), None
@@ -197,7 +196,7 @@ class MemoryScheduler:
             return False
         if self._engine is not None:
             self._engine.withdraw(sid)
-        self._note(JobCancelled, job)
+        self._note(JobWasCancelled, job)
         self.news.tell()
         return True
 
@@ -287,11 +286,6 @@ class MemoryScheduler:
         """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
         job = self.table.claim(sid)
         return MemoryRun(self, job) if job else None
-
-    def has_progressed(self, job: Job) -> None:
-        """Take note that a job has told of its progress."""
-        self._note(JobProgressed, job)
-        self.news.tell()
 
 
 class _Scheduling(CertainChange):

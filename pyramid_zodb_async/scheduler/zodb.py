@@ -12,19 +12,16 @@ from typing import Any, TypeVar
 from zope.interface import implementer
 
 from ..concurrency.forks import call_after_fork
-from ..database.connections import (
-    Connections,
-    JarConnections,
-    current_connections,
-)
+from ..database.connections import JarConnections, current_connections
 from ..database.own_transaction import in_own_transaction
 from ..events import JobScheduled
 from ..exceptions import JobError
 from ..execution.announcer import Announcer
-from ..interfaces import IEngine, IRun, IScheduler
+from ..interfaces import Connections, IEngine, IRun, IScheduler
 from ..jobs.current_job import running_job
+from ..jobs.given_options import NONE_GIVEN, resolved
 from ..jobs.model import JobState, JobView
-from ..jobs.options import NO_OPTIONS, NONE_GIVEN, Options, resolved
+from ..jobs.options import NO_OPTIONS, Options
 from ..transfer.callables import check_call, function_name
 from .event_queue import News
 from .maintenance.chores import Upkeep

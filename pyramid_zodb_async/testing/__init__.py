@@ -22,7 +22,7 @@ from ..engine.fault_injection import (
     Pause,
 )
 from ..engine.manual import ManualEngine
-from ..interfaces import IEngine, IScheduler, ISchedulerFactory
+from ..interfaces import IEngine, IScheduler
 from ..jobs.model import JobView
 from ..scheduler.records import Store
 from ..scheduler.zodb import ZODBScheduler
@@ -285,16 +285,10 @@ def restart(app: Any, timeout: float = 10) -> None:
 
     Raises:
         TimeoutError: it takes longer.
-        RuntimeError: the engine is another, or the scheduler is one object
-            that was given to ``config.set_job_scheduler()``.
+        RuntimeError: the engine is another.
     """
     registry = _registry(app)
     manual_engine(registry)
-    if IScheduler.providedBy(registry.queryUtility(ISchedulerFactory)):
-        raise RuntimeError(
-            "The scheduler cannot be made anew, as set_job_scheduler() was"
-            " given an object: give it a factory"
-        )
     old = registry.getUtility(IScheduler)
     old.stop(0)
     register(registry)

@@ -9,7 +9,8 @@ from typing import Any
 import transaction
 from transaction.interfaces import NoTransaction
 
-from ..database.connections import Connections, OpenedConnections
+from ..database.connections import OpenedConnections
+from ..interfaces import Connections
 from ..jobs.model import JobState, JobView
 from ..scheduler.memory import MemoryScheduler
 from ..transfer.storing import callable_of

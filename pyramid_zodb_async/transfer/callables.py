@@ -10,9 +10,10 @@ from typing import Any, NamedTuple, TypeVar
 from pyramid.interfaces import IRequest
 from ZODB.Connection import Connection
 
-from ..database.connections import Connections, ThreadConnections
-from ..exceptions import ArgumentNotTransferable
-from .references import Dumped, NotTransferable, dump
+from ..database.connections import ThreadConnections
+from ..exceptions import ArgumentNotTransferable, NotTransferable
+from ..interfaces import Connections
+from .references import Dumped, dump
 
 __all__ = [
     "Call",

@@ -3,8 +3,8 @@
 import contextlib
 import pickle
 
-from ..database.connections import Connections
 from ..exceptions import JobError
+from ..interfaces import Connections
 from ..jobs.model import Failure
 from .references import dump
 

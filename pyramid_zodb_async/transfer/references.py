@@ -13,12 +13,12 @@ from ZODB.DB import DB
 from ZODB.POSException import POSKeyError
 from ZODB.utils import oid_repr
 
-from ..database.connections import Connections
-from ..exceptions import JobNotLoadable
+from ..exceptions import JobNotLoadable, NotTransferable
+from ..interfaces import Connections
+from ..jobs.stored_paths import stored_at
 
 __all__ = [
     "Dumped",
-    "NotTransferable",
     "SharedDatabase",
     "dump",
     "name_of",
@@ -27,18 +27,7 @@ __all__ = [
 ]
 
 
-class NotTransferable(TypeError):
-    """A value cannot leave its thread; the text says which and why.
-
-    *foreign* is what code of others says of it, which may be no business of
-    whoever waits for a job.
-    """
-
-    def __init__(self, text: str, foreign: str = "") -> None:
-        super().__init__(text)
-        self.foreign = foreign
-
-
+@stored_at("pyramid_zodb_async.references")
 class SharedDatabase:
     """A database to which a value refers in a way of its own.
 

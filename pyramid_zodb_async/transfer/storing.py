@@ -14,15 +14,10 @@ from ZODB.broken import Broken, broken_cache
 from ZODB.DB import DB
 from zodbpickle.pickle import Pickler
 
-from ..database.connections import Connections
-from ..exceptions import JobNotLoadable
+from ..exceptions import JobNotLoadable, NotTransferable
+from ..interfaces import Connections
 from .callables import function_name
-from .references import (
-    NotTransferable,
-    name_of,
-    refuse_helper,
-    require_own,
-)
+from .references import name_of, refuse_helper, require_own
 
 __all__ = [
     "callable_of",

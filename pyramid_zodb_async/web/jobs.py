@@ -8,11 +8,12 @@ from pyramid_tm import is_tm_active
 from transaction import ThreadTransactionManager, TransactionManager
 
 from ..database.application import RequestConnections
-from ..database.connections import Connections, ThreadConnections
+from ..database.connections import ThreadConnections
 from ..exceptions import TransactionRequired, UnknownJob
-from ..interfaces import IScheduler
+from ..interfaces import Connections, IScheduler
+from ..jobs.given_options import NONE_GIVEN, merged
 from ..jobs.model import JobView
-from ..jobs.options import NONE_GIVEN, checked, merged
+from ..jobs.option_checks import checked
 from .authorization import is_open_to, is_operator, may, owner_of
 from .poll_pacing import SHORTEST
 from .status_document import ROUTE, require_sid, status_response

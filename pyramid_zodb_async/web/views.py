@@ -6,9 +6,8 @@ from typing import Any
 
 from pyramid.response import Response
 
-from ..database.connections import Connections
 from ..exceptions import QueueFull
-from ..interfaces import IScheduler
+from ..interfaces import Connections, IScheduler
 from ..jobs.model import JobView
 from .authorization import may
 from .etags import etag_of, fits, known_etag, knows_progress, knows_runs

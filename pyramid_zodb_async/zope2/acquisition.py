@@ -20,7 +20,9 @@ from ZODB.broken import Broken
 from ZODB.Connection import RootConvenience
 from ZPublisher.BaseRequest import BaseRequest
 
-from ..transfer.references import NotTransferable, SharedDatabase
+from ..exceptions import NotTransferable
+from ..jobs.stored_paths import stored_at
+from ..transfer.references import SharedDatabase
 from ..transfer.storing import callable_of, is_small_and_plain
 
 __all__ = ["MethodInContext", "in_context", "packed", "parts_of"]
@@ -31,10 +33,11 @@ _WRAPPERS = (ExplicitAcquisitionWrapper, ImplicitAcquisitionWrapper)
 _LEFT_ALONE = (Persistent, WeakRef, RootConvenience, SharedDatabase)
 
 
-# Pickles name what follows, up to the class: it stays where it is. It must not
-# raise when it is loaded, for the database would hide the reason.
+# Pickles name what follows, up to the class. It must not raise when it is
+# loaded, for the database would hide the reason.
 
 
+@stored_at("pyramid_zodb_async.acquisition")
 def in_context(obj: Any, container: Any) -> Any:
     """Wrap *obj* as something that was acquired from *container*.
 
@@ -46,6 +49,7 @@ def in_context(obj: Any, container: Any) -> Any:
     return obj.__of__(container)
 
 
+@stored_at("pyramid_zodb_async.acquisition")
 class MethodInContext:
     """A method of a wrapped object, found when it is called.
 

@@ -5,11 +5,15 @@ from typing import Any, Protocol
 
 from zope.interface import implementer
 
-from ...database.connections import Connections
-from ...exceptions import JobCancelled, JobError, ResultNotTransferable
-from ...interfaces import IRun
+from ...exceptions import (
+    JobCancelled,
+    JobError,
+    NotTransferable,
+    ResultNotTransferable,
+)
+from ...interfaces import Connections, IRun
 from ...jobs.model import Failure, JobView, Progress
-from ...transfer.references import Dumped, NotTransferable, dump
+from ...transfer.references import Dumped, dump
 from ..transaction_changes import OpenChanges
 from .table import Job, JobTable
 from .views import view_of
@@ -25,9 +29,6 @@ class _Scheduler(Protocol):
 
     def submit(self, job: Job) -> None:
         """Have a job run once more, at its time."""
-
-    def has_progressed(self, job: Job) -> None:
-        """Take note that a job has told of its progress."""
 
 
 @implementer(IRun)
@@ -58,7 +59,6 @@ class MemoryRun:
     def report(self, progress: Progress) -> None:
         """See :class:`~pyramid_zodb_async.interfaces.IRun`."""
         self._table.report(self._job, self._number, progress)
-        self._scheduler.has_progressed(self._job)
 
     def stop_reason(self) -> JobError | None:
         """See :class:`~pyramid_zodb_async.interfaces.IRun`."""

@@ -3,7 +3,7 @@
 import functools
 from typing import Any
 
-from ...database.connections import Connections
+from ...interfaces import Connections
 from ...jobs.model import JobView, moment
 from ...transfer.references import Dumped
 from .table import Job

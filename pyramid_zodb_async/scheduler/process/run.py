@@ -6,12 +6,15 @@ from typing import Any, Protocol
 
 from zope.interface import implementer
 
-from ...database.connections import Connections
-from ...events import JobEvent, JobFailed, JobProgressed, JobSucceeded
-from ...exceptions import JobCancelled, JobError, ResultNotTransferable
-from ...interfaces import IRun
+from ...events import JobEvent, JobFailed, JobSucceeded
+from ...exceptions import (
+    JobCancelled,
+    JobError,
+    NotTransferable,
+    ResultNotTransferable,
+)
+from ...interfaces import Connections, IRun
 from ...jobs.model import Failure, JobState, JobView, Progress
-from ...transfer.references import NotTransferable
 from ...transfer.storing import callable_of, refuse_broken
 from ..event_queue import News
 from ..records import Fence, Store, TakenOver
@@ -121,9 +124,6 @@ class DurableRun:
     def report(self, progress: Progress) -> None:
         """See :class:`~pyramid_zodb_async.interfaces.IRun`."""
         self._jobs.report(self._held, progress)
-        news = self._scheduler.news
-        news.put(JobProgressed, self.view)
-        news.tell()
 
     def stop_reason(self) -> JobError | None:
         """See :class:`~pyramid_zodb_async.interfaces.IRun`."""

@@ -2,9 +2,9 @@
 
 from typing import Any, Protocol
 
-from ...database.connections import Connections
-from ...events import JobCancelled, JobEvent, JobRetried
-from ...exceptions import JobCancelled as Cancelled
+from ...events import JobEvent, JobRetried, JobWasCancelled
+from ...exceptions import JobCancelled
+from ...interfaces import Connections
 from ...jobs.model import JobState
 from ...jobs.options import Options
 from ...transfer.failures import loaded_exception
@@ -70,7 +70,7 @@ class StoredJob:
         if has_failed and outcome is not None and outcome.exception:
             error = loaded_exception(outcome.exception)
         elif record.state == JobState.CANCELLED:
-            error = Cancelled(f"The job {self._sid} was cancelled")
+            error = JobCancelled(f"The job {self._sid} was cancelled")
         place = self._scheduler.place
         value = Result(place, record, self._connections)()
         forget(self._store(), self._sid, record.fence)
@@ -90,7 +90,7 @@ class StoredJob:
         end = End.now(kept_for(record, self._scheduler.timeout_of(store)))
         cancel(store, self._sid, record.fence, end, **self._history(store))
         self._drop()
-        self.tell(JobCancelled)
+        self.tell(JobWasCancelled)
         return True
 
     def retry(self) -> bool:

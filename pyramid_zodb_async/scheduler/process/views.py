@@ -4,9 +4,10 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from ...database.connections import Connections
+from ...interfaces import Connections
 from ...jobs.model import Failure, JobState, JobView, Progress, Version, moment
 from ...jobs.options import Options
+from ...jobs.stored_paths import stored_at
 from ...transfer.storing import refuse_broken
 from ..records import Outcome, Record
 from ..store.location import Place
@@ -57,6 +58,7 @@ def view_of_ended(
     )
 
 
+@stored_at("pyramid_zodb_async.scheduler.view")
 def _nothing() -> None:
     """Give the result of a job that has none."""
 

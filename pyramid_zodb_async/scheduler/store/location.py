@@ -9,9 +9,9 @@ from ZODB.Connection import Connection
 from ZODB.DB import DB
 from ZODB.POSException import POSKeyError
 
-from ...database.connections import Connections
 from ...database.own_transaction import in_own_transaction
 from ...exceptions import DatabaseForked, StoreNotUsable
+from ...interfaces import Connections
 from ..records import Store
 
 __all__ = ["FixedPlace", "Place", "RootPlace"]

@@ -5,7 +5,7 @@ from typing import Any
 
 from ZODB.DB import DB
 
-from ...database.connections import Connections
+from ...interfaces import Connections
 from ...transfer.callables import require_transferable
 from ...transfer.storing import (
     is_small_and_plain,
