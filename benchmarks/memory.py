@@ -24,7 +24,7 @@ from pyramid_zodb_async import TransactionalScheduler as Ours
 from pyramid_zodb_async.database.connections import ThreadConnections
 from pyramid_zodb_async.execution.runner import Runner
 from pyramid_zodb_async.execution.surroundings import bare_thread
-from pyramid_zodb_async.scheduler.in_memory.table import Job
+from pyramid_zodb_async.scheduler.in_memory.job import Job
 from pyramid_zodb_async.scheduler.memory import MemoryScheduler
 from pyramid_zodb_async.transfer.references import dump
 

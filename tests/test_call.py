@@ -7,7 +7,8 @@ import shop
 
 from pyramid_zodb_async.database.connections import ThreadConnections
 from pyramid_zodb_async.exceptions import ArgumentNotTransferable
-from pyramid_zodb_async.transfer.callables import Call, function_name
+from pyramid_zodb_async.scheduler.in_memory.call import Call
+from pyramid_zodb_async.transfer.callables import function_name
 
 
 def call(function, *args, **named):

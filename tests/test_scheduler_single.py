@@ -7,7 +7,7 @@ from ZODB.FileStorage import FileStorage
 from ZODB.MappingStorage import MappingStorage
 from zodburi import resolve_uri
 
-from pyramid_zodb_async.database.single import is_for_one_process
+from pyramid_zodb_async.database.storages import is_for_one_process
 
 
 class Compressing:

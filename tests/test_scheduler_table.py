@@ -5,7 +5,8 @@ import threading
 import pytest
 
 from pyramid_zodb_async import Failure, JobState, Options, Progress
-from pyramid_zodb_async.scheduler.in_memory.table import Job, JobTable
+from pyramid_zodb_async.scheduler.in_memory.job import Job
+from pyramid_zodb_async.scheduler.in_memory.table import JobTable
 from pyramid_zodb_async.scheduler.waiters import Watches
 from pyramid_zodb_async.transfer.references import Dumped
 

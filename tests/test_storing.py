@@ -5,7 +5,7 @@ import enum
 import pytest
 import shop
 
-from pyramid_zodb_async.transfer.storing import is_small_and_plain
+from pyramid_zodb_async.scheduler.store.stored_values import is_small_and_plain
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from pyramid.security import NO_PERMISSION_REQUIRED
 from pyramid.tweens import EXCVIEW, MAIN
 from pyramid.viewderivers import INGRESS
 
-from ..database.single import is_for_one_process
+from ..database.storages import is_for_one_process
 from ..engine.fault_injection import IInterventions, Interventions
 from ..engine.inline import InlineEngine
 from ..engine.manual import ManualEngine

@@ -23,11 +23,11 @@ from ..execution.announcer import Announcer
 from ..interfaces import Connections, IEngine, IRun, IScheduler
 from ..jobs.given_options import NONE_GIVEN, resolved
 from ..jobs.model import JobState, JobView
-from ..transfer.callables import Call
 from .event_queue import News
+from .in_memory.call import Call
+from .in_memory.job import Job, load, view_of
 from .in_memory.run import MemoryRun
-from .in_memory.table import Job, JobTable
-from .in_memory.views import load, view_of
+from .in_memory.table import JobTable
 from .transaction_changes import CertainChange, OpenChanges
 from .waiters import Watch, Watches
 

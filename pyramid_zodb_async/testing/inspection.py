@@ -13,7 +13,7 @@ from ..database.connections import OpenedConnections
 from ..interfaces import Connections
 from ..jobs.model import JobState, JobView
 from ..scheduler.memory import MemoryScheduler
-from ..transfer.storing import callable_of
+from ..transfer.callables import callable_of
 
 __all__ = ["fresh_connections", "load_call", "look_at", "tell", "waiting"]
 

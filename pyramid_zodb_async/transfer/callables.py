@@ -1,111 +1,40 @@
-"""What a job calls: a function and its arguments, fit to travel."""
+"""What a job calls: functions that can be a job, and how they are named."""
 
 import functools
 import inspect
+import pkgutil
 import sys
 import types
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from pyramid.interfaces import IRequest
 from ZODB.Connection import Connection
 
 from ..database.connections import ThreadConnections
-from ..exceptions import ArgumentNotTransferable, NotTransferable
-from ..interfaces import Connections
-from .references import Dumped, dump
+from ..exceptions import (
+    ArgumentNotTransferable,
+    JobNotLoadable,
+    NotTransferable,
+)
+from .references import dump, name_of
 
 __all__ = [
-    "Call",
-    "Loadable",
+    "KNOWN_BY_NAME",
+    "Function",
+    "callable_of",
     "check_call",
     "function_name",
     "require_transferable",
+    "stored_form",
 ]
 
 Function = Callable[..., Any]
 T = TypeVar("T")
 
-
-class Loadable(NamedTuple):
-    """A call that any thread can load and make."""
-
-    #: A function or class that is the same for all threads, or ``None`` if
-    #: the callable travels with the arguments.
-    function: Function | None
-    #: The callable or ``None``, the positional and the named arguments.
-    dumped: Dumped
-
-    def load(self, connections: Connections) -> Callable[[], Any]:
-        """Give a callable that makes the call.
-
-        Raises:
-            JobNotLoadable: something that the call refers to is gone.
-        """
-        function, args, named_args = self.dumped.load(connections)
-        if self.function is not None:
-            function = self.function
-        return functools.partial(function, *args, **named_args)
-
-
-class Call:
-    """A call on its way from the code that schedules it.
-
-    Args:
-        function: what to call.
-        args: its positional arguments.
-        named_args: its named arguments.
-        connections: those of the code that schedules.
-
-    Raises:
-        TypeError: *function* cannot be a job, or cannot be called so.
-        ArgumentNotTransferable: an argument cannot cross threads.
-    """
-
-    def __init__(
-        self,
-        function: Function,
-        args: tuple[Any, ...],
-        named_args: dict[str, Any],
-        connections: Connections,
-    ) -> None:
-        check_call(function, args, named_args)
-        self._function = function
-        self._args = args
-        self._named_args = named_args
-        self._connections = connections
-        self._dump(final=False)
-
-    @property
-    def function(self) -> str:
-        """The name of what is called."""
-        return function_name(self._function)
-
-    def loadable(self) -> Loadable:
-        """Give the call as other threads load it.
-
-        To be asked when the commit has stored new objects, but before it has
-        ended.
-
-        Raises:
-            ArgumentNotTransferable: a new object was not stored.
-        """
-        return self._dump(final=True)
-
-    def _dump(self, *, final: bool) -> Loadable:
-        shared, travelling = self._function, None
-        if not isinstance(self._function, _SHARED_BY_THREADS):
-            shared, travelling = None, self._function  # type: ignore[assignment]
-        dumped = require_transferable(
-            functools.partial(
-                dump, connections=self._connections, final=final
-            ),
-            self._function,
-            travelling,
-            self._args,
-            self._named_args,
-        )
-        return Loadable(shared, dumped)
+#: Functions and classes hold no state of a thread, and are found by their
+#: names.
+KNOWN_BY_NAME = (types.FunctionType, type)
 
 
 def require_transferable(
@@ -158,10 +87,6 @@ def _by_name(
     return numbered + [(repr(name), arg) for name, arg in named_args.items()]
 
 
-#: Callables of these types hold no state of a thread.
-_SHARED_BY_THREADS = (types.FunctionType, type)
-
-
 def function_name(function: Function) -> str:
     """Name *function* for people, as ``module:qualname``."""
     if isinstance(function, functools.partial):
@@ -180,7 +105,7 @@ def check_call(
         TypeError: it is one of these.
     """
     look_at = _look_at
-    if isinstance(function, _SHARED_BY_THREADS):
+    if isinstance(function, KNOWN_BY_NAME):
         look_at = _look_at_once
     signature = look_at(function)
     if signature is None:
@@ -215,7 +140,7 @@ def _look_at(function: Any) -> inspect.Signature | None:
             " name; use a function of a module and pass what it needs as"
             " arguments"
         )
-    if isinstance(function, _SHARED_BY_THREADS):
+    if isinstance(function, KNOWN_BY_NAME):
         _require_shared(function)
     try:
         return inspect.signature(function)
@@ -289,3 +214,86 @@ def _advice(value: object) -> str | None:
             " let the job use pyramid_zodbconn.get_connection()"
         )
     return None
+
+
+def stored_form(function: Callable[..., Any]) -> Any:
+    """Give what the database keeps of *function*.
+
+    That is its name, ``module:qualname``, where importing gives the same
+    again; the object and the name of a bound method; else a tuple of just
+    the callable, as it is pickled.
+
+    Raises:
+        TypeError: another process could not find it by its name.
+    """
+    if isinstance(function, types.MethodType):
+        owner, name = function.__self__, function.__name__
+        if not isinstance(owner, type):
+            if getattr(owner, name, None) != function:
+                raise TypeError(
+                    f"{function!r} cannot be a job: its object has no method"
+                    f" {name!r} that is the same"
+                )
+            _refuse_main(owner)
+            return owner, name
+        # of the class that it was asked from, which may have inherited it
+        name = f"{function_name(owner)}.{name}"
+    elif isinstance(function, KNOWN_BY_NAME):
+        name = function_name(function)
+    else:
+        _refuse_main(function)
+        return (function,)
+    _refuse_main(function, name)
+    try:
+        found = pkgutil.resolve_name(name)
+    except (AttributeError, ImportError, ValueError) as error:
+        raise TypeError(
+            f"{function!r} cannot be a job: {name} cannot be imported"
+            f" ({error})"
+        ) from None
+    if found != function:
+        raise TypeError(
+            f"{function!r} cannot be a job: it is not what {name} is, so that"
+            " another process would not find it"
+        )
+    return name
+
+
+def _refuse_main(function: Any, name: str = "") -> None:
+    """Refuse what belongs to the module that was started."""
+    name = name or f"{type(function).__module__}:"
+    if isinstance(function, functools.partial):
+        name = function_name(function)
+    if name.startswith(("__main__:", "__mp_main__:")):
+        raise TypeError(
+            f"{function!r} cannot be a job: the process that runs it has"
+            " another __main__; use a function of a module"
+        )
+
+
+def callable_of(stored: Any) -> Callable[..., Any]:
+    """Give what :func:`stored_form` was made of.
+
+    Raises:
+        JobNotLoadable: it is gone.
+    """
+    if isinstance(stored, tuple):
+        if len(stored) == 1:
+            return stored[0]  # type: ignore[no-any-return]
+        owner, name = stored
+        try:
+            method: Callable[..., Any] = getattr(owner, name)
+        except AttributeError as error:
+            raise JobNotLoadable(
+                f"{name_of(owner)} has no method {name!r} any more"
+            ) from error
+        return method
+    try:
+        function = pkgutil.resolve_name(stored)
+    except (AttributeError, ImportError, ValueError) as error:
+        raise JobNotLoadable(
+            f"Code that the job refers to is gone: {stored}"
+        ) from error
+    if not callable(function):
+        raise JobNotLoadable(f"{stored} cannot be called any more")
+    return function  # type: ignore[no-any-return]

@@ -29,9 +29,9 @@ from ..scheduler import (
     PersistentTransactionalScheduler as _PersistentTransactionalScheduler,
 )
 from ..scheduler import TransactionalScheduler as _TransactionalScheduler
+from ..scheduler.store.stored_values import look_for_broken
 from ..transactional import TransactionManager as _TransactionManager
-from ..transfer.callables import check_call, require_transferable
-from ..transfer.storing import look_for_broken, stored_form
+from ..transfer.callables import check_call, require_transferable, stored_form
 from .acquisition import in_context, packed, parts_of
 
 __all__ = [

@@ -22,8 +22,9 @@ from ZPublisher.BaseRequest import BaseRequest
 
 from ..exceptions import NotTransferable
 from ..jobs.stored_paths import stored_at
+from ..scheduler.store.stored_values import is_small_and_plain
+from ..transfer.callables import callable_of
 from ..transfer.references import SharedDatabase
-from ..transfer.storing import callable_of, is_small_and_plain
 
 __all__ = ["MethodInContext", "in_context", "packed", "parts_of"]
 

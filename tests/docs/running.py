@@ -24,7 +24,7 @@ from webtest import TestApp
 
 from docs import machine
 from pyramid_zodb_async import IScheduler
-from pyramid_zodb_async.database.single import is_for_one_process
+from pyramid_zodb_async.database.storages import is_for_one_process
 from pyramid_zodb_async.testing import drain
 
 #: Twenty-two characters that nobody would write otherwise; those of a job in

@@ -15,8 +15,8 @@ from ...interfaces import Connections, IRun
 from ...jobs.model import Failure, JobView, Progress
 from ...transfer.references import Dumped, dump
 from ..transaction_changes import OpenChanges
-from .table import Job, JobTable
-from .views import view_of
+from .job import Job, view_of
+from .table import JobTable
 
 __all__ = ["MemoryRun"]
 

@@ -3,75 +3,22 @@
 import contextlib
 import copy
 import datetime
-import secrets
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from ...concurrency.deadlines import Deadlines
 from ...concurrency.forks import call_after_fork
-from ...jobs.model import Failure, JobState, Progress, Version
-from ...jobs.options import NO_OPTIONS, Options
-from ...transfer.callables import Loadable
+from ...jobs.model import Failure, JobState, Progress
 from ...transfer.references import Dumped
 from ..waiters import Watches
+from .job import Job, utc_now
 
-__all__ = ["Job", "JobTable"]
+__all__ = ["JobTable"]
 
 #: How long somebody who cancels waits for a commit that is under way, in
 #: seconds: it may turn out either way.
 COMMIT_TIME = 5.0
-
-
-def _utc_now() -> datetime.datetime:
-    return datetime.datetime.now(datetime.UTC)
-
-
-@dataclass(kw_only=True, slots=True)
-class Job:
-    """All that is kept of a job; only its table changes it."""
-
-    function: str
-    owner: str | None
-    base_url: str | None
-    sid: str = field(default_factory=lambda: secrets.token_urlsafe(16))
-    call: Loadable | None = None
-    options: Options = NO_OPTIONS
-    #: When its next run is to begin, in seconds since the epoch.
-    due: float | None = None
-    state: JobState = JobState.PENDING
-    attempt: int = 0
-    conflicts: int = 0
-    #: How many attempts have failed since it was scheduled, or retried.
-    failures: int = 0
-    #: Whether the next run repeats the attempt.
-    repeats: bool = False
-    #: Tells the run that is under way from those that were given up.
-    run_number: int = 0
-    #: Whether its effects may be committed already: too late to cancel.
-    committing: bool = False
-    #: How often it was to be tried again.
-    retries: int = 0
-    progress: Progress | None = None
-    #: How often it has told of its progress.
-    told: int = 0
-    scheduled: datetime.datetime = field(default_factory=_utc_now)
-    started: datetime.datetime | None = None
-    finished: datetime.datetime | None = None
-    expires: datetime.datetime | None = None
-    value: Dumped | None = None
-    failure: Failure | None = None
-    exception: bytes | None = None
-
-    @property
-    def version(self) -> Version:
-        """Which view of the job this is."""
-        if self.state.done:
-            return Version(run=self.retries, done=True)
-        return Version(
-            run=self.retries, progress=self.told, starts=self.run_number
-        )
 
 
 class JobTable:
@@ -167,7 +114,7 @@ class JobTable:
             job.run_number += 1
             job.state = JobState.RUNNING
             job.progress = job.due = None
-            job.started = _utc_now()
+            job.started = utc_now()
             return job
 
     def is_current(self, job: Job, run_number: int) -> bool:
@@ -306,7 +253,7 @@ class JobTable:
         job.due = None
         if state is not JobState.FAILED:  # or it may be tried again
             job.call = None
-        job.finished = _utc_now()
+        job.finished = utc_now()
         with contextlib.suppress(OverflowError):  # so late that it is never
             job.expires = job.finished + datetime.timedelta(seconds=timeout)
         self._unfinished.discard(job.sid)

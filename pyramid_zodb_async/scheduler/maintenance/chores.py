@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from ...database.single import is_for_one_process
+from ...database.storages import is_for_one_process
 from ..event_queue import News
 from ..process.assigned_jobs import HeldJobs
 from ..process.dispatch import Routes

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from ...database.single import is_for_one_process
+from ...database.storages import is_for_one_process
 from ...engine.submission import submit
 from ...interfaces import IEngine, IRemoteEngine
 from ...jobs.options import Options

@@ -15,11 +15,11 @@ from ...exceptions import (
 )
 from ...interfaces import Connections, IRun
 from ...jobs.model import Failure, JobState, JobView, Progress
-from ...transfer.storing import callable_of, refuse_broken
+from ...transfer.callables import callable_of
 from ..event_queue import News
 from ..records import Fence, Store, TakenOver
 from ..store.location import Place
-from ..store.stored_values import kept_result
+from ..store.stored_values import kept_result, refuse_broken
 from ..store.transitions import End, fail, succeed, try_again
 from .assigned_jobs import Held, HeldJobs
 from .crash_suspects import clear

@@ -8,9 +8,9 @@ from ...interfaces import Connections
 from ...jobs.model import Failure, JobState, JobView, Progress, Version, moment
 from ...jobs.options import Options
 from ...jobs.stored_paths import stored_at
-from ...transfer.storing import refuse_broken
 from ..records import Outcome, Record
 from ..store.location import Place
+from ..store.stored_values import refuse_broken
 from ..store.transitions import End
 from .assigned_jobs import Held
 from .progress_reports import Report

@@ -1,0 +1,95 @@
+"""A job that is in memory, and the view of it."""
+
+import datetime
+import functools
+import secrets
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...interfaces import Connections
+from ...jobs.model import Failure, JobState, JobView, Progress, Version, moment
+from ...jobs.options import NO_OPTIONS, Options
+from ...transfer.references import Dumped
+from .call import Loadable
+
+__all__ = ["Job", "load", "utc_now", "view_of"]
+
+
+def utc_now() -> datetime.datetime:
+    """Return the time now, in UTC."""
+    return datetime.datetime.now(datetime.UTC)
+
+
+@dataclass(kw_only=True, slots=True)
+class Job:
+    """All that is kept of a job; only its table changes it."""
+
+    function: str
+    owner: str | None
+    base_url: str | None
+    sid: str = field(default_factory=lambda: secrets.token_urlsafe(16))
+    call: Loadable | None = None
+    options: Options = NO_OPTIONS
+    #: When its next run is to begin, in seconds since the epoch.
+    due: float | None = None
+    state: JobState = JobState.PENDING
+    attempt: int = 0
+    conflicts: int = 0
+    #: How many attempts have failed since it was scheduled, or retried.
+    failures: int = 0
+    #: Whether the next run repeats the attempt.
+    repeats: bool = False
+    #: Tells the run that is under way from those that were given up.
+    run_number: int = 0
+    #: Whether its effects may be committed already: too late to cancel.
+    committing: bool = False
+    #: How often it was to be tried again.
+    retries: int = 0
+    progress: Progress | None = None
+    #: How often it has told of its progress.
+    told: int = 0
+    scheduled: datetime.datetime = field(default_factory=utc_now)
+    started: datetime.datetime | None = None
+    finished: datetime.datetime | None = None
+    expires: datetime.datetime | None = None
+    value: Dumped | None = None
+    failure: Failure | None = None
+    exception: bytes | None = None
+
+    @property
+    def version(self) -> Version:
+        """Which view of the job this is."""
+        if self.state.done:
+            return Version(run=self.retries, done=True)
+        return Version(
+            run=self.retries, progress=self.told, starts=self.run_number
+        )
+
+
+def view_of(job: Job, connections: Connections | None) -> JobView:
+    """Make the view of *job*; its result is loaded through *connections*."""
+    due = job.due
+    return JobView(
+        sid=job.sid,
+        state=job.state,
+        function=job.function,
+        owner=job.owner,
+        attempt=job.attempt,
+        progress=job.progress,
+        scheduled=job.scheduled,
+        due=None if due is None else moment(due),
+        started=job.started,
+        finished=job.finished,
+        expires=job.expires,
+        failure=job.failure,
+        options=job.options,
+        version=job.version,
+        load_result=functools.partial(load, job.value, connections),
+    )
+
+
+def load(dumped: Dumped | None, connections: Connections | None) -> Any:
+    """Load a result, if there is one, and a connection to load it."""
+    if dumped is None or connections is None:
+        return None
+    return dumped.load(connections)
