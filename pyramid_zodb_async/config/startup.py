@@ -4,11 +4,17 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from ..database.pool_sizes import check_pools
-from ..exceptions import JobError
-from ..interfaces import IEngine, IScheduler
+from pyramid.exceptions import ConfigurationError
 
-__all__ = ["start_scheduler_factory"]
+from ..database.application import database_of
+from ..database.pool_sizes import check_pools
+from ..database.storages import is_for_one_process
+from ..exceptions import JobError
+from ..interfaces import IEngine, IRemoteEngine, IScheduler
+from ..settings import ISettings
+from .sigterm import stop_on_sigterm
+
+__all__ = ["start_at_once", "start_scheduler_factory"]
 
 log = logging.getLogger(__name__)
 
@@ -68,3 +74,36 @@ def start_scheduler(registry: Any) -> bool:
         )
         return False
     return True
+
+
+def start_at_once(event: Any) -> None:
+    """Do what is to be done when the application is made.
+
+    Args:
+        event: tells of it; an ``ApplicationCreated``.
+
+    Raises:
+        ConfigurationError: other processes are to run its jobs, and cannot
+            open its database.
+    """
+    registry = event.app.registry
+    settings = registry.getUtility(ISettings)
+    engine = registry.getUtility(IEngine)
+    if IRemoteEngine.providedBy(engine):
+        _require_shared(database_of(registry, settings.database))
+        if engine.is_worker:
+            return  # which sees to these by itself
+    if settings.stop_on_sigterm:
+        stop_on_sigterm()
+    if settings.autostart:
+        start_scheduler(registry)
+
+
+def _require_shared(db: Any) -> None:
+    """Refuse a database that workers cannot open."""
+    if is_for_one_process(db.storage):
+        raise ConfigurationError(
+            "With zodb_async.engine = celery, the processes that run jobs are"
+            f" others, and a {type(db.storage).__name__} can be open in one"
+            " process only: use ZEO or RelStorage"
+        )

@@ -1,18 +1,52 @@
-"""A request's database connections, as pyramid_zodbconn keeps them."""
+"""The databases of an application, as pyramid_zodbconn opened them."""
 
 from typing import Any
 
+from pyramid.exceptions import ConfigurationError
 from pyramid_zodbconn import get_connection
 from ZODB.Connection import Connection
 from ZODB.DB import DB
 
 from ..exceptions import JobNotLoadable, NotTransferable
 
-__all__ = ["RequestConnections"]
+__all__ = ["RequestConnections", "database_of", "databases_of"]
+
+
+def databases_of(registry: Any) -> dict[str, DB]:
+    """Return the databases of an application by their names.
+
+    Args:
+        registry: the application's; there are none if it does not include
+            pyramid_zodbconn, or has configured no database.
+    """
+    # which has no public way to them but through the connection of a request
+    databases: dict[str, DB] | None = getattr(
+        registry, "_zodb_databases", None
+    )
+    return databases or {}
+
+
+def database_of(registry: Any, name: str) -> DB:
+    """Return the database of an application that keeps its jobs.
+
+    Args:
+        registry: the application's.
+        name: the name of the database, empty for the primary one.
+
+    Raises:
+        ConfigurationError: pyramid_zodbconn has not opened it.
+    """
+    try:
+        return databases_of(registry)[name]
+    except KeyError:
+        raise ConfigurationError(
+            "The jobs are kept in the database, and pyramid_zodbconn is not"
+            " included: config.include('pyramid_zodbconn')"
+        ) from None
 
 
 class RequestConnections:
-    """See :class:`~pyramid_zodb_async.database.connections.Connections`."""
+    """See :class:`~pyramid_zodb_async.interfaces.Connections`."""
 
     def __init__(self, request: Any) -> None:
         self._request = request
@@ -27,7 +61,7 @@ class RequestConnections:
 
     @property
     def _databases(self) -> dict[str, DB]:
-        return getattr(self._request.registry, "_zodb_databases", {})
+        return databases_of(self._request.registry)
 
     def to(self, db: DB) -> Connection:
         """Give the request's connection to *db*."""

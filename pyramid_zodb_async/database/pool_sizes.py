@@ -5,6 +5,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 from ..settings import ISettings
+from .application import databases_of
 
 __all__ = ["check_pools", "check_pools_of_worker"]
 
@@ -36,8 +37,7 @@ def check_pools_of_worker(registry: Any, threads: int) -> None:
 
 def _check(registry: Any, number: int, users: str) -> None:
     needed = number + 1
-    databases = getattr(registry, "_zodb_databases", None) or {}
-    for name, db in databases.items():
+    for name, db in databases_of(registry).items():
         if db.getPoolSize() >= needed:
             continue
         setting = f"zodbconn.uri.{name}" if name else "zodbconn.uri"

@@ -12,7 +12,7 @@ from typing import Any
 
 from ZODB.POSException import ConflictError
 
-from ..config.include import register
+from ..config.assembly import assemble
 from ..engine.fault_injection import (
     Crash,
     Error,
@@ -291,7 +291,7 @@ def restart(app: Any, timeout: float = 10) -> None:
     manual_engine(registry)
     old = registry.getUtility(IScheduler)
     old.stop(0)
-    register(registry)
+    assemble(registry)
     new = registry.getUtility(IScheduler)
     new.start()
     if not isinstance(new, ZODBScheduler):

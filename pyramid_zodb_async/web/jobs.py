@@ -1,89 +1,26 @@
-"""What a request can do with jobs: schedule them, ask for them, show them."""
+"""What ``request.jobs`` is, and how an answer tells of a job."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from pyramid_tm import is_tm_active
-from transaction import ThreadTransactionManager, TransactionManager
+from transaction import TransactionManager
 
 from ..database.application import RequestConnections
 from ..database.connections import ThreadConnections
-from ..exceptions import TransactionRequired, UnknownJob
-from ..interfaces import Connections, IScheduler
-from ..jobs.given_options import NONE_GIVEN, merged
+from ..exceptions import UnknownJob
+from ..interfaces import Connections
 from ..jobs.model import JobView
-from ..jobs.option_checks import checked
-from .authorization import is_open_to, is_operator, may, owner_of
+from .authorization import is_open_to, is_operator, may
 from .poll_pacing import SHORTEST
-from .status_document import ROUTE, require_sid, status_response
+from .resources import ROUTE, require_sid
+from .schedule import scheduler_of
+from .status_document import status_response
 
-__all__ = ["Jobs", "Schedule", "accepted", "job_url"]
+__all__ = ["Jobs", "accepted", "job_url"]
 
 T = TypeVar("T")
-
-
-class Schedule:
-    """``request.schedule``: have a function called after the commit.
-
-    It is part of the request's transaction: if that commits, the function
-    runs; if not, there is no job.
-    """
-
-    def __init__(
-        self, request: Any, options: Mapping[str, Any] = NONE_GIVEN
-    ) -> None:
-        self._request = request
-        self._options = options
-
-    @functools.cached_property
-    def _connections(self) -> Connections:
-        return RequestConnections(self._request)
-
-    def with_options(self, **options: Any) -> "Schedule":
-        """Give what schedules jobs with these options.
-
-        ``request.schedule.with_options(delay=60)(remind, user)``. They are
-        those of :func:`~pyramid_zodb_async.job`, and go before what the
-        function has of it; ``None`` is as if neither had said anything. One
-        more is *at*, an aware ``datetime``: when the job is to run, in place
-        of *delay*.
-
-        Raises:
-            TypeError: there is no such option, or its value is of a wrong
-                type.
-            ValueError: the value is of that type, but makes no sense.
-        """
-        return Schedule(self._request, merged(self._options, checked(options)))
-
-    def __call__(
-        self, function: Callable[..., Any], /, *args: Any, **kw: Any
-    ) -> str:
-        """Schedule ``function(*args, **kw)``, and return the job's sid.
-
-        Persistent objects may be arguments, and may sit in lists, tuples,
-        dicts and sets at any depth: the job loads them through its own
-        connection. The job belongs to ``request.authenticated_userid``.
-
-        Raises:
-            TypeError: *function* cannot be a job, or cannot be called so.
-            ArgumentNotTransferable: an argument cannot cross threads.
-            TransactionRequired: no transaction would commit the job.
-            QueueFull: too many jobs are waiting.
-        """
-        request = self._request
-        _require_transaction(request)
-        connections = self._connections
-        sid: str = _scheduler(request).schedule_call(
-            function,
-            args,
-            kw,
-            connections,
-            owner=owner_of(request),
-            base_url=request.application_url,
-            options=self._options,
-        )
-        return sid
 
 
 class Jobs:
@@ -125,7 +62,7 @@ class Jobs:
         It is where the user is the owner, and this process is to run the
         job. What other processes do to the job may show half a second later.
         """
-        view: JobView | None = _scheduler(self._request).glance(sid)
+        view: JobView | None = scheduler_of(self._request).glance(sid)
         if view is not None and is_open_to(self._request, view):
             return view
         return self.get(sid)
@@ -147,7 +84,7 @@ class Jobs:
             return None
         if view.done and not may(self._request, view, "forget"):
             return None
-        outcome: tuple[Any, BaseException | None] | bool | None = _scheduler(
+        outcome: tuple[Any, BaseException | None] | bool | None = scheduler_of(
             self._request
         ).get_result(sid, self._connections)
         return outcome
@@ -160,7 +97,7 @@ class Jobs:
         database it is part of the request's transaction.
         """
         if self._find(sid, "forget") is not None:
-            _scheduler(self._request).remove(sid, self._connections)
+            scheduler_of(self._request).remove(sid, self._connections)
 
     def cancel(self, sid: str) -> bool:
         """End a job that has not ended; it leaves no effects.
@@ -169,7 +106,7 @@ class Jobs:
         :class:`~pyramid_zodb_async.interfaces.IScheduler`.
         """
         return self._find(sid, "cancel") is not None and bool(
-            _scheduler(self._request).cancel(sid, self._connections)
+            scheduler_of(self._request).cancel(sid, self._connections)
         )
 
     def retry(self, sid: str) -> bool:
@@ -179,7 +116,7 @@ class Jobs:
         :class:`~pyramid_zodb_async.interfaces.IScheduler`.
         """
         return self._find(sid, "retry") is not None and bool(
-            _scheduler(self._request).retry(sid, self._connections)
+            scheduler_of(self._request).retry(sid, self._connections)
         )
 
     def wait(self, sid: str, timeout: float | None = None) -> bool:
@@ -211,11 +148,11 @@ class Jobs:
                 " it when its transaction is committed: after the block `with"
                 " request.tm:`"
             )
-        return bool(_scheduler(self._request).wait(sid, timeout))
+        return bool(scheduler_of(self._request).wait(sid, timeout))
 
     def _look(self, sid: str) -> JobView | None:
         """Tell what is known of a job that was committed."""
-        scheduler = _scheduler(self._request)
+        scheduler = scheduler_of(self._request)
         nobodys = ThreadConnections(TransactionManager())
         found: JobView | None = scheduler.apart(
             lambda connections: scheduler.get(sid, connections),
@@ -229,13 +166,13 @@ class Jobs:
 
         See :class:`~pyramid_zodb_async.interfaces.IScheduler`.
         """
-        done: T = _scheduler(self._request).apart(
+        done: T = scheduler_of(self._request).apart(
             work, self._connections, note
         )
         return done
 
     def _find(self, sid: str, action: str) -> JobView | None:
-        view: JobView | None = _scheduler(self._request).get(
+        view: JobView | None = scheduler_of(self._request).get(
             sid, self._connections
         )
         return view if may(self._request, view, action) else None
@@ -269,29 +206,3 @@ def accepted(request: Any, sid: str) -> Any:
     if not view.done:
         response.retry_after = SHORTEST
     return response
-
-
-def _scheduler(request: Any) -> Any:
-    return request.registry.getUtility(IScheduler)
-
-
-def _require_transaction(request: Any) -> None:
-    if not hasattr(request, "tm"):
-        raise TransactionRequired(
-            "request.schedule() needs a transaction that commits the job:"
-            " config.include('pyramid_tm')"
-        )
-    manager = request.tm
-    if isinstance(manager, ThreadTransactionManager):
-        manager = manager.manager
-    # there is no public question for whether there is a transaction: get()
-    # makes one in an implicit manager, and nobody would commit it
-    if manager._txn is None and (  # noqa: SLF001
-        manager.explicit or not is_tm_active(request)
-    ):
-        raise TransactionRequired(
-            "request.schedule() was called outside a transaction, so nothing"
-            " would commit the job. Either pyramid_tm is not active for this"
-            " request, or its transaction was ended before; in a script,"
-            " schedule inside `with request.tm:`"
-        )

@@ -11,7 +11,7 @@ from pyramid.interfaces import IRoutesMapper
 from ..interfaces import IWaiter
 from ..jobs.model import Version
 from ..settings import ISettings
-from .status_document import COLLECTION_ROUTE, ROUTE
+from .resources import COLLECTION_ROUTE, ROUTE
 
 __all__ = ["Wish", "wait_for_change_factory", "wish_of"]
 

@@ -7,9 +7,9 @@ from urllib.parse import urlsplit
 from pyramid.interfaces import IDefaultCSRFOptions
 from pyramid.response import Response
 
-from .status_document import problem_response
+from .problem_documents import malformed_response
 
-__all__ = ["malformed_response", "refuse_malformed"]
+__all__ = ["refuse_malformed"]
 
 View = Callable[[Any, Any], Response]
 
@@ -51,13 +51,3 @@ def _read(request: Any) -> None:
     len(request.POST)
     for header in ("Origin", "Referer"):
         urlsplit(request.headers.get(header, ""))
-
-
-def malformed_response() -> Response:
-    """Answer to what cannot be read."""
-    return problem_response(
-        400,
-        "Bad Request",
-        "The query, the form or the origin of this request is not well"
-        " formed, or not in UTF-8.",
-    )

@@ -19,44 +19,18 @@ from ..exceptions import (
 )
 from ..jobs.model import Failure, JobState, JobView
 from ..transfer.failures import describe
+from .problem_documents import NOT_SHARED
 
 __all__ = [
-    "COLLECTION_ROUTE",
-    "RETRY_ROUTE",
-    "ROUTE",
     "not_modified_response",
-    "problem_response",
-    "require_sid",
     "status_list_response",
     "status_response",
 ]
 
 log = logging.getLogger(__name__)
 
-#: The routes of a job's resource, of several jobs at once, and of the
-#: resource to which a failed job's retry is posted.
-ROUTE = "pyramid_zodb_async.job"
-COLLECTION_ROUTE = "pyramid_zodb_async.jobs"
-RETRY_ROUTE = "pyramid_zodb_async.retry"
-
-#: No cache may give an answer to somebody else.
-NOT_SHARED = ("Cache-Control", "private, no-cache")
-
 #: How deep in a result the search for what cannot be rendered goes.
 DEEPEST = 20
-
-
-def require_sid(sid: Any) -> None:
-    """Refuse to make the URL of what can be no job's.
-
-    Raises:
-        TypeError: *sid* is no string.
-    """
-    if not isinstance(sid, str):
-        raise TypeError(
-            "The sid of a job is a string, as request.schedule() gives it,"
-            f" not {sid!r}"
-        )
 
 
 def status_response(
@@ -94,23 +68,6 @@ def _json_response(body: bytes, status: int = 200) -> Response:
 def not_modified_response() -> Response:
     """Answer to who knows it already."""
     return Response(status=304, headerlist=[NOT_SHARED])
-
-
-def problem_response(status: int, title: str, detail: str) -> Response:
-    """Answer with a problem document (RFC 9457)."""
-    problem = {
-        "type": "about:blank",
-        "title": title,
-        "status": status,
-        "detail": detail,
-    }
-    response = Response(
-        body=json.dumps(problem).encode(),
-        status=status,
-        content_type="application/problem+json",
-    )
-    response.headerlist.append(NOT_SHARED)
-    return response
 
 
 def _render(view: JobView, request: Any) -> bytes:

@@ -7,8 +7,8 @@ from typing import Any
 from pyramid.csrf import get_csrf_token
 from pyramid.interfaces import IDefaultCSRFOptions
 
+from .resources import ROUTE, require_sid
 from .static_files import SPEC
-from .status_document import ROUTE, require_sid
 
 __all__ = ["Markup", "job_progress", "job_scripts"]
 

@@ -6,30 +6,28 @@ from typing import Any
 
 from pyramid.response import Response
 
-from ..exceptions import QueueFull
 from ..interfaces import Connections, IScheduler
 from ..jobs.model import JobView
 from .authorization import may
 from .etags import etag_of, fits, known_etag, knows_progress, knows_runs
 from .long_polling import wish_of
-from .malformed_requests import malformed_response
-from .poll_pacing import SHORTEST, IPace
+from .poll_pacing import IPace
+from .problem_documents import (
+    forbidden_response,
+    malformed_response,
+    not_found_response,
+    problem_response,
+)
+from .resources import JobResource, JobsResource
 from .status_document import (
     not_modified_response,
-    problem_response,
     status_list_response,
     status_response,
 )
 
 __all__ = [
-    "JobResource",
-    "JobsResource",
-    "RetryResource",
-    "bad_csrf",
     "delete_job",
-    "no_such_job",
     "options",
-    "queue_full",
     "refuse_method",
     "retry_job",
     "show_job",
@@ -40,35 +38,6 @@ __all__ = [
 MOST_JOBS = 100
 
 
-class JobsResource:
-    """The context of the resource, in place of the application's root.
-
-    The application's root factory may need a database connection, which a
-    poll does not.
-    """
-
-    #: What it answers to.
-    methods: tuple[str, ...] = ("GET", "HEAD", "OPTIONS")
-
-    def __init__(self, request: Any) -> None:
-        """Everything is in the query."""
-
-
-class JobResource(JobsResource):
-    """The same for one job."""
-
-    methods: tuple[str, ...] = ("GET", "HEAD", "DELETE", "OPTIONS")
-
-    def __init__(self, request: Any) -> None:
-        self.sid: str = request.matchdict["sid"]
-
-
-class RetryResource(JobResource):
-    """The same for the retry of a job."""
-
-    methods = ("POST", "OPTIONS")
-
-
 def show_job(context: JobResource, request: Any) -> Response:
     """Answer with the status document of a job.
 
@@ -77,7 +46,7 @@ def show_job(context: JobResource, request: Any) -> Response:
     views = _look(request, [context.sid])
     view = views[context.sid]
     if view is None:
-        return _not_found()
+        return not_found_response()
     return _conditional(
         request,
         [view],
@@ -148,14 +117,6 @@ def _describe(
     response.headerlist += headers
 
 
-def _not_found() -> Response:
-    return problem_response(
-        404,
-        "Not Found",
-        "There is no such job, or it has expired, or it is not yours.",
-    )
-
-
 def delete_job(context: JobResource, request: Any) -> Response:
     """Cancel a job, or forget it if it has ended.
 
@@ -170,7 +131,7 @@ def delete_job(context: JobResource, request: Any) -> Response:
             is_cancel = not view.done
         action = "cancel" if is_cancel else "forget"
         if not may(request, view, action):
-            return _forbidden(action)
+            return forbidden_response(action)
         if not is_cancel:
             scheduler.remove(view.sid, own)
             return Response(status=204)
@@ -186,7 +147,7 @@ def retry_job(context: JobResource, request: Any) -> Response:
 
     def decide(scheduler: Any, view: JobView, own: Connections) -> Response:
         if not may(request, view, "retry"):
-            return _forbidden("retry")
+            return forbidden_response("retry")
         if not scheduler.retry(view.sid, own):
             return _document(request, scheduler, view, own, 409)
         response = _document(request, scheduler, view, own, 202)
@@ -212,7 +173,7 @@ def _change(
     def work(own: Connections) -> Response:
         view = scheduler.get(sid, own)
         if not may(request, view, "view"):
-            return _not_found()
+            return not_found_response()
         if not fits(request, view.version):
             return _document(request, scheduler, view, own, 412)
         return decide(scheduler, view, own)
@@ -231,22 +192,11 @@ def _document(
     """Answer with the status document of a job as it is now."""
     now = scheduler.get(view.sid, own)
     if now is None:  # it has expired, or was removed, at this moment
-        return _not_found()
+        return not_found_response()
     response = status_response(now, request, status)
     etag = etag_of([now.version])
     _describe(response, request, etag, [] if now.done else [now])
     return response
-
-
-def _forbidden(action: str) -> Response:
-    return problem_response(
-        403, "Forbidden", f"You may see this job, but not {action} it."
-    )
-
-
-def no_such_job(error: Any, request: Any) -> Response:  # noqa: ARG001
-    """Answer to a sid that is no text."""
-    return _not_found()
 
 
 def options(context: JobsResource, request: Any) -> Response:  # noqa: ARG001
@@ -265,21 +215,4 @@ def refuse_method(context: JobsResource, request: Any) -> Response:
         f" {', '.join(context.methods)}.",
     )
     response.allow = context.methods
-    return response
-
-
-def bad_csrf(error: Any, request: Any) -> Response:  # noqa: ARG001
-    """Answer to a change without the token that the application wants."""
-    return problem_response(
-        400,
-        "Bad Request",
-        "The CSRF token that the application asks for is missing or wrong, or"
-        " the request comes from another origin.",
-    )
-
-
-def queue_full(error: QueueFull, request: Any) -> Response:  # noqa: ARG001
-    """Answer for a job that there was no room for."""
-    response = problem_response(503, "Service Unavailable", str(error))
-    response.retry_after = SHORTEST
     return response

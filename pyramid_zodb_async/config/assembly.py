@@ -1,0 +1,134 @@
+"""Makes the scheduler, the engine and the runner, and puts them together."""
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from pyramid.exceptions import ConfigurationError
+
+from ..database.application import database_of
+from ..engine.fault_injection import IInterventions, Interventions
+from ..engine.inline import InlineEngine
+from ..engine.manual import ManualEngine
+from ..engine.threads import ThreadEngine
+from ..execution.announcer import RegistryAnnouncer
+from ..execution.request_surroundings import RequestEnvironment
+from ..execution.runner import Runner
+from ..interfaces import IEngine, IEngineFactory, IScheduler
+from ..scheduler.durable import PersistentTransactionalScheduler
+from ..scheduler.memory import MemoryScheduler
+from ..scheduler.store.location import RootPlace
+from ..scheduler.zodb import ZODBScheduler
+from ..settings import ISettings, Settings, parse_settings
+from ..web.poll_pacing import IPace, Pace
+
+__all__ = ["ENGINES", "assemble"]
+
+
+def assemble(registry: Any) -> None:
+    """Make the scheduler, the engine and what belongs to them, anew.
+
+    They become utilities of the registry.
+
+    Args:
+        registry: the application's, with its settings.
+
+    Raises:
+        ConfigurationError: a setting is wrong, or something that it asks for
+            is not installed.
+    """
+    settings = parse_settings(registry.settings)
+    scheduler = _make_scheduler(registry, settings)
+    directed: Any = scheduler
+    if settings.engine == "manual":
+        directed = Interventions(scheduler)
+        registry.registerUtility(directed, IInterventions)
+    runner = Runner(
+        directed,
+        RequestEnvironment(registry),
+        max_conflicts=settings.max_conflicts,
+        attempts=settings.attempts,
+        time_limit=settings.time_limit,
+        public_errors=settings.public_errors,
+        # who waits for the job would wait for that as well
+        is_patient=settings.engine != "inline",
+    )
+    engine = _make_engine(registry, settings, runner)
+    scheduler.announcer = RegistryAnnouncer(registry)
+    scheduler.use(engine)
+    registry.registerUtility(settings, ISettings)
+    registry.registerUtility(scheduler, IScheduler)
+    registry.registerUtility(engine, IEngine)
+    registry.registerUtility(Pace(engine.workers), IPace)
+
+
+def _make_scheduler(registry: Any, settings: Settings) -> Any:
+    if settings.scheduler == "memory":
+        return MemoryScheduler(
+            settings.result_timeout, max_pending=settings.max_pending
+        )
+    return ZODBScheduler(
+        RootPlace(
+            lambda: database_of(registry, settings.database),
+            PersistentTransactionalScheduler,
+            timeout=settings.result_timeout,
+        ),
+        timeout=settings.result_timeout,
+        max_pending=settings.max_pending,
+        attempts=settings.attempts,
+        lease=settings.lease,
+    )
+
+
+def _make_engine(registry: Any, settings: Settings, runner: Runner) -> Any:
+    factory = registry.queryUtility(IEngineFactory, settings.engine)
+    if factory is None:
+        known = sorted(
+            name for name, _ in registry.getUtilitiesFor(IEngineFactory)
+        )
+        raise ConfigurationError(
+            f"The setting 'zodb_async.engine' is {settings.engine!r}, and"
+            f" there is no such engine: there are {', '.join(known)}"
+        )
+    return factory(runner.run, settings)
+
+
+def _make_threads(
+    run: Callable[[str], float | None], settings: Settings
+) -> ThreadEngine:
+    return ThreadEngine(run, workers=settings.workers, grace=settings.grace)
+
+
+def _make_inline(
+    run: Callable[[str], float | None], _settings: Settings
+) -> InlineEngine:
+    return InlineEngine(run)
+
+
+def _make_manual(
+    run: Callable[[str], float | None], _settings: Settings
+) -> ManualEngine:
+    return ManualEngine(run)
+
+
+def _make_celery(
+    run: Callable[[str], float | None], settings: Settings
+) -> Any:
+    try:
+        module = importlib.import_module("..engine.celery", __package__)
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            "The setting 'zodb_async.engine' is 'celery', and the package"
+            f" {error.name} is not installed: pip install"
+            " 'pyramid_zodb_async[celery]'"
+        ) from error
+    return module.make_engine(run, settings)
+
+
+#: The engines that the package has, by the names that settings give them.
+ENGINES = {
+    "threads": _make_threads,
+    "inline": _make_inline,
+    "manual": _make_manual,
+    "celery": _make_celery,
+}
