@@ -9,7 +9,7 @@ from ZODB.DB import DB
 from .database.connections import (
     ThreadConnections,
     current_connections,
-    told_connection,
+    root_connection_of_thread,
 )
 from .exceptions import JobNotLoadable
 from .transfer.references import SharedDatabase
@@ -141,7 +141,7 @@ class PersistentContext:
             if connection := told or current.sole():
                 return connection
             raise
-        return told_connection(database) or current.to(database)
+        return root_connection_of_thread(database) or current.to(database)
 
     def set_root_connection(
         self,

@@ -153,7 +153,7 @@ class IScheduler(Interface):
         Not for views: it holds the thread, and a view has a transaction.
         """
 
-    def apart(
+    def in_own_transaction(
         work: Callable[[Connections], Any],
         connections: Connections,
         note: str,
@@ -206,7 +206,7 @@ class IWaiter(Interface):
 
     seen = Attribute("What its owner has seen of the jobs: Version by sid.")
 
-    def notice(*, is_progress: bool) -> None:
+    def notify(*, is_progress: bool) -> None:
         """Take note of a change of one of the jobs."""
 
     def wait(seconds: float) -> bool:

@@ -119,7 +119,7 @@ class Dog:
         self.bark = None
 
     @contextmanager
-    def watch(self, seconds, bark):
+    def limit(self, seconds, bark):
         self.bark = None if seconds is None else bark
         yield
 

@@ -7,8 +7,11 @@ import transaction
 
 from pyramid_zodb_async.execution.runner import Runner
 from pyramid_zodb_async.execution.surroundings import thread_transaction
-from pyramid_zodb_async.scheduler.maintenance.takeover import LIVE, Recovery
-from pyramid_zodb_async.scheduler.store.location import RootPlace
+from pyramid_zodb_async.scheduler.maintenance.takeover import (
+    LIVE_INCARNATIONS,
+    Takeover,
+)
+from pyramid_zodb_async.scheduler.store.location import RootLocation
 from pyramid_zodb_async.scheduler.zodb import ZODBScheduler
 
 
@@ -36,29 +39,29 @@ class Process:
     def __init__(self, db, **options):
         self.db = db
         timeout = options.get("timeout", 3600)
-        self.place = RootPlace(lambda: db, timeout=timeout)
-        self.scheduler = ZODBScheduler(self.place, **options)
+        self.location = RootLocation(lambda: db, timeout=timeout)
+        self.scheduler = ZODBScheduler(self.location, **options)
         self.engine = HandDriven()
         self.scheduler.use(self.engine)
-        self.place.write(
+        self.location.write(
             lambda store: store.expect(self.scheduler.timeout_of(store)),
             note="a store for tests",
         )
         self.scheduler.start(recover=False)
         # a test does the chores itself, and is alone in doing them
-        self.scheduler._upkeep._housekeeper.stop()
+        self.scheduler._maintenance._housekeeper.stop()
         # as if it were not the process of the test
-        LIVE.discard(self.scheduler.runner)
+        LIVE_INCARNATIONS.discard(self.scheduler.incarnation)
         self.runner = Runner(self.scheduler, thread_transaction)
-        self.recovery = Recovery(
-            self.place,
-            self.scheduler.held,
-            self.scheduler.runner,
+        self.takeover = Takeover(
+            self.location,
+            self.scheduler.assigned_jobs,
+            self.scheduler.incarnation,
             lease=None,
             attempts=options.get("attempts", 4),
             timeout=self.scheduler.timeout_of,
-            news=self.scheduler.news,
-            routes=self.scheduler.routes,
+            event_queue=self.scheduler.event_queue,
+            dispatcher=self.scheduler.dispatcher,
         )
 
     def schedule(self, function, *args, **named_args):
@@ -91,12 +94,14 @@ class Process:
 
     def record(self, sid):
         """Give the record of a job as plain data."""
-        return self.place.read(lambda store: dict(vars(store.find(sid))), {})
+        return self.location.read(
+            lambda store: dict(vars(store.find(sid))), {}
+        )
 
     def take_over(self):
         """Take over what any other process was to run."""
-        self.recovery.look()
+        self.takeover.take_over_lost()
 
     def stop(self):
         """End without a trace, as a process that is killed does."""
-        self.scheduler._upkeep.stop()
+        self.scheduler._maintenance.stop()

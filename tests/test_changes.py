@@ -15,7 +15,7 @@ from pyramid_zodb_async.scheduler.transaction_changes import Changes
 class Note:
     """A change that notes what becomes of it."""
 
-    places = 1
+    pending_jobs = 1
 
     def __init__(self, name, log, error=None):
         self.name = name
@@ -135,15 +135,15 @@ def test_a_rollback_drops_the_later_ones_after_an_earlier_was_taken_back(
     savepoint = transaction.savepoint()
     changes.discard(first)
     changes.add(Note("third", log))
-    assert changes.places == 2
+    assert changes.pending_jobs == 2
     savepoint.rollback()
-    assert changes.places == 1
+    assert changes.pending_jobs == 1
     transaction.commit()
 
     assert [change for change in log if "applied" in change] == [
         "second applied"
     ]
-    assert changes.places == 0
+    assert changes.pending_jobs == 0
 
 
 def test_one_that_comes_after_the_commit_is_refused(changes, log):
@@ -160,7 +160,7 @@ def test_one_that_comes_after_the_commit_is_refused(changes, log):
 
     assert len(refusals) == 1
     assert log == ["change prepared", "change applied", "after"]
-    assert changes.places == 0
+    assert changes.pending_jobs == 0
 
 
 def test_a_change_can_be_taken_back(changes, log):

@@ -85,13 +85,13 @@ def test_progress_is_written_at_most_once_a_second(apps, gate):
     path = begin(here, "report_at", "gate", "first")
     gate.wait_for_job()
     scheduler = scheduler_of(here)
-    held = scheduler.held.get(path.rpartition("/")[2])
+    held = scheduler.assigned_jobs.get(path.rpartition("/")[2])
 
     def beats():
-        return scheduler.place.read(
+        return scheduler.location.read(
             lambda store: (
-                scheduler.runner in store.runners
-                and store.runners[scheduler.runner].count
+                scheduler.incarnation in store.runners
+                and store.runners[scheduler.incarnation].count
             ),
             0,
         )
@@ -99,7 +99,7 @@ def test_progress_is_written_at_most_once_a_second(apps, gate):
     shop.wait_until(beats)
     begin_of_reports, before = time.monotonic(), beats()
     while time.monotonic() - begin_of_reports < 2.5:
-        scheduler.held.report(held, Progress(done=1))
+        scheduler.assigned_jobs.report(held, Progress(done=1))
         time.sleep(0.01)
     count = beats() - before
     seconds = time.monotonic() - begin_of_reports
@@ -176,7 +176,7 @@ def test_a_request_waits_for_a_job_that_runs_elsewhere(apps, gate):
     answer = shop.Answer(
         there.get, path, headers={"Prefer": f"wait={PATIENCE}"}
     )
-    shop.wait_until(lambda: waiting(scheduler_of(there).watches))
+    shop.wait_until(lambda: waiting(scheduler_of(there).waiters))
     answer.join(0.2)
     assert not answer.has_come
     gate.open()
@@ -199,7 +199,7 @@ def test_many_that_wait_make_one_look_at_the_storage(make_app, gate):
         shop.Answer(there.get, path, headers={"Prefer": f"wait={PATIENCE}"})
         for path in paths
     ]
-    watches = scheduler_of(there).watches
+    watches = scheduler_of(there).waiters
     shop.wait_until(lambda: len(waiting(watches)) == 10)
     most = 0
     end = time.monotonic() + 1.2
@@ -225,9 +225,9 @@ def test_a_job_that_failed_elsewhere_is_tried_again_here(apps):
     scheduler = scheduler_of(there)
     view = wait_for(there, path.rpartition("/")[2])
     assert view.version == Version(run=1, done=True)
-    assert scheduler.place.read(
+    assert scheduler.location.read(
         lambda store: store.find(view.sid).runner, None
-    ) == (scheduler.runner)
+    ) == (scheduler.incarnation)
 
 
 @pytest.mark.parametrize("waits", [False, True])

@@ -71,7 +71,7 @@ def scheduler_of(site):
 
 def record_of(site, path):
     """Give what the database has of a job."""
-    return scheduler_of(site).place.read(
+    return scheduler_of(site).location.read(
         lambda store: dict(vars(store.find(sid_of(path)))), {}
     )
 
@@ -83,7 +83,7 @@ def change(site, path, **values):
         fence = store.find(sid_of(path)).fence
         store.change(sid_of(path), fence, **values)
 
-    scheduler_of(site).place.write(do, note="another process")
+    scheduler_of(site).location.write(do, note="another process")
 
 
 # -- A process that serves ----------------------------------------------------
@@ -103,7 +103,7 @@ def test_a_job_belongs_to_nobody_until_a_worker_takes_it(site):
 
     assert "runner" not in record_of(site, path)
     assert scheduler_of(site).backlog() == 1
-    assert sid_of(path) not in scheduler_of(site).held
+    assert sid_of(path) not in scheduler_of(site).assigned_jobs
 
 
 def test_a_cancelled_job_is_not_sent(site):
@@ -285,7 +285,7 @@ def test_a_job_is_run_as_soon_as_its_record_can_be_seen(
     worker = make_worker()
     scheduler, _ = worker.load()
     path = site.begin("count", "jobs")
-    place, looks = scheduler.place, []
+    place, looks = scheduler.location, []
     write = place.write
 
     def write_late(work, note):
@@ -307,7 +307,7 @@ def test_a_job_that_somebody_was_faster_to_take_is_left_to_them(
     worker = make_worker()
     scheduler, _ = worker.load()
     path = site.begin("count", "jobs")
-    place = scheduler.place
+    place = scheduler.location
     write = place.write
 
     def write_late(work, note):
@@ -333,7 +333,7 @@ def test_a_message_comes_back_while_the_storage_is_away(
         raise OSError("the storage is away")
 
     with monkeypatch.context() as patch:
-        patch.setattr(scheduler.place, "write", refuse)
+        patch.setattr(scheduler.location, "write", refuse)
         assert not worker.run(sid_of(path))
     assert "its message is given back" in caplog.text
     assert worker.run(sid_of(path))
@@ -386,8 +386,8 @@ def test_suspects_wait_for_each_other(site, make_worker, tmp_path):
     site.app.delete(waiting[0], status=202)
     scheduler = worker.load()[0]
     time.sleep(0.6)  # long enough to ask once whether it is still wanted
-    shop.wait_until(lambda: scheduler.held.get(sid_of(waiting[0])))
-    scheduler.held.drop(sid_of(waiting[0]))
+    shop.wait_until(lambda: scheduler.assigned_jobs.get(sid_of(waiting[0])))
+    scheduler.assigned_jobs.drop(sid_of(waiting[0]))
     go.touch()
     for thread in threads:
         thread.join(shop.PATIENCE)
@@ -429,7 +429,7 @@ def test_an_attempt_that_is_far_off_is_left_to_whoever_looks_then(
 ):
     scheduler, engine = make_worker().load()
     path = site.begin("count", "jobs")
-    assert scheduler.take(sid_of(path), begun=False)
+    assert scheduler.accept_message(sid_of(path), begun=False)
     run = scheduler.claim(sid_of(path))
     run.retry(time.time() + 1000)
     run.close()
@@ -461,7 +461,7 @@ def test_a_worker_that_cannot_start_opens_the_database_once(
 
     monkeypatch.setattr(worker_module, "get_app", get_app)
     path = site.begin("count", "jobs")
-    place = scheduler_of(site).place
+    place = scheduler_of(site).location
 
     def set_format(number):
         place.write(lambda store: setattr(store, "format", number), note="-")
@@ -482,7 +482,7 @@ def test_a_pool_that_is_too_small_for_a_worker_is_warned_of(
 ):
     make_worker().load(threads=6)
     enough = "room for" in caplog.text
-    size = scheduler_of(site).place.db.getPoolSize()
+    size = scheduler_of(site).location.db.getPoolSize()
     make_worker().load(threads=size)
 
     assert not enough
@@ -504,7 +504,7 @@ def test_a_worker_does_not_touch_signals_of_celery(site, make_worker):
     assert scheduler.runs_jobs
 
 
-# -- Recovery -----------------------------------------------------------------
+# -- Takeover -----------------------------------------------------------------
 
 
 def take_for(site, path, runner):
@@ -516,13 +516,13 @@ def take_for(site, path, runner):
             sid_of(path), fence, runner=runner, run_number=1, begun=True
         )
 
-    scheduler_of(site).place.write(do, note="another worker")
+    scheduler_of(site).location.write(do, note="another worker")
 
 
-def recovery_of(scheduler):
+def takeover_of(scheduler):
     """Give what looks for lost jobs, to be asked by hand."""
-    chores = scheduler._upkeep._housekeeper._chores
-    scheduler._upkeep._housekeeper.stop()
+    chores = scheduler._maintenance._housekeeper._chores
+    scheduler._maintenance._housekeeper.stop()
     return chores[1].do.__self__
 
 
@@ -531,14 +531,14 @@ def test_a_claim_that_nobody_noticed_is_freed_after_two_looks(
 ):
     worker = make_worker()
     scheduler, engine = worker.load()
-    recovery = recovery_of(scheduler)
+    takeover = takeover_of(scheduler)
     path = site.begin("count", "jobs")
-    take_for(site, path, scheduler.runner)
-    recovery.look()
+    take_for(site, path, scheduler.incarnation)
+    takeover.take_over_lost()
     seen = record_of(site, path)
-    recovery.look()
+    takeover.take_over_lost()
 
-    assert seen["runner"] == scheduler.runner
+    assert seen["runner"] == scheduler.incarnation
     assert "runner" not in record_of(site, path)
     assert engine.unsent() == 1
     assert worker.run(sid_of(path))
@@ -548,7 +548,7 @@ def test_a_claim_that_nobody_noticed_is_freed_after_two_looks(
 def test_a_worker_does_not_send_word_ahead(site, make_worker):
     scheduler, engine = make_worker().load()
     site.begin("count", "jobs", delay=30)
-    recovery_of(scheduler).look()
+    takeover_of(scheduler).take_over_lost()
 
     assert engine.unsent() == 0
 
@@ -558,7 +558,7 @@ def test_a_process_that_serves_sends_word_ahead(site):
     scheduler = other.getUtility(IScheduler)
     site.begin("count", "jobs", delay=30)
     site.begin("count", "jobs", delay=1000)
-    recovery_of(scheduler).look()
+    takeover_of(scheduler).take_over_lost()
 
     assert other.getUtility(IEngine).unsent() == 1
 
@@ -566,16 +566,16 @@ def test_a_process_that_serves_sends_word_ahead(site):
 def test_word_of_a_job_that_waits_is_sent_again_less_and_less_often(site):
     other = site.serve().app.registry
     scheduler = other.getUtility(IScheduler)
-    recovery = recovery_of(scheduler)
-    recovery._sweep._lease = 0.05
+    takeover = takeover_of(scheduler)
+    takeover._sweep._lease = 0.05
     site.begin("count", "jobs")
     sent = []
-    scheduler.routes.count = lambda queue, tell: tell(0)
-    scheduler.routes.send = lambda job: sent.append(time.monotonic())
+    scheduler.dispatcher.count = lambda queue, tell: tell(0)
+    scheduler.dispatcher.send = lambda job: sent.append(time.monotonic())
     end = time.monotonic() + shop.PATIENCE
     while len(sent) < 4:
         assert time.monotonic() < end
-        recovery.look()
+        takeover.take_over_lost()
     pauses = [later - one for one, later in itertools.pairwise(sent)]
 
     # what is sent may be noted a moment after it was decided
@@ -584,16 +584,16 @@ def test_word_of_a_job_that_waits_is_sent_again_less_and_less_often(site):
     assert pauses[2] >= 0.32
 
 
-def looks_of(recovery, monkeypatch):
+def looks_of(takeover, monkeypatch):
     """Give the sids that looks load the records of, from now on."""
     looked = []
-    sort = recovery._sort
+    sort = takeover._sort
 
     def note(found, store, sid, record, now):
         looked.append(sid)
         sort(found, store, sid, record, now)
 
-    monkeypatch.setattr(recovery, "_sort", note)
+    monkeypatch.setattr(takeover, "_sort", note)
     return looked
 
 
@@ -602,16 +602,16 @@ def test_a_look_is_at_some_of_the_many_that_wait_and_in_turn_at_all(
 ):
     monkeypatch.setattr(resending, "MOST", 3)
     scheduler = site.serve().app.registry.getUtility(IScheduler)
-    recovery = recovery_of(scheduler)
-    looked = looks_of(recovery, monkeypatch)
+    takeover = takeover_of(scheduler)
+    looked = looks_of(takeover, monkeypatch)
     paths = [site.begin("count", "jobs") for _ in range(9)]
-    recovery.look()
+    takeover.take_over_lost()
     at_first = len(looked)
     looked.clear()
     paths.append(site.begin("count", "jobs"))
     turns = []
     for _ in range(4):
-        recovery.look()
+        takeover.take_over_lost()
         turns.append(len(looked))
 
     assert at_first == 9
@@ -623,34 +623,34 @@ def test_a_look_is_at_some_of_the_many_that_wait_and_in_turn_at_all(
 def test_what_has_ended_of_the_many_is_looked_at_no_more(site, monkeypatch):
     monkeypatch.setattr(resending, "MOST", 3)
     scheduler = site.serve().app.registry.getUtility(IScheduler)
-    recovery = recovery_of(scheduler)
+    takeover = takeover_of(scheduler)
     paths = [site.begin("count", "jobs") for _ in range(9)]
-    recovery.look()
+    takeover.take_over_lost()
     for path in paths[:7]:
         site.app.delete(path, status=202)
-    recovery.look()
+    takeover.take_over_lost()
 
-    assert set(recovery._sweep._seen) == {sid_of(path) for path in paths[7:]}
+    assert set(takeover._sweep._seen) == {sid_of(path) for path in paths[7:]}
 
 
 def test_word_is_sent_first_of_those_that_were_forgotten(site, monkeypatch):
     monkeypatch.setattr(resending, "MOST", 3)
     scheduler = site.serve().app.registry.getUtility(IScheduler)
-    recovery = recovery_of(scheduler)
+    takeover = takeover_of(scheduler)
     paths = [site.begin("count", "jobs") for _ in range(9)]
-    recovery.look()
-    seen = recovery._sweep._seen
+    takeover.take_over_lost()
+    seen = takeover._sweep._seen
     forgotten = list(seen)[4:8]
     for sid in forgotten:
         seen[sid].again = 0.0
     sent = []
-    monkeypatch.setattr(scheduler.routes, "count", lambda _, tell: tell(0))
+    monkeypatch.setattr(scheduler.dispatcher, "count", lambda _, tell: tell(0))
     monkeypatch.setattr(
-        scheduler.routes, "send", lambda job: sent.append(job.sid)
+        scheduler.dispatcher, "send", lambda job: sent.append(job.sid)
     )
-    recovery.look()
+    takeover.take_over_lost()
     at_first = list(sent)
-    recovery.look()
+    takeover.take_over_lost()
 
     assert len(paths) == 9
     assert set(at_first) < set(forgotten)
@@ -665,23 +665,23 @@ def test_no_more_word_is_sent_again_than_the_broker_misses(
     site, monkeypatch, messages, missing
 ):
     scheduler = site.serve().app.registry.getUtility(IScheduler)
-    recovery = recovery_of(scheduler)
+    takeover = takeover_of(scheduler)
     for _ in range(8):
         site.begin("count", "jobs")
-    recovery.look()
-    seen = recovery._sweep._seen
+    takeover.take_over_lost()
+    seen = takeover._sweep._seen
     for again, sid in enumerate(seen):
         seen[sid].again = float(again)
     site.begin("count", "jobs", delay=30)
     wanted = list(seen)[:missing]
     sent = []
     monkeypatch.setattr(
-        scheduler.routes, "count", lambda _, tell: tell(messages)
+        scheduler.dispatcher, "count", lambda _, tell: tell(messages)
     )
     monkeypatch.setattr(
-        scheduler.routes, "send", lambda job: sent.append(job.sid)
+        scheduler.dispatcher, "send", lambda job: sent.append(job.sid)
     )
-    recovery.look()
+    takeover.take_over_lost()
 
     # the one that is due later is sent word of for that
     assert [sid for sid in sent if sid in seen] == wanted
@@ -692,13 +692,13 @@ def test_a_job_of_many_whose_worker_is_gone_is_found_in_its_turn(
 ):
     monkeypatch.setattr(resending, "MOST", 3)
     scheduler = site.serve().app.registry.getUtility(IScheduler)
-    recovery = recovery_of(scheduler)
-    recovery._watch._lease = 1e-9
+    takeover = takeover_of(scheduler)
+    takeover._watch._lease = 1e-9
     paths = [site.begin("count", "jobs") for _ in range(9)]
-    recovery.look()
+    takeover.take_over_lost()
     take_for(site, paths[4], "one that is gone")
     for _ in range(10):
-        recovery.look()
+        takeover.take_over_lost()
     record = record_of(site, paths[4])
 
     assert "runner" not in record
@@ -713,10 +713,10 @@ def test_jobs_of_queues_that_processes_run_themselves_are_left_to_them(
         worker = Worker(str(site.ini))
         try:
             scheduler, engine = worker.load()
-            recovery = recovery_of(scheduler)
+            takeover = takeover_of(scheduler)
             path = site.begin("count", "jobs", delay=30)
             change(site, path, due=None, runner=None)
-            recovery.look()
+            takeover.take_over_lost()
             left = record_of(site, path)
         finally:
             worker.stop()

@@ -543,7 +543,7 @@ def test_not_each_process_sends_word_again_that_the_broker_has(
     looks = []
     for app in (site.app, site.serve(), site.serve()):
         scheduler = app.app.registry.getUtility(IScheduler)
-        chore = scheduler._upkeep._housekeeper._chores[1]
+        chore = scheduler._maintenance._housekeeper._chores[1]
         chore.do = functools.partial(note_look, looks, chore.do)
     for _ in range(40):
         site.begin("count", "jobs", queue=queue)

@@ -49,7 +49,7 @@ from pyramid_zodb_async.execution.runner import Runner
 from pyramid_zodb_async.execution.surroundings import thread_transaction
 from pyramid_zodb_async.jobs.option_checks import checked
 from pyramid_zodb_async.scheduler import records
-from pyramid_zodb_async.scheduler.maintenance.expiry import Janitor
+from pyramid_zodb_async.scheduler.maintenance.expiry import SliceExpiry
 from pyramid_zodb_async.scheduler.memory import MemoryScheduler
 
 #: How many lives are lived, if somebody says so: they differ each time then.
@@ -570,7 +570,7 @@ class LifeInDatabase(Life):
 
     def make_process(self, name):
         process = Process(self.db, timeout=TIMEOUT)
-        self.runners[name] = process.scheduler.runner
+        self.runners[name] = process.scheduler.incarnation
         process.engine, dog = Engine(), Dog()
         process.scheduler.use(process.engine)
         runner = make_runner(process.scheduler, dog)
@@ -642,11 +642,11 @@ class LifeInDatabase(Life):
     def look_around(self, data):
         """Let a process see what others have done to its jobs."""
         process = self.draw(data, self.processes)
-        outlook = process.process.scheduler._upkeep._outlook
-        outlook.is_shared = True
+        observer = process.process.scheduler._maintenance._observer
+        observer.is_shared = True
         for job in self.jobs:
-            outlook.ask(job.sid)
-        outlook.look()
+            observer.check_soon(job.sid)
+        observer.observe()
         for job in self.jobs:
             held = process.held.get(job.number)
             if held and not (job.is_pending and held.run == job.run):
@@ -658,7 +658,9 @@ class LifeInDatabase(Life):
     def tidy(self, data):
         """Let a process drop what has expired."""
         process = self.draw(data, self.processes)
-        Janitor(process.process.place, process.scheduler.news).tidy()
+        SliceExpiry(
+            process.process.location, process.scheduler.event_queue
+        ).open_and_drop()
 
     def compare(self, process, job):
         super().compare(process, job)

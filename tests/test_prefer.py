@@ -41,13 +41,13 @@ NOT_LONG = PATIENCE / 2
 def begin_waiting(app, path, preference=LONG, **headers):
     """Ask in another thread, and come back when that waits."""
     scheduler = app.app.registry.getUtility(IScheduler)
-    before = len(waiting(scheduler.watches))
+    before = len(waiting(scheduler.waiters))
     named = {name.replace("_", "-"): headers[name] for name in headers}
     answer = shop.Answer(
         app.get, path, headers={"Prefer": preference, **named}
     )
     shop.wait_until(
-        lambda: answer.has_come or len(waiting(scheduler.watches)) > before
+        lambda: answer.has_come or len(waiting(scheduler.waiters)) > before
     )
     return answer
 
@@ -102,7 +102,7 @@ def test_progress_ends_a_wait_but_not_more_often_than_twice_a_second(
 
 def report(scheduler, sid, progress):
     """Tell of the progress of a job that runs here, as the job would."""
-    held = getattr(scheduler, "held", None)
+    held = getattr(scheduler, "assigned_jobs", None)
     if held is None:
         job = scheduler.table._jobs[sid]
         scheduler.table.report(job, job.run_number, progress)
@@ -364,7 +364,7 @@ def test_an_error_of_the_view_ends_the_watch(make_app, gate):
         with pytest.raises(ZeroDivisionError):
             app.get(path, headers={"Prefer": LONG})
 
-    assert not app.app.registry.getUtility(IScheduler).watches
+    assert not app.app.registry.getUtility(IScheduler).waiters
 
 
 def maintenance_factory(handler, registry):
@@ -421,13 +421,13 @@ def test_the_thread_of_a_client_that_has_gone_is_free_after_its_wait(
             f"GET {path} HTTP/1.1\r\nHost: shop\r\nPrefer: wait=60\r\n\r\n"
         )
         client.sendall(request.encode())
-        shop.wait_until(lambda: scheduler.watches)
+        shop.wait_until(lambda: scheduler.waiters)
     gone_at = time.monotonic()
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/page") as answer:
         assert answer.status == 200
 
     assert time.monotonic() - gone_at < NOT_LONG
-    assert not scheduler.watches
+    assert not scheduler.waiters
 
 
 def test_a_client_that_has_missed_progress_hears_of_the_end_at_once(app, gate):

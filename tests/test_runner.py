@@ -32,7 +32,7 @@ from pyramid_zodb_async.execution.runner import Runner
 from pyramid_zodb_async.execution.surroundings import bare_thread
 from pyramid_zodb_async.scheduler.in_memory.run import MemoryRun
 from pyramid_zodb_async.scheduler.memory import MemoryScheduler
-from pyramid_zodb_async.scheduler.process.run import DurableRun
+from pyramid_zodb_async.scheduler.process.run import StoredRun
 from pyramid_zodb_async.testing import drain, wait_for
 
 pytestmark = pytest.mark.kept_in("memory", "zodb")
@@ -600,7 +600,7 @@ def test_a_job_whose_time_out_cannot_be_recorded_fails_when_it_returns(
     def refuse(*args, **options):
         raise OSError("no storage")
 
-    kind = {"memory": MemoryRun, "zodb": DurableRun}[kept_in]
+    kind = {"memory": MemoryRun, "zodb": StoredRun}[kept_in]
     with monkeypatch.context() as patches:
         patches.setattr(kind, "fail", refuse)
         app, sid = start_late(time_limit=0.2)
@@ -652,7 +652,7 @@ def test_a_conflict_after_its_time_is_no_reason_to_repeat_a_job(
     monkeypatch.setattr(
         f"{__name__}.late", functools.wraps(late)(conflict_late)
     )
-    kind = {"memory": MemoryRun, "zodb": DurableRun}[kept_in]
+    kind = {"memory": MemoryRun, "zodb": StoredRun}[kept_in]
     with monkeypatch.context() as patches:
         patches.setattr(kind, "fail", refuse)
         app, sid = start_late(time_limit=0.2)
@@ -701,7 +701,7 @@ def test_a_job_that_its_process_cannot_leave_to_others_does_not_fail(
     def refuse(run):
         raise OSError("no storage")
 
-    monkeypatch.setattr(DurableRun, "give_back", refuse)
+    monkeypatch.setattr(StoredRun, "give_back", refuse)
     _, scheduler, sid = stop_at_once(make_app, caplog)
 
     assert scheduler.unfinished() == [sid]
@@ -712,7 +712,7 @@ def test_a_retry_that_cannot_be_recorded_repeats_the_job(
     make_app, kept_in, monkeypatch
 ):
     failing = [OSError("no storage")]
-    kind = {"memory": MemoryRun, "zodb": DurableRun}[kept_in]
+    kind = {"memory": MemoryRun, "zodb": StoredRun}[kept_in]
     retry = kind.retry
 
     def refuse_once(self, due):
@@ -762,7 +762,7 @@ def test_a_job_that_ends_as_its_time_is_up_is_not_ended_twice(
         refused.set()
         return False
 
-    kind = {"memory": MemoryRun, "zodb": DurableRun}[kept_in]
+    kind = {"memory": MemoryRun, "zodb": StoredRun}[kept_in]
     with monkeypatch.context() as patches:
         patches.setattr(kind, "fail", fail)
         app, sid = start_late(time_limit=0.2)

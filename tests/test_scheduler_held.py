@@ -7,14 +7,17 @@ import shop
 from process import Process
 
 from pyramid_zodb_async.jobs.options import NO_OPTIONS
-from pyramid_zodb_async.scheduler.process.assigned_jobs import Held, HeldJobs
+from pyramid_zodb_async.scheduler.process.assigned_jobs import (
+    AssignedJob,
+    AssignedJobs,
+)
 from pyramid_zodb_async.scheduler.records import Fence
-from pyramid_zodb_async.scheduler.waiters import Watches
+from pyramid_zodb_async.scheduler.waiters import Waiters
 
 
 def job(sid, **values):
     """Make a job to hold."""
-    return Held(
+    return AssignedJob(
         sid=sid,
         function="shop:nothing",
         owner=None,
@@ -34,14 +37,14 @@ def held_jobs():
     def submit(jobs):
         submitted.extend(job.sid for job in jobs)
 
-    return HeldJobs(submit, Watches()), submitted
+    return AssignedJobs(submit, Waiters()), submitted
 
 
 def test_a_job_is_submitted_once():
     jobs, submitted = held_jobs()
-    jobs.hold([job("1"), job("2")])
-    jobs.hold([job("1")])
-    jobs.hold([])
+    jobs.assign([job("1"), job("2")])
+    jobs.assign([job("1")])
+    jobs.assign([])
 
     assert submitted == ["1", "2"]
     assert len(jobs) == 2
@@ -50,8 +53,8 @@ def test_a_job_is_submitted_once():
 
 def test_waiting_jobs_are_those_that_were_accepted_and_not_begun():
     jobs, _ = held_jobs()
-    jobs.hold([job(sid, is_new=True) for sid in "123"])
-    jobs.hold([job("taken over")])
+    jobs.assign([job(sid, is_new=True) for sid in "123"])
+    jobs.assign([job("taken over")])
     assert jobs.waiting() == 3
     first = jobs.begin("1")
     assert jobs.begin("1") is None
@@ -69,7 +72,7 @@ def test_waiting_jobs_are_those_that_were_accepted_and_not_begun():
 
 def test_a_run_of_a_job_that_was_dropped_is_not_released():
     jobs, _ = held_jobs()
-    jobs.hold([job("1")])
+    jobs.assign([job("1")])
     held = jobs.begin("1")
     jobs.drop("1")
     jobs.release(held)
@@ -79,7 +82,7 @@ def test_a_run_of_a_job_that_was_dropped_is_not_released():
 
 def test_a_run_that_is_not_under_way_is_not_released_twice():
     jobs, _ = held_jobs()
-    jobs.hold([job("1")])
+    jobs.assign([job("1")])
     held = jobs.begin("1")
     jobs.release(held)
     jobs.release(held)
@@ -89,7 +92,7 @@ def test_a_run_that_is_not_under_way_is_not_released_twice():
 
 def test_of_the_suspects_one_is_out_at_a_time():
     jobs, submitted = held_jobs()
-    jobs.hold(
+    jobs.assign(
         [
             job("worst", suspect=True, crashes=2),
             job("free"),
@@ -111,7 +114,7 @@ def test_of_the_suspects_one_is_out_at_a_time():
 def suspects():
     """Give held jobs, two of them suspects, and the one that runs."""
     jobs, submitted = held_jobs()
-    jobs.hold([job(sid, suspect=True) for sid in ("running", "next")])
+    jobs.assign([job(sid, suspect=True) for sid in ("running", "next")])
     running = jobs.begin("running")
     jobs.drop("running")
     return jobs, submitted, running
@@ -120,7 +123,7 @@ def suspects():
 def test_no_suspect_is_out_beside_one_that_runs_though_it_was_dropped():
     jobs, submitted, running = suspects()
     jobs.drop("running")
-    jobs.hold([job("last", suspect=True)])
+    jobs.assign([job("last", suspect=True)])
     assert submitted == ["running"]
     jobs.drop("running", running)
     assert submitted == ["running", "next"]
@@ -143,7 +146,7 @@ def test_nor_when_that_run_is_to_be_repeated_which_will_not_happen():
 def test_nor_when_that_suspect_was_taken_in_anew():
     jobs, submitted, running = suspects()
     again = Fence("pending", "runner", 1)
-    jobs.hold([replace(job("running", suspect=True), fence=again)])
+    jobs.assign([replace(job("running", suspect=True), fence=again)])
     assert submitted == ["running"]
     jobs.drop("running", running)
     assert submitted == ["running", "next"]
@@ -154,7 +157,7 @@ def test_nor_when_that_suspect_was_taken_in_anew():
 
 def test_waiting_for_a_drop_notices_one_that_came_before_the_call():
     jobs, _ = held_jobs()
-    jobs.hold([job("1")])
+    jobs.assign([job("1")])
     before = jobs.drops
     jobs.drop("1")
     waiter = threading.Thread(target=jobs.wait_for_drop, args=(before, 60))

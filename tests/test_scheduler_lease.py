@@ -1,16 +1,16 @@
 """Other processes are watched for signs of life."""
 
-from pyramid_zodb_async.scheduler.maintenance.liveness import RunnerWatch
+from pyramid_zodb_async.scheduler.maintenance.liveness import LivenessMonitor
 
 
 def watch(lease=30):
     """Give a watch, and a function that looks after some seconds."""
-    made = RunnerWatch(lease)
+    made = LivenessMonitor(lease)
     now = [0.0]
 
     def look(beats, after=10):
         now[0] += after
-        made.look(beats, now[0])
+        made.observe(beats, now[0])
 
     return made, look
 
@@ -51,7 +51,7 @@ def test_time_in_which_a_look_failed_does_not_count():
     made, look = watch()
     look({"other": 1})
     for _ in range(10):
-        made.missed()
+        made.observation_failed()
         look({"other": 1}, after=100)
 
     assert not made.is_dead("other")

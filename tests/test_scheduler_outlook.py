@@ -6,7 +6,7 @@ import transaction
 from process import Process
 
 from pyramid_zodb_async import JobCancelled, JobState, Progress, current_job
-from pyramid_zodb_async.scheduler.maintenance.observing import Outlook
+from pyramid_zodb_async.scheduler.maintenance.observing import Observer
 from pyramid_zodb_async.scheduler.process.progress_reports import (
     report_of,
     write_reports,
@@ -28,17 +28,17 @@ def there(db):
     made.stop()
 
 
-def outlook_of(process, *, is_shared=True):
+def observer_of(process, *, is_shared=True):
     """Give one that looks when the test says so, and what it asked for."""
     scheduler, woken = process.scheduler, []
-    outlook = Outlook(
-        process.place,
-        scheduler.held,
-        scheduler.watches,
+    observer = Observer(
+        process.location,
+        scheduler.assigned_jobs,
+        scheduler.waiters,
         wake=lambda: woken.append("woken"),
     )
-    outlook.is_shared = is_shared
-    return outlook, woken
+    observer.is_shared = is_shared
+    return observer, woken
 
 
 def cancel(process, sid):
@@ -48,87 +48,87 @@ def cancel(process, sid):
 
 
 def test_nothing_is_looked_for_unless_somebody_asks(here):
-    outlook, woken = outlook_of(here)
-    assert not outlook.is_wanted()
-    outlook.look()
-    outlook.ask("sid")
-    outlook.ask("sid")
-    assert outlook.is_wanted()
-    outlook.look()
+    observer, woken = observer_of(here)
+    assert not observer.is_wanted()
+    observer.observe()
+    observer.check_soon("sid")
+    observer.check_soon("sid")
+    assert observer.is_wanted()
+    observer.observe()
 
     assert woken == ["woken"]
-    assert not outlook.is_wanted()
+    assert not observer.is_wanted()
 
 
 def test_where_nobody_else_is_nobody_can_have_done_anything(here):
-    outlook, woken = outlook_of(here, is_shared=False)
-    outlook.ask("sid")
+    observer, woken = observer_of(here, is_shared=False)
+    observer.check_soon("sid")
 
     assert woken == []
-    assert not outlook.is_wanted()
+    assert not observer.is_wanted()
 
 
 def test_a_job_that_was_cancelled_elsewhere_is_let_go(here, there):
-    outlook, _ = outlook_of(here)
+    observer, _ = observer_of(here)
     sid, other = here.schedule(shop.nothing), here.schedule(shop.nothing)
     cancel(there, sid)
-    outlook.ask(sid)
-    outlook.ask(other)
-    outlook.look()
+    observer.check_soon(sid)
+    observer.check_soon(other)
+    observer.observe()
 
-    assert sid not in here.scheduler.held
-    assert other in here.scheduler.held
+    assert sid not in here.scheduler.assigned_jobs
+    assert other in here.scheduler.assigned_jobs
 
 
 def test_a_job_that_was_removed_elsewhere_is_let_go(here, there):
-    outlook, _ = outlook_of(here)
+    observer, _ = observer_of(here)
     sid = here.schedule(shop.nothing)
     transaction.begin()
     there.scheduler.remove(sid)
     transaction.commit()
-    outlook.ask(sid)
-    outlook.look()
+    observer.check_soon(sid)
+    observer.observe()
 
-    assert sid not in here.scheduler.held
+    assert sid not in here.scheduler.assigned_jobs
 
 
 def test_a_job_that_came_back_during_the_look_is_kept(here, there):
     """What was seen is older than what this process knows by now."""
-    outlook, _ = outlook_of(here)
+    observer, _ = observer_of(here)
     sid = here.schedule(shop.nothing)
     cancel(there, sid)
-    read = here.place.read
+    read = here.location.read
 
     def read_slowly(work, default):
         found = read(work, default)
-        held = here.scheduler.held.get(sid)
-        here.scheduler.held.drop(sid)
+        held = here.scheduler.assigned_jobs.get(sid)
+        here.scheduler.assigned_jobs.drop(sid)
         held.fence = held.fence._replace(run_number=5)
-        here.scheduler.held.hold([held_again(held)])
+        here.scheduler.assigned_jobs.assign([assigned_again(held)])
         return found
 
-    here.place.read = read_slowly
-    outlook.ask(sid)
-    outlook.look()
+    here.location.read = read_slowly
+    observer.check_soon(sid)
+    observer.observe()
 
-    assert here.scheduler.held.get(sid).fence.run_number == 5
+    assert here.scheduler.assigned_jobs.get(sid).fence.run_number == 5
 
 
-def held_again(held):
+def assigned_again(held):
     """Give a copy, as a retry makes another one."""
     fields = {name: getattr(held, name) for name in type(held).__slots__}
     return type(held)(**fields)
 
 
 def test_the_end_of_a_job_elsewhere_wakes_who_waits_here(here, there):
-    outlook, _ = outlook_of(here)
+    observer, _ = observer_of(here)
     sid = there.schedule(shop.nothing)
     watch = here.scheduler.watch([sid])
     watch.seen = {sid: here.view(sid).version}
-    outlook.look()
+    observer.observe()
     assert not watch.wait(0)
     there.run(sid)
-    outlook.look()
+    observer.observe()
 
     assert watch.wait(0)
 
@@ -144,9 +144,9 @@ def test_what_a_process_tells_of_a_job_counts_for_that_run_only(
     sid = there.schedule(report_progress, "gate")
     run = shop.Answer(there.run, sid)
     gate.wait_for_job()
-    jobs = there.scheduler.held.take_news()
-    runner = there.scheduler.runner
-    there.place.write(
+    jobs = there.scheduler.assigned_jobs.take_running()
+    runner = there.scheduler.incarnation
+    there.location.write(
         lambda store: write_reports(store, runner, jobs), note="progress"
     )
     view = here.view(sid)
@@ -157,7 +157,7 @@ def test_what_a_process_tells_of_a_job_counts_for_that_run_only(
     # what the other process has told is told no more
     with transaction.manager:
         connection = here.db.open()
-        store = here.place.find(connection)
+        store = here.location.find(connection)
         record = store.find(sid)
         assert report_of(store, sid, record) is None
         connection.close()
@@ -171,12 +171,12 @@ def test_a_job_that_waits_again_is_told_of_no_more(there, gate):
     sid = there.schedule(report_progress, "gate")
     run = shop.Answer(there.run, sid)
     gate.wait_for_job()
-    held = there.scheduler.held.get(sid)
-    there.scheduler.held.release(held)
+    held = there.scheduler.assigned_jobs.get(sid)
+    there.scheduler.assigned_jobs.release(held)
     gate.open()
     run.join(60)
 
-    assert there.scheduler.held.take_news() == []
+    assert there.scheduler.assigned_jobs.take_running() == []
 
 
 def ask_whether_to_go_on(gate):
@@ -190,9 +190,9 @@ def test_a_job_that_asks_has_somebody_look(here, there, gate, caplog):
     run = shop.Answer(here.run, sid)
     gate.wait_for_job()
     cancel(there, sid)
-    outlook, _ = outlook_of(here)
-    outlook.ask(sid)
-    outlook.look()
+    observer, _ = observer_of(here)
+    observer.check_soon(sid)
+    observer.observe()
     gate.open()
     run.join(60)
 

@@ -224,7 +224,7 @@ def test_a_later_format_is_refused_and_not_touched(db):
     def age(store):
         store.format = records.FORMAT + 1
 
-    process.place.write(age, note="written by a later version")
+    process.location.write(age, note="written by a later version")
     for use in (
         lambda: Process(db),
         lambda: process.schedule(shop.nothing),

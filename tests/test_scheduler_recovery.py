@@ -14,10 +14,10 @@ from pyramid_zodb_async import JobError, job
 from pyramid_zodb_async.events import JobFailed
 from pyramid_zodb_async.execution.announcer import Announcer
 from pyramid_zodb_async.jobs.model import JobState
-from pyramid_zodb_async.scheduler.maintenance import takeover as recovery
+from pyramid_zodb_async.scheduler.maintenance import takeover as module
 from pyramid_zodb_async.scheduler.maintenance.takeover import (
     FORGOTTEN_AFTER,
-    Recovery,
+    Takeover,
 )
 from pyramid_zodb_async.scheduler.process import crash_suspects
 
@@ -64,7 +64,7 @@ def test_a_job_that_was_not_handed_over_is_found(processes):
     """Its commit has raised in this process, and succeeded all the same."""
     process = processes()
     sid = process.schedule(shop.give, "found")
-    process.scheduler.held.drop(sid)
+    process.scheduler.assigned_jobs.drop(sid)
     process.engine.submitted.clear()
     process.take_over()
     process.run()
@@ -121,7 +121,9 @@ def test_the_least_suspect_run_first(processes):
         process = processes()
         process.take_over()
         while process.engine.submitted != [sids[0]]:
-            process.scheduler.held.drop(process.engine.submitted.pop())
+            process.scheduler.assigned_jobs.drop(
+                process.engine.submitted.pop()
+            )
         process.scheduler.claim(sids[0])
     process = processes()
     process.take_over()
@@ -143,7 +145,7 @@ def test_a_suspect_that_was_taken_over_meanwhile_is_not_begun(processes):
     second.take_over()
 
     assert first.run(sid) is None
-    assert first.scheduler.held.get(sid) is None
+    assert first.scheduler.assigned_jobs.get(sid) is None
     assert second.run(sid) is None
     assert second.view(sid).state is JobState.SUCCEEDED
 
@@ -179,14 +181,14 @@ def test_a_suspect_that_cannot_be_cleared_is_repeated_all_the_same(
     sid = processes().schedule(conflict_always)
     process = processes()
     process.take_over()
-    write = process.place.write
+    write = process.location.write
 
     def refuse(work, note):
         if note.endswith("waits"):
             raise OSError
         return write(work, note)
 
-    monkeypatch.setattr(process.place, "write", refuse)
+    monkeypatch.setattr(process.location, "write", refuse)
 
     assert process.run(sid) is not None
     assert process.run(sid) is not None
@@ -234,7 +236,7 @@ def test_a_process_that_runs_no_suspect_writes_nothing_when_it_stops(
 ):
     process = processes()
     process.schedule(shop.nothing)
-    monkeypatch.setattr(process.place, "write", None)
+    monkeypatch.setattr(process.location, "write", None)
     process.scheduler.stop(grace=0)
 
 
@@ -246,7 +248,7 @@ def test_a_process_stops_though_its_suspect_cannot_be_cleared(
     def refuse(work, note):
         raise OSError
 
-    monkeypatch.setattr(process.place, "write", refuse)
+    monkeypatch.setattr(process.location, "write", refuse)
     process.scheduler.stop(grace=0)
 
     assert "is to blame if the process ends" in caplog.text
@@ -276,7 +278,7 @@ def test_it_does_not_wait_for_a_storage_that_does_not_answer(
         answer.wait(60)
 
     monkeypatch.setattr(crash_suspects, "PATIENCE", 0.01)
-    monkeypatch.setattr(process.place, "write", be_late)
+    monkeypatch.setattr(process.location, "write", be_late)
     process.scheduler.stop(grace=0)
     answer.set()
 
@@ -302,7 +304,7 @@ def test_two_processes_do_not_take_the_same_jobs(processes):
     for thread in threads:
         thread.join(60)
     # on a storage for one process each takes from the other what it can
-    runners = [rival.scheduler.runner for rival in rivals]
+    runners = [rival.scheduler.incarnation for rival in rivals]
     unfinished = rivals[0].scheduler.unfinished()
     owners = [rivals[0].record(sid)["runner"] for sid in unfinished]
 
@@ -313,13 +315,13 @@ def test_two_processes_do_not_take_the_same_jobs(processes):
 def test_a_look_leaves_alone_what_ends_in_the_meantime(processes, monkeypatch):
     process = processes()
     process.schedule(shop.nothing)
-    find = process.recovery._find
+    find = process.takeover._find
 
     def find_late(store):
         process.run()
         return find(store)
 
-    monkeypatch.setattr(process.recovery, "_find", find_late)
+    monkeypatch.setattr(process.takeover, "_find", find_late)
     process.take_over()
 
     assert process.engine.submitted == []
@@ -329,25 +331,25 @@ def test_a_look_leaves_alone_what_ends_in_the_meantime(processes, monkeypatch):
 
 
 def leased(process, lease=0.3):
-    """Give the recovery of a process as it is on a shared storage."""
+    """Give the takeover of a process as it is on a shared storage."""
     scheduler = process.scheduler
-    return Recovery(
-        process.place,
-        scheduler.held,
-        scheduler.runner,
+    return Takeover(
+        process.location,
+        scheduler.assigned_jobs,
+        scheduler.incarnation,
         lease=lease,
         attempts=4,
         timeout=scheduler.timeout_of,
-        news=scheduler.news,
-        routes=scheduler.routes,
+        event_queue=scheduler.event_queue,
+        dispatcher=scheduler.dispatcher,
     )
 
 
-def look_until(recovery, condition, *, between=lambda: None):
+def look_until(takeover, condition, *, between=lambda: None):
     """Look again and again, as the housekeeper does."""
     pause = threading.Event()
     for _ in range(100):
-        recovery.look()
+        takeover.take_over_lost()
         if condition():
             return
         between()
@@ -358,10 +360,10 @@ def look_until(recovery, condition, *, between=lambda: None):
 def test_a_silent_runner_loses_its_jobs(processes):
     silent, process = processes(), processes()
     sid = silent.schedule(shop.nothing)
-    recovery = leased(process)
-    recovery.look()
+    takeover = leased(process)
+    takeover.take_over_lost()
     assert process.engine.submitted == []
-    look_until(recovery, lambda: process.engine.submitted)
+    look_until(takeover, lambda: process.engine.submitted)
 
     assert process.record(sid)["suspect"]
 
@@ -374,7 +376,7 @@ def test_a_runner_that_gives_signs_keeps_its_jobs(processes):
     look_until(
         leased(process),
         lambda: looks.append(1) or len(looks) == 12,
-        between=signs.tick,
+        between=signs.beat,
     )
 
     assert process.engine.submitted == []
@@ -383,11 +385,11 @@ def test_a_runner_that_gives_signs_keeps_its_jobs(processes):
 def test_a_runner_without_jobs_gives_no_signs(processes, db):
     process = processes()
     before = db.lastTransaction()
-    leased(process).tick()
+    leased(process).beat()
     assert db.lastTransaction() == before
     process.schedule(shop.nothing)
     before = db.lastTransaction()
-    leased(process).tick()
+    leased(process).beat()
 
     assert db.lastTransaction() > before
 
@@ -397,17 +399,17 @@ def test_a_look_that_fails_is_told_and_counts_for_nothing(
 ):
     silent, process = processes(), processes()
     silent.schedule(shop.nothing)
-    recovery = leased(process, lease=0.2)
+    takeover = leased(process, lease=0.2)
 
     def fail(store, default):
         raise OSError("the storage is away")
 
     for _ in range(5):
         with monkeypatch.context() as patched:
-            patched.setattr(process.place, "read", fail)
+            patched.setattr(process.location, "read", fail)
             with pytest.raises(OSError, match="away"):
-                recovery.look()
-        recovery.look()
+                takeover.take_over_lost()
+        takeover.take_over_lost()
         threading.Event().wait(0.1)
 
     assert process.engine.submitted == []
@@ -418,17 +420,17 @@ def test_signs_of_life_do_not_pile_up(processes):
     for _ in range(3):
         ended = processes()
         ended.schedule(shop.nothing)
-        leased(ended).tick()
+        leased(ended).beat()
         ended.run()
     unfinished = processes()
     unfinished.schedule(shop.nothing)
-    leased(unfinished).tick()
-    recovery = leased(process, lease=1000)
+    leased(unfinished).beat()
+    takeover = leased(process, lease=1000)
     for _ in range(FORGOTTEN_AFTER + 2):
-        recovery.look()
-    left = process.place.read(lambda store: list(store.runners), [])
+        takeover.take_over_lost()
+    left = process.location.read(lambda store: list(store.runners), [])
 
-    assert left == ["", unfinished.scheduler.runner]
+    assert left == ["", unfinished.scheduler.incarnation]
 
 
 def test_a_look_that_fails_where_there_is_no_lease_is_told_too(
@@ -440,7 +442,7 @@ def test_a_look_that_fails_where_there_is_no_lease_is_told_too(
         raise OSError("the storage is away")
 
     with monkeypatch.context() as patched:
-        patched.setattr(process.place, "read", fail)
+        patched.setattr(process.location, "read", fail)
         with pytest.raises(OSError, match="away"):
             process.take_over()
 
@@ -451,36 +453,37 @@ def test_a_long_takeover_gives_signs_of_life(processes, monkeypatch):
     for _ in range(7):
         script.schedule(shop.nothing)
     process = processes(lease=30)
-    process.recovery = Recovery(
-        process.place,
-        process.scheduler.held,
-        process.scheduler.runner,
+    process.takeover = Takeover(
+        process.location,
+        process.scheduler.assigned_jobs,
+        process.scheduler.incarnation,
         lease=30,
         attempts=4,
         timeout=process.scheduler.timeout_of,
-        news=process.scheduler.news,
-        routes=process.scheduler.routes,
+        event_queue=process.scheduler.event_queue,
+        dispatcher=process.scheduler.dispatcher,
     )
     now = [1000.0]
-    write = process.place.write
+    write = process.location.write
 
     def write_slowly(work, note):
         now[0] += 5 * ("takes jobs over" in note)
         return write(work, note)
 
-    monkeypatch.setattr(recovery, "BATCH", 1)
+    monkeypatch.setattr(module, "BATCH", 1)
     clock = types.SimpleNamespace(monotonic=lambda: now[0], time=time.time)
-    monkeypatch.setattr(recovery, "time", clock)
-    monkeypatch.setattr(process.place, "write", write_slowly)
-    process.recovery.tick()
+    monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr(process.location, "write", write_slowly)
+    process.takeover.beat()
     process.take_over()
-    runner = process.scheduler.runner
+    runner = process.scheduler.incarnation
     monkeypatch.undo()
 
-    assert len(process.scheduler.held) == 7
+    assert len(process.scheduler.assigned_jobs) == 7
     # for the takeover of each took 5 s, and a third of the lease is 10 s
     assert (
-        process.place.read(lambda store: store.runners[runner].count, 0) == 3
+        process.location.read(lambda store: store.runners[runner].count, 0)
+        == 3
     )
 
 
@@ -505,16 +508,16 @@ def test_a_suspect_that_was_taken_over_while_it_ran_is_left_alone(processes):
     assert "begun" not in second.record(sid)
 
 
-def test_without_recovery_a_process_finds_what_was_not_handed_over(processes):
+def test_without_takeovers_a_process_finds_what_was_not_handed_over(processes):
     process = processes()
     other = processes().schedule(shop.nothing)
     sid = process.schedule(shop.give, "found")
-    process.scheduler.held.drop(sid)
+    process.scheduler.assigned_jobs.drop(sid)
     process.engine.submitted.clear()
-    process.recovery.look_for_lost()
+    process.takeover.find_unassigned()
 
     assert process.engine.submitted == [sid]
-    assert other not in process.scheduler.held
+    assert other not in process.scheduler.assigned_jobs
 
 
 class Telling(Announcer):
@@ -523,10 +526,10 @@ class Telling(Announcer):
     def __init__(self):
         self.told = []
 
-    def wants(self, kind):
+    def has_subscribers(self, kind):
         return True
 
-    def tell(self, kind, job):
+    def announce(self, kind, job):
         self.told.append((kind, job))
 
 

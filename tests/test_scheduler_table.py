@@ -7,7 +7,7 @@ import pytest
 from pyramid_zodb_async import Failure, JobState, Options, Progress
 from pyramid_zodb_async.scheduler.in_memory.job import Job
 from pyramid_zodb_async.scheduler.in_memory.table import JobTable
-from pyramid_zodb_async.scheduler.waiters import Watches
+from pyramid_zodb_async.scheduler.waiters import Waiters
 from pyramid_zodb_async.transfer.references import Dumped
 
 VALUE = Dumped(b"N.", ())
@@ -22,7 +22,7 @@ def timeout():
 
 @pytest.fixture
 def table(timeout):
-    return JobTable(lambda: timeout[0], Watches(), [].append)
+    return JobTable(lambda: timeout[0], Waiters(), [].append)
 
 
 def accept(table, **fields):
@@ -208,7 +208,7 @@ def test_a_run_that_was_given_up_tells_of_no_progress(table):
     table.claim(job.sid)
     table.report(job, 1, Progress(done=2))
 
-    assert table.get(job.sid).told == 1
+    assert table.get(job.sid).reports == 1
     assert table.get(job.sid).progress is None
 
 

@@ -9,7 +9,7 @@ from process import Process
 from ZODB.POSException import ConflictError
 
 from pyramid_zodb_async import JobState, Version
-from pyramid_zodb_async.scheduler.maintenance.expiry import SPAN, Janitor
+from pyramid_zodb_async.scheduler.maintenance.expiry import SPAN, SliceExpiry
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_a_run_of_before_the_retry_changes_nothing(process, gate):
     run = shop.Answer(process.run)
     gate.wait_for_job()
     record = process.record(sid)
-    process.place.write(
+    process.location.write(
         lambda store: store.change(sid, store.find(sid).fence, state="failed"),
         note="as if another had failed it",
     )
@@ -100,18 +100,18 @@ def clock(monkeypatch):
 def test_a_job_of_an_old_slice_that_is_tried_again_is_not_lost(db, clock):
     """Its slice had its end set already, so nobody looks into it."""
     process = Process(db, timeout=10 * SPAN)
-    janitor = Janitor(process.place, process.scheduler.news)
+    expiry = SliceExpiry(process.location, process.scheduler.event_queue)
     sid = fail(process)
     for _ in range(3):
         clock[0] += SPAN + 1
-        janitor.tidy()
+        expiry.open_and_drop()
     transaction.begin()
     assert process.scheduler.retry(sid)
     transaction.commit()
     assert process.scheduler.unfinished() == [sid]
     clock[0] += 20 * SPAN
-    janitor.tidy()
-    janitor.tidy()
+    expiry.open_and_drop()
+    expiry.open_and_drop()
     assert process.scheduler.unfinished() == [sid]
     process.run(sid)
 
@@ -122,18 +122,18 @@ def test_a_job_of_an_old_slice_that_is_tried_again_is_not_lost(db, clock):
 
 def test_to_drop_a_slice_conflicts_with_a_retry_in_it(db, clock):
     process = Process(db, timeout=0.5)
-    janitor = Janitor(process.place, process.scheduler.news)
+    expiry = SliceExpiry(process.location, process.scheduler.event_queue)
     sid = fail(process)
     clock[0] += SPAN + 1
-    janitor.tidy()
-    janitor.tidy()
+    expiry.open_and_drop()
+    expiry.open_and_drop()
     clock[0] -= SPAN + 1  # the outcome is there for the request still
     transaction.begin()
     assert process.scheduler.retry(sid)
     clock[0] += 2 * SPAN
-    slices = process.place.read(lambda store: len(store.slices), 0)
-    shop.Answer(janitor.tidy).join(60)
-    assert process.place.read(lambda store: len(store.slices), 0) < slices
+    slices = process.location.read(lambda store: len(store.slices), 0)
+    shop.Answer(expiry.open_and_drop).join(60)
+    assert process.location.read(lambda store: len(store.slices), 0) < slices
     with pytest.raises(ConflictError):
         transaction.commit()
     transaction.abort()
@@ -153,7 +153,7 @@ def test_a_cancelled_job_keeps_neither_call_nor_outcome(process):
     assert "call" not in record
     assert "outcome" not in record
     assert process.scheduler.unfinished() == []
-    assert sid not in process.scheduler.held
+    assert sid not in process.scheduler.assigned_jobs
     assert process.run(sid) is None
 
 

@@ -32,7 +32,7 @@ from pyramid_zodb_async import (
 )
 from pyramid_zodb_async.database.connections import OpenedConnections
 from pyramid_zodb_async.jobs.model import JobState
-from pyramid_zodb_async.scheduler.maintenance.takeover import LIVE
+from pyramid_zodb_async.scheduler.maintenance.takeover import LIVE_INCARNATIONS
 from pyramid_zodb_async.scheduler.records import StoredCall
 from pyramid_zodb_async.testing import drain
 
@@ -743,7 +743,7 @@ def test_a_run_that_was_overtaken_writes_nothing_more(
     record = process.record(sid)
     transaction.begin()
 
-    assert record["runner"] == other.scheduler.runner
+    assert record["runner"] == other.scheduler.incarnation
     assert process.view(sid).state is JobState.PENDING
     assert product.price == 1
     if function is not commit_midway:
@@ -754,7 +754,7 @@ def test_a_run_that_was_overtaken_writes_nothing_more(
 
     assert view.done is (function is not try_when_told)
     assert (view.state is JobState.FAILED) == (function is fail_when_told)
-    assert process.scheduler.held.get(sid) is None
+    assert process.scheduler.assigned_jobs.get(sid) is None
 
 
 @pytest.mark.parametrize(
@@ -829,7 +829,7 @@ def test_a_job_that_could_not_be_added_is_not_handed_over(
         raise OSError("the storage is away")
 
     with monkeypatch.context() as patched:
-        patched.setattr(process.place, "make", fail)
+        patched.setattr(process.location, "make", fail)
         with pytest.raises(OSError, match="away"):
             process.scheduler.schedule(shop.nothing)
     transaction.commit()  # of a caller that goes on
@@ -851,7 +851,7 @@ def test_a_suspect_that_cannot_be_marked_is_tried_again(
         raise OSError("the storage is away")
 
     with monkeypatch.context() as patched:
-        patched.setattr(other.place, "write", fail)
+        patched.setattr(other.location, "write", fail)
         assert other.run(sid) > 0
     assert "cannot be begun now" in caplog.text
     assert other.run(sid) is None
@@ -867,7 +867,7 @@ def test_a_failure_that_cannot_be_recorded_repeats_the_job(
         raise OSError("the storage is away")
 
     with monkeypatch.context() as patched:
-        patched.setattr(process.place, "write", fail)
+        patched.setattr(process.location, "write", fail)
         assert process.run(sid) > 0
     assert "cannot be recorded now" in caplog.text
     assert process.view(sid).state is JobState.PENDING
@@ -876,7 +876,7 @@ def test_a_failure_that_cannot_be_recorded_repeats_the_job(
 
 
 def test_a_database_of_another_process_is_refused(process, monkeypatch):
-    monkeypatch.setattr(process.place, "_process", -1)
+    monkeypatch.setattr(process.location, "_process", -1)
     with pytest.raises(DatabaseForked, match="was forked from -1"):
         process.scheduler.schedule(shop.nothing)
     monkeypatch.undo()
@@ -1021,7 +1021,9 @@ def test_callables_that_refer_to_main_are_refused(process, monkeypatch):
 
 def test_a_process_does_not_take_over_from_itself(db, process, product):
     beside = Process(db)
-    LIVE.update({process.scheduler.runner, beside.scheduler.runner})
+    LIVE_INCARNATIONS.update(
+        {process.scheduler.incarnation, beside.scheduler.incarnation}
+    )
     sid = process.schedule(shop.nothing)
     beside.take_over()
     assert beside.engine.submitted == []
@@ -1097,8 +1099,8 @@ def test_a_process_gives_signs_of_life_while_it_waits_for_its_last_jobs(
         wait_until(lambda: not scheduler.runs_jobs)
 
         def beats():
-            return scheduler.place.read(
-                lambda store: store.beat_of(scheduler.runner).count, 0
+            return scheduler.location.read(
+                lambda store: store.beat_of(scheduler.incarnation).count, 0
             )
 
         before = beats()
@@ -1117,14 +1119,14 @@ def test_a_process_that_is_started_while_it_stops_goes_on(
     path = shop.begin(app, "wait_at", "gate")
     gate.wait_for_job()
     scheduler = app.app.registry.getUtility(IScheduler)
-    engine = scheduler.routes.engine
+    engine = scheduler.dispatcher.engine
 
     def stop_after_start(grace):
         scheduler.start()
         return engine.stop(grace)
 
     slow = types.SimpleNamespace(start=engine.start, stop=stop_after_start)
-    monkeypatch.setattr(scheduler.routes, "engine", slow)
+    monkeypatch.setattr(scheduler.dispatcher, "engine", slow)
     assert len(scheduler.stop()) == 1
     gate.open()
     monkeypatch.undo()

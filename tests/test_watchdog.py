@@ -23,7 +23,7 @@ def watchdogs():
 def test_a_block_that_takes_too_long_is_told_of_while_it_goes_on():
     barked = threading.Event()
     begin = time.monotonic()
-    with Watchdog().watch(0.2, barked.set):
+    with Watchdog().limit(0.2, barked.set):
         assert barked.wait(shop.PATIENCE)
 
     assert time.monotonic() - begin >= 0.2
@@ -34,9 +34,9 @@ def test_a_block_that_ends_in_time_is_not_told_of():
 
     def is_quiet():
         barks, second = [], threading.Event()
-        with dog.watch(0.1, lambda: barks.append("first")):
+        with dog.limit(0.1, lambda: barks.append("first")):
             pass
-        with dog.watch(0.3, second.set):
+        with dog.limit(0.3, second.set):
             assert second.wait(shop.PATIENCE)
         return barks == []
 
@@ -49,9 +49,9 @@ def test_blocks_are_told_of_in_the_order_of_their_ends():
     def are_in_order():
         barks, all_told = [], threading.Event()
         with (
-            dog.watch(0.3, all_told.set),
-            dog.watch(0.2, lambda: barks.append("second")),
-            dog.watch(0.1, lambda: barks.append("first")),
+            dog.limit(0.3, all_told.set),
+            dog.limit(0.2, lambda: barks.append("second")),
+            dog.limit(0.1, lambda: barks.append("first")),
         ):
             assert all_told.wait(shop.PATIENCE)
         return barks == ["first", "second"]
@@ -62,7 +62,7 @@ def test_blocks_are_told_of_in_the_order_of_their_ends():
 def test_what_fails_is_logged_and_others_are_told_of_all_the_same(caplog):
     barked = threading.Event()
     dog = Watchdog()
-    with dog.watch(0.05, lambda: 1 / 0), dog.watch(0.1, barked.set):
+    with dog.limit(0.05, lambda: 1 / 0), dog.limit(0.1, barked.set):
         assert barked.wait(shop.PATIENCE)
         wait_until(lambda: caplog.records)
 
@@ -73,12 +73,12 @@ def test_what_fails_is_logged_and_others_are_told_of_all_the_same(caplog):
 def test_its_thread_ends_when_there_is_nothing_to_watch(monkeypatch):
     monkeypatch.setattr(time_limit, "IDLE", 0.05)
     dog = Watchdog()
-    with dog.watch(3, pytest.fail):
+    with dog.limit(3, pytest.fail):
         thread = dog._thread
         assert thread in watchdogs()
     wait_until(lambda: not thread.is_alive())
     barked = threading.Event()
-    with dog.watch(0.05, barked.set):
+    with dog.limit(0.05, barked.set):
         assert barked.wait(shop.PATIENCE)
 
 
@@ -89,20 +89,20 @@ def test_a_thread_that_cannot_be_started_is_tried_again(monkeypatch, caplog):
     dog = Watchdog()
     with monkeypatch.context() as patches:
         patches.setattr(threading.Thread, "start", refuse)
-        with dog.watch(30, pytest.fail):
+        with dog.limit(30, pytest.fail):
             pass
     (record,) = caplog.records
     assert record.action == "watchdog_not_started"
     barked = threading.Event()
-    with dog.watch(0.05, barked.set):
+    with dog.limit(0.05, barked.set):
         assert barked.wait(shop.PATIENCE)
 
 
 def test_a_limit_longer_than_a_lock_can_wait_harms_no_other():
     dog, barked = Watchdog(), threading.Event()
-    with dog.watch(datetime.timedelta.max.total_seconds(), pytest.fail):
+    with dog.limit(datetime.timedelta.max.total_seconds(), pytest.fail):
         thread = dog._thread
-        with dog.watch(0.05, barked.set):
+        with dog.limit(0.05, barked.set):
             assert barked.wait(shop.PATIENCE)
         assert dog._thread is thread
 
@@ -112,7 +112,7 @@ def test_many_threads_may_be_watched_at_the_same_time():
 
     def work(number):
         for _ in range(50):
-            with dog.watch(30, pytest.fail):
+            with dog.limit(30, pytest.fail):
                 pass
         enough = threading.Event()
 
@@ -120,7 +120,7 @@ def test_many_threads_may_be_watched_at_the_same_time():
             barks.append(number)
             enough.set()
 
-        with dog.watch(0.05, bark):
+        with dog.limit(0.05, bark):
             assert enough.wait(shop.PATIENCE)
         return number
 

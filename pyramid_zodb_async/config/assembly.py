@@ -12,15 +12,15 @@ from ..engine.inline import InlineEngine
 from ..engine.manual import ManualEngine
 from ..engine.threads import ThreadEngine
 from ..execution.announcer import RegistryAnnouncer
-from ..execution.request_surroundings import RequestEnvironment
+from ..execution.request_surroundings import RequestSurroundings
 from ..execution.runner import Runner
 from ..interfaces import IEngine, IEngineFactory, IScheduler
 from ..scheduler.durable import PersistentTransactionalScheduler
 from ..scheduler.memory import MemoryScheduler
-from ..scheduler.store.location import RootPlace
+from ..scheduler.store.location import RootLocation
 from ..scheduler.zodb import ZODBScheduler
 from ..settings import ISettings, Settings, parse_settings
-from ..web.poll_pacing import IPace, Pace
+from ..web.poll_pacing import IPollPacer, PollPacer
 
 __all__ = ["ENGINES", "assemble"]
 
@@ -45,13 +45,13 @@ def assemble(registry: Any) -> None:
         registry.registerUtility(directed, IInterventions)
     runner = Runner(
         directed,
-        RequestEnvironment(registry),
+        RequestSurroundings(registry),
         max_conflicts=settings.max_conflicts,
         attempts=settings.attempts,
         time_limit=settings.time_limit,
         public_errors=settings.public_errors,
         # who waits for the job would wait for that as well
-        is_patient=settings.engine != "inline",
+        waits_before_retry=settings.engine != "inline",
     )
     engine = _make_engine(registry, settings, runner)
     scheduler.announcer = RegistryAnnouncer(registry)
@@ -59,7 +59,7 @@ def assemble(registry: Any) -> None:
     registry.registerUtility(settings, ISettings)
     registry.registerUtility(scheduler, IScheduler)
     registry.registerUtility(engine, IEngine)
-    registry.registerUtility(Pace(engine.workers), IPace)
+    registry.registerUtility(PollPacer(engine.workers), IPollPacer)
 
 
 def _make_scheduler(registry: Any, settings: Settings) -> Any:
@@ -68,7 +68,7 @@ def _make_scheduler(registry: Any, settings: Settings) -> Any:
             settings.result_timeout, max_pending=settings.max_pending
         )
     return ZODBScheduler(
-        RootPlace(
+        RootLocation(
             lambda: database_of(registry, settings.database),
             PersistentTransactionalScheduler,
             timeout=settings.result_timeout,

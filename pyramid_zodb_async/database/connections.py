@@ -19,7 +19,7 @@ __all__ = [
     "OpenedConnections",
     "ThreadConnections",
     "current_connections",
-    "told_connection",
+    "root_connection_of_thread",
     "use_connections",
 ]
 
@@ -244,7 +244,7 @@ class _InThread(threading.local):
 _in_this_thread = _InThread()
 
 
-def told_connection(db: DB) -> Connection | None:
+def root_connection_of_thread(db: DB) -> Connection | None:
     """Give the root connection for *db* that this thread has told of.
 
     It may belong to any transaction manager: an application with an explicit

@@ -12,7 +12,7 @@ from zope.interface import implementer
 
 from ..interfaces import IEngine
 
-__all__ = ["ManualEngine", "Started", "Waiting"]
+__all__ = ["ManualEngine", "StartedRun", "WaitingJob"]
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 GRACE = 10.0
 
 
-class Waiting(NamedTuple):
+class WaitingJob(NamedTuple):
     """A job that was submitted and has not been run."""
 
     sid: str
@@ -36,7 +36,7 @@ class Waiting(NamedTuple):
         return 0 if self.due is None else max(0, self.due - now)
 
 
-class Started:
+class StartedRun:
     """A run that a test has started."""
 
     def __init__(self, sid: str, thread: threading.Thread) -> None:
@@ -68,7 +68,7 @@ class ManualEngine:
         self._run = run
         self._condition = threading.Condition()
         self._numbers = itertools.count()
-        self._waiting: list[Waiting] = []
+        self._waiting: list[WaitingJob] = []
         self._running: list[str] = []
         #: Whether it was stopped, and not started again.
         self.is_stopped = False
@@ -84,7 +84,7 @@ class ManualEngine:
         with self._condition:
             for sid in sids:
                 self._waiting.append(
-                    Waiting(sid, next(self._numbers), due, priority)
+                    WaitingJob(sid, next(self._numbers), due, priority)
                 )
             self._condition.notify_all()
 
@@ -93,7 +93,7 @@ class ManualEngine:
         with self._condition:
             self._waiting = [job for job in self._waiting if job.sid != sid]
 
-    def waiting(self) -> list[Waiting]:
+    def waiting(self) -> list[WaitingJob]:
         """List what waits, in the order in which it is to be run."""
         now = time.time()
         with self._condition:
@@ -107,7 +107,7 @@ class ManualEngine:
         with self._condition:
             self._condition.wait(timeout)
 
-    def begin(self, waiting: Waiting) -> Started:
+    def begin(self, waiting: WaitingJob) -> StartedRun:
         """Run a job that waits, on a thread of its own.
 
         Raises:
@@ -125,7 +125,7 @@ class ManualEngine:
             daemon=True,
         )
         thread.start()
-        return Started(waiting.sid, thread)
+        return StartedRun(waiting.sid, thread)
 
     def _work(self, sid: str) -> None:
         # a context of its own, so that no job sees what another left

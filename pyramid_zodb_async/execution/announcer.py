@@ -19,11 +19,11 @@ log = logging.getLogger(__name__)
 class Announcer:
     """Tells nobody of events: what schedulers outside Pyramid have."""
 
-    def wants(self, kind: type[JobEvent]) -> bool:
+    def has_subscribers(self, kind: type[JobEvent]) -> bool:
         """Tell whether somebody subscribed to events of *kind*."""
         return False
 
-    def tell(self, kind: type[JobEvent], job: JobView) -> None:
+    def announce(self, kind: type[JobEvent], job: JobView) -> None:
         """Tell of an event that somebody wants to know of; never raises."""
 
 
@@ -37,12 +37,12 @@ class RegistryAnnouncer(Announcer):
     def __init__(self, registry: Any) -> None:
         self._registry = registry
 
-    def wants(self, kind: type[JobEvent]) -> bool:
+    def has_subscribers(self, kind: type[JobEvent]) -> bool:
         """See :class:`Announcer`."""
         required = (implementedBy(kind),)  # type: ignore[no-untyped-call]
         return bool(self._registry.adapters.subscriptions(required, None))
 
-    def tell(self, kind: type[JobEvent], job: JobView) -> None:
+    def announce(self, kind: type[JobEvent], job: JobView) -> None:
         """See :class:`Announcer`."""
         event = kind(dataclasses.replace(job, load_result=_refuse))
         try:

@@ -18,7 +18,7 @@ from ..interfaces import IJobWrappers, IRun
 from ..transactional import TransactionManager
 from .surroundings import OwnTransaction, Surroundings, annotate
 
-__all__ = ["RequestEnvironment"]
+__all__ = ["RequestSurroundings"]
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class _InRequest(OwnTransaction):
         return function()
 
 
-class RequestEnvironment:
+class RequestSurroundings:
     """Surrounds a run with a request of its own, as ``bootstrap`` has it.
 
     It is the current request of the thread; it has the application's

@@ -25,7 +25,7 @@ from ..jobs.current_job import running
 from ..transactional import use_manager
 from ..transfer.failures import as_bytes, describe, pickled_exception
 from .announcer import Announcer
-from .surroundings import Environment, Surroundings
+from .surroundings import Surroundings, SurroundingsFactory
 from .time_limit import Watchdog
 from .verdicts import (
     GREATEST_DELAY,
@@ -55,19 +55,19 @@ class Runner:
             tell.
         time_limit: how long a run may take, in seconds, of such a job.
         public_errors: exceptions whose text may be shown to people.
-        is_patient: whether a job waits before it is tried again.
+        waits_before_retry: whether a job waits before it is tried again.
     """
 
     def __init__(  # noqa: PLR0913 - a figure each for what a job may do
         self,
         scheduler: IScheduler,
-        environment: Environment,
+        environment: SurroundingsFactory,
         *,
         max_conflicts: int = 50,
         attempts: int = 4,
         time_limit: float | None = None,
         public_errors: tuple[type[BaseException], ...] = (),
-        is_patient: bool = True,
+        waits_before_retry: bool = True,
     ) -> None:
         self._scheduler = scheduler
         self._environment = environment
@@ -75,7 +75,7 @@ class Runner:
         self._attempts = attempts
         self._time_limit = time_limit
         self._public_errors = public_errors
-        self._is_patient = is_patient
+        self._is_patient = waits_before_retry
         self._watchdog = Watchdog()
 
     def run(self, sid: str) -> float | None:
@@ -102,8 +102,8 @@ class Runner:
             again = self._end(run)
         else:
             thread = threading.get_ident()
-            bark = functools.partial(self._end_late, run, limit, thread)
-            with self._watchdog.watch(limit, bark):
+            on_timeout = functools.partial(self._end_late, run, limit, thread)
+            with self._watchdog.limit(limit, on_timeout):
                 again = self._end(run)
         if again is None:
             run.close()
@@ -145,8 +145,8 @@ class Runner:
 
     def _tell(self, kind: type[JobEvent], run: IRun) -> None:
         announcer: Announcer = self._scheduler.announcer
-        if announcer.wants(kind):
-            announcer.tell(kind, run.view())
+        if announcer.has_subscribers(kind):
+            announcer.announce(kind, run.view())
 
     def _perform(self, run: IRun, surroundings: Surroundings) -> None:
         manager = surroundings.transaction_manager
@@ -159,7 +159,7 @@ class Runner:
             call = run.call.load(connections)
             surroundings.has_loaded = True
             value = surroundings.call(call)
-        surroundings.settle()
+        surroundings.ensure_transaction()
         run.succeed(value, connections)
         manager.commit()
         log.info(
@@ -211,12 +211,12 @@ class Runner:
             error = reason
         elif may_repeat and run.conflicts < self._max_conflicts:
             return functools.partial(repeat, run, type(error).__qualname__)
-        verdict = self._settle(
+        verdict = self._decide(
             run, error, pickled_exception(error, connections)
         )
         return functools.partial(self._record, run, verdict)
 
-    def _settle(
+    def _decide(
         self, run: IRun, error: BaseException, exception: bytes
     ) -> "Verdict":
         """Log a failed attempt, and tell what is to come of it."""
@@ -253,7 +253,7 @@ class Runner:
 
     def _record(self, run: IRun, verdict: "Verdict") -> float | None:
         try:
-            is_recorded = verdict.record()
+            is_recorded = verdict.apply()
         except Exception:
             log.warning(
                 "The failure of job %s cannot be recorded now; the job will be"
@@ -283,9 +283,9 @@ class Runner:
             _stack_of(thread),
             extra=log_fields("job_timed_out", run),
         )
-        verdict = self._settle(run, reason, as_bytes(reason))
+        verdict = self._decide(run, reason, as_bytes(reason))
         try:
-            is_recorded = verdict.record()
+            is_recorded = verdict.apply()
         except Exception:
             log.warning(
                 "That job %s took too long cannot be recorded now, but when"

@@ -15,9 +15,9 @@ from ..interfaces import Connections, IRun
 from ..transactional import TransactionManager
 
 __all__ = [
-    "Environment",
     "OwnTransaction",
     "Surroundings",
+    "SurroundingsFactory",
     "annotate",
     "bare_thread",
     "thread_transaction",
@@ -39,7 +39,7 @@ class Surroundings(abc.ABC):
         return function()
 
     @abc.abstractmethod
-    def settle(self) -> None:
+    def ensure_transaction(self) -> None:
         """Have a transaction to record the job's success in."""
 
     @abc.abstractmethod
@@ -61,11 +61,11 @@ class Surroundings(abc.ABC):
 
 
 #: Gives a run its surroundings, and clears them away afterwards.
-Environment = Callable[[IRun], AbstractContextManager[Surroundings]]
+SurroundingsFactory = Callable[[IRun], AbstractContextManager[Surroundings]]
 
 
 class _BareThread(Surroundings):
-    def settle(self) -> None:
+    def ensure_transaction(self) -> None:
         # what the function left uncommitted is aborted by this
         self.transaction_manager.begin()
 
@@ -92,7 +92,7 @@ def bare_thread(run: IRun) -> Iterator[Surroundings]:  # noqa: ARG001
 class OwnTransaction(Surroundings):
     """Surroundings whose run is one transaction, begun before it."""
 
-    def settle(self) -> None:
+    def ensure_transaction(self) -> None:
         """See :class:`Surroundings`."""
         # the job may have ended its transaction; an explicit manager has
         # none then

@@ -38,29 +38,29 @@ class Watchdog:
         self._numbers = itertools.count()
         #: When to call what, by the monotonic clock.
         self._deadlines: Deadlines[int] = Deadlines()
-        self._barks: dict[int, Callable[[], None]] = {}
+        self._callbacks: dict[int, Callable[[], None]] = {}
         self._thread: threading.Thread | None = None
 
     @contextlib.contextmanager
-    def watch(
-        self, seconds: float, bark: Callable[[], None]
+    def limit(
+        self, seconds: float, on_timeout: Callable[[], None]
     ) -> Iterator[None]:
-        """Call *bark*, on another thread, if the block takes that long.
+        """Call *on_timeout*, on another thread, if the block takes that long.
 
         It may be called when the block has just ended.
         """
-        number = self._expect(seconds, bark)
+        number = self._expect(seconds, on_timeout)
         try:
             yield
         finally:
             with self._condition:
-                self._barks.pop(number, None)
+                self._callbacks.pop(number, None)
                 self._deadlines.discard(number)
 
-    def _expect(self, seconds: float, bark: Callable[[], None]) -> int:
+    def _expect(self, seconds: float, on_timeout: Callable[[], None]) -> int:
         with self._condition:
             number = next(self._numbers)
-            self._barks[number] = bark
+            self._callbacks[number] = on_timeout
             self._deadlines.set(number, time.monotonic() + seconds)
             if self._thread is None:
                 thread = threading.Thread(
@@ -80,9 +80,9 @@ class Watchdog:
         return number
 
     def _work(self) -> None:
-        while (bark := self._next()) is not None:
+        while (on_timeout := self._next()) is not None:
             try:
-                bark()
+                on_timeout()
             except Exception:
                 log.exception(
                     "Something failed when a job had run for too long.",
@@ -95,7 +95,7 @@ class Watchdog:
             while True:
                 number = self._deadlines.pop(time.monotonic())
                 if number is not None:
-                    return self._barks.pop(number)
+                    return self._callbacks.pop(number)
                 first = self._deadlines.first()
                 pause = IDLE if first is None else first - time.monotonic()
                 is_told = self._condition.wait(

@@ -35,7 +35,7 @@ class Verdict(NamedTuple):
 
     event: type[JobEvent]
     #: Makes it so; tells whether the job was still this run's.
-    record: Callable[[], bool]
+    apply: Callable[[], bool]
 
 
 def is_told_to_stop(error: BaseException) -> bool:

@@ -2,7 +2,7 @@
 
 from ..engine.threads import ThreadEngine
 from ..execution.runner import Runner
-from ..execution.surroundings import Environment, bare_thread
+from ..execution.surroundings import SurroundingsFactory, bare_thread
 from .durable import PersistentTransactionalScheduler
 from .memory import MemoryScheduler
 
@@ -24,7 +24,7 @@ class TransactionalScheduler(MemoryScheduler):
     """
 
     # surrounds each run
-    _environment: Environment = staticmethod(bare_thread)
+    _environment: SurroundingsFactory = staticmethod(bare_thread)
 
     def __init__(
         self,

@@ -14,10 +14,10 @@ from ZODB.DB import DB
 from ..database.connections import JarConnections
 from ..engine.threads import ThreadEngine
 from ..execution.runner import Runner
-from ..execution.surroundings import Environment, thread_transaction
+from ..execution.surroundings import SurroundingsFactory, thread_transaction
 from ..jobs.model import JobView
 from .records import Store
-from .store.location import FixedPlace
+from .store.location import ObjectLocation
 from .zodb import ZODBScheduler
 
 __all__ = ["PersistentTransactionalScheduler"]
@@ -45,7 +45,7 @@ class PersistentTransactionalScheduler(Store):
     #: How often a job is repeated after conflicts and other transient errors.
     max_conflicts = 50
     # surrounds each run
-    _environment: Environment = staticmethod(thread_transaction)
+    _environment: SurroundingsFactory = staticmethod(thread_transaction)
 
     def schedule(self, f: Callable[..., Any], /, *args: Any, **kw: Any) -> str:
         """Have ``f(*args, **kw)`` called once the transaction has committed.
@@ -160,7 +160,7 @@ class PersistentTransactionalScheduler(Store):
 
     def _make_process(self, db: DB) -> ZODBScheduler:
         process = ZODBScheduler(
-            FixedPlace(db, self._p_oid),
+            ObjectLocation(db, self._p_oid),
             timeout=None,
             max_pending=self.max_pending,
         )

@@ -9,10 +9,10 @@ from ..execution.announcer import Announcer
 from ..jobs.model import JobView
 from .transaction_changes import CertainChange, Changes
 
-__all__ = ["News"]
+__all__ = ["EventQueue"]
 
 
-class News:
+class EventQueue:
     """Events that wait to be told.
 
     Threads may use it at the same time. Views are made only if somebody
@@ -26,31 +26,31 @@ class News:
         self._announcer = announcer
         self._events: deque[tuple[type[JobEvent], JobView]] = deque()
 
-    def wants(self, kind: type[JobEvent]) -> bool:
+    def has_subscribers(self, kind: type[JobEvent]) -> bool:
         """Tell whether somebody wants to know of events of *kind*."""
-        return self._announcer().wants(kind)
+        return self._announcer().has_subscribers(kind)
 
-    def put(self, kind: type[JobEvent], view: Callable[[], JobView]) -> None:
+    def add(self, kind: type[JobEvent], view: Callable[[], JobView]) -> None:
         """Have an event told by the next :meth:`tell`."""
-        if self.wants(kind):
+        if self.has_subscribers(kind):
             self._events.append((kind, view()))
 
-    def put_with(
+    def add_on_commit(
         self,
         changes: Callable[[], Changes],
         kind: type[JobEvent],
         view: Callable[[], JobView],
     ) -> None:
         """Have an event told when the transaction of *changes* commits."""
-        if self.wants(kind):
+        if self.has_subscribers(kind):
             changes().add(_Event(self._events, kind, view()))
 
-    def told(self, kind: type[JobEvent], jobs: list[JobView]) -> None:
+    def deliver_now(self, kind: type[JobEvent], jobs: list[JobView]) -> None:
         """Tell at once of events that somebody wanted to know of."""
         self._events.extend((kind, job) for job in jobs)
-        self.tell()
+        self.deliver()
 
-    def tell(self) -> None:
+    def deliver(self) -> None:
         """Tell of what has happened; no lock must be held."""
         if not self._events:
             return
@@ -58,7 +58,7 @@ class News:
         # other threads may do so at the same time
         with contextlib.suppress(IndexError):
             while True:
-                announcer.tell(*self._events.popleft())
+                announcer.announce(*self._events.popleft())
 
 
 class _Event(CertainChange):

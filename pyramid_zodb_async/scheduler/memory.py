@@ -23,13 +23,13 @@ from ..execution.announcer import Announcer
 from ..interfaces import Connections, IEngine, IRun, IScheduler
 from ..jobs.given_options import NONE_GIVEN, resolved
 from ..jobs.model import JobState, JobView
-from .event_queue import News
+from .event_queue import EventQueue
 from .in_memory.call import Call
 from .in_memory.job import Job, load, view_of
 from .in_memory.run import MemoryRun
 from .in_memory.table import JobTable
 from .transaction_changes import CertainChange, OpenChanges
-from .waiters import Watch, Watches
+from .waiters import Waiter, Waiters
 
 __all__ = ["MemoryScheduler"]
 
@@ -67,11 +67,11 @@ class MemoryScheduler:
             )
         self.max_pending = max_pending
         self.announcer = Announcer()
-        self.news = News(lambda: self.announcer)
-        self.watches = Watches()
+        self.event_queue = EventQueue(lambda: self.announcer)
+        self.waiters = Waiters()
         self.table = JobTable(
             lambda: self.timeout,
-            self.watches,
+            self.waiters,
             lambda job: self._note(JobExpired, job),
         )
         self._engine: IEngine | None = None
@@ -106,19 +106,19 @@ class MemoryScheduler:
     ) -> str:
         """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
         call = Call(function, args, named_args, connections)
-        kept, due = resolved(function, options)
+        own_options, due = resolved(function, options)
         job = Job(
             function=call.function,
             owner=owner,
             base_url=base_url,
-            options=kept,
+            options=own_options,
             due=due,
         )
-        self.changes.add_if_room(
+        self.changes.add_unless_full(
             connections.transaction_manager,
             _Scheduling(self, job, call),
-            waiting=self.table.waiting,
-            most=self.max_pending,
+            pending=self.table.waiting,
+            max_pending=self.max_pending,
         )
         return job.sid
 
@@ -138,11 +138,11 @@ class MemoryScheduler:
             return None
         return view_of(job, None)
 
-    def watch(self, sids: Iterable[str]) -> Watch:
+    def watch(self, sids: Iterable[str]) -> Waiter:
         """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
-        return self.watches.on(sids)
+        return self.waiters.add(sids)
 
-    def apart(
+    def in_own_transaction(
         self,
         work: Callable[[Connections], T],
         connections: Connections,
@@ -197,7 +197,7 @@ class MemoryScheduler:
         if self._engine is not None:
             self._engine.withdraw(sid)
         self._note(JobWasCancelled, job)
-        self.news.tell()
+        self.event_queue.deliver()
         return True
 
     def retry(self, sid: str, connections: Connections | None = None) -> bool:
@@ -258,7 +258,7 @@ class MemoryScheduler:
 
     def _note(self, kind: type[JobEvent], job: Job) -> None:
         """Have an event told soon."""
-        self.news.put(kind, lambda: view_of(job, None))
+        self.event_queue.add(kind, lambda: view_of(job, None))
 
     def submit(self, job: Job) -> None:
         """Have a job run once more, at its time."""
@@ -271,7 +271,7 @@ class MemoryScheduler:
         An after-commit hook calls it; and, should a transaction have ended
         without calling its hooks, whoever asks for a job next.
         """
-        self.news.tell()
+        self.event_queue.deliver()
         if self._engine is None:
             return
         jobs = []
@@ -294,7 +294,7 @@ class _Scheduling(CertainChange):
     def __init__(
         self, scheduler: MemoryScheduler, job: Job, call: Call
     ) -> None:
-        self.places = int(job.due is None)
+        self.pending_jobs = int(job.due is None)
         self._scheduler = scheduler
         self.job = job
         self._call = call

@@ -22,7 +22,7 @@ class Change(Protocol):
     """Something that happens if a transaction commits."""
 
     #: How many places in a queue it takes up until then.
-    places: int
+    pending_jobs: int
 
     def prepare(self) -> None:
         """Do what may fail; whatever is raised aborts the transaction."""
@@ -37,7 +37,7 @@ class Change(Protocol):
 class CertainChange:
     """A base for changes that nothing can stop, and that prepare nothing."""
 
-    places = 0
+    pending_jobs = 0
 
     def prepare(self) -> None:
         """Nothing can fail."""
@@ -68,7 +68,7 @@ class Changes:
         self._after_commit = after_commit
         self._changes: list[Change] = []
         #: The places that the changes take up together.
-        self.places = 0
+        self.pending_jobs = 0
         self._joined = False
         self._hooked = False
 
@@ -81,7 +81,7 @@ class Changes:
         if not self._joined:
             self._join()
         self._changes.append(change)
-        self.places += change.places
+        self.pending_jobs += change.pending_jobs
 
     def _join(self) -> None:
         try:
@@ -107,7 +107,7 @@ class Changes:
     def keep(self, changes: list[Change]) -> None:
         """Forget all changes but those."""
         self._changes[:] = changes
-        self.places = sum(change.places for change in changes)
+        self.pending_jobs = sum(change.pending_jobs for change in changes)
 
     def __len__(self) -> int:
         return len(self._changes)
@@ -208,31 +208,31 @@ class OpenChanges:
             return ()
         return changes
 
-    def add_if_room(
+    def add_unless_full(
         self,
         transaction_manager: Any,
         change: Change,
         *,
-        waiting: Callable[[], int],
-        most: int,
+        pending: Callable[[], int],
+        max_pending: int,
     ) -> None:
         """Add a change that takes up places, unless there are too few.
 
         Args:
             transaction_manager: that of the transaction to add to.
             change: the change.
-            waiting: counts the places that are taken up already.
-            most: how many there are.
+            pending: counts the places that are taken up already.
+            max_pending: how many there are.
 
         Raises:
             QueueFull: there are too few.
         """
         changes = self.of(transaction_manager)
         with self._lock:
-            taken = waiting() + sum(other.places for other in self._open)
-            if taken + change.places > most:
+            taken = pending() + sum(other.pending_jobs for other in self._open)
+            if taken + change.pending_jobs > max_pending:
                 raise QueueFull(
-                    f"{taken} jobs are waiting, and no more than {most} may;"
-                    " try again later"
+                    f"{taken} jobs are waiting, and no more than"
+                    f" {max_pending} may; try again later"
                 )
             changes.add(change)

@@ -10,14 +10,14 @@ from ..concurrency.forks import call_after_fork
 from ..interfaces import IWaiter
 from ..jobs.model import Version
 
-__all__ = ["Watch", "Watches"]
+__all__ = ["Waiter", "Waiters"]
 
 #: How long a wait goes on at least before progress ends it, in seconds: so
 #: somebody who waits again and again is answered twice a second at most.
 PROGRESS_PACE = 0.5
 
 
-class Watches:
+class Waiters:
     """Who waits for which jobs in this process.
 
     Threads may use it at the same time. A change of a job that nobody waits
@@ -31,17 +31,17 @@ class Watches:
     def _begin(self) -> None:
         """Know of nobody; in a child they are the parent's."""
         self._lock = threading.Lock()
-        self._by_sid: dict[str, set[Watch]] = {}
+        self._by_sid: dict[str, set[Waiter]] = {}
 
-    def on(self, sids: Iterable[str]) -> "Watch":
-        """Watch jobs, from now until the watch is closed."""
-        watch = Watch(self, frozenset(sids))
+    def add(self, sids: Iterable[str]) -> "Waiter":
+        """Add a waiter for jobs, from now until it is closed."""
+        watch = Waiter(self, frozenset(sids))
         with self._lock:
             for sid in watch.sids:
                 self._by_sid.setdefault(sid, set()).add(watch)
         return watch
 
-    def close(self, watch: "Watch") -> None:
+    def close(self, watch: "Waiter") -> None:
         """Forget a watch."""
         with self._lock:
             for sid in watch.sids:
@@ -58,13 +58,13 @@ class Watches:
     def __bool__(self) -> bool:
         return bool(self._by_sid)
 
-    def tell(self, sid: str, *, is_progress: bool = False) -> None:
+    def wake(self, sid: str, *, is_progress: bool = False) -> None:
         """Wake those who wait for the job; *is_progress* may wait a bit."""
         if sid not in self._by_sid:
             return
         with self._lock:
             for watch in self._by_sid.get(sid, ()):
-                watch.notice(is_progress=is_progress)
+                watch.notify(is_progress=is_progress)
 
     def compare(self, sid: str, version: Version | None) -> None:
         """Wake those who have seen an older version, or one of a job gone."""
@@ -74,20 +74,20 @@ class Watches:
 
 
 @implementer(IWaiter)
-class Watch:
+class Waiter:
     """One who waits for jobs."""
 
-    def __init__(self, watches: Watches, sids: frozenset[str]) -> None:
+    def __init__(self, waiters: Waiters, sids: frozenset[str]) -> None:
         self.sids = sids
         #: What its owner has seen of the jobs since it was made.
         self.seen: dict[str, Version] = {}
-        self._watches = watches
+        self._waiters = waiters
         self._woken = threading.Event()
         self._has_changed = False
         self._has_moved = False
         self._begin: float | None = None
 
-    def notice(self, *, is_progress: bool) -> None:
+    def notify(self, *, is_progress: bool) -> None:
         """Take note of a change of one of the jobs."""
         if is_progress:
             self._has_moved = True
@@ -101,9 +101,9 @@ class Watch:
         if seen is None:
             return
         if version is None or version[:2] > seen[:2]:
-            self.notice(is_progress=False)
+            self.notify(is_progress=False)
         elif version > seen and version.progress > seen.progress:
-            self.notice(is_progress=True)
+            self.notify(is_progress=True)
 
     def wait(self, seconds: float) -> bool:
         """Wait for a change since the watch was made.
@@ -128,4 +128,4 @@ class Watch:
 
     def close(self) -> None:
         """Wait no more."""
-        self._watches.close(self)
+        self._waiters.close(self)

@@ -15,31 +15,28 @@ from ..concurrency.forks import call_after_fork
 from ..database.connections import JarConnections, current_connections
 from ..database.own_transaction import in_own_transaction
 from ..events import JobScheduled
-from ..exceptions import JobError
 from ..execution.announcer import Announcer
 from ..interfaces import Connections, IEngine, IRun, IScheduler
-from ..jobs.current_job import running_job
 from ..jobs.given_options import NONE_GIVEN, resolved
 from ..jobs.model import JobState, JobView
-from ..jobs.options import NO_OPTIONS, Options
 from ..transfer.callables import check_call, function_name
-from .event_queue import News
-from .maintenance.chores import Upkeep
-from .process.assigned_jobs import Held, HeldJobs
-from .process.crash_suspects import clear_in_time
-from .process.dispatch import Routes
-from .process.intake import HandOff
+from .event_queue import EventQueue
+from .maintenance.chores import Maintenance
+from .process.assigned_jobs import AssignedJob, AssignedJobs
+from .process.crash_suspects import clear_suspicion_in_time
+from .process.dispatch import Dispatcher
+from .process.intake import HandOff, option_values
 from .process.progress_reports import report_of
-from .process.remote_claim import take
-from .process.run import DurableRun
-from .process.transaction_job import StoredJob
+from .process.remote_claim import claim_announced
+from .process.run import StoredRun
+from .process.transaction_job import TransactionJob, refuse_own
 from .process.views import view_of, view_of_held
 from .records import Record, Store
-from .store.location import Place
-from .store.stored_values import kept_call
-from .store.transitions import kept_for
+from .store.location import StoreLocation
+from .store.stored_values import storable_call
+from .store.transitions import outcome_timeout
 from .transaction_changes import OpenChanges
-from .waiters import Watch, Watches
+from .waiters import Waiter, Waiters
 
 __all__ = ["ZODBScheduler"]
 
@@ -59,7 +56,7 @@ class ZODBScheduler:
     :class:`~pyramid_zodb_async.interfaces.IScheduler`.
 
     Args:
-        place: where the store is.
+        location: where the store is.
         timeout: how long an outcome that nobody fetches is kept, in seconds;
             ``None`` if the store has a ``timeout`` of its own.
         max_pending: how many jobs of this process may wait.
@@ -71,35 +68,37 @@ class ZODBScheduler:
 
     def __init__(
         self,
-        place: Place,
+        location: StoreLocation,
         *,
         timeout: float | None = 3600,
         max_pending: int = 10_000,
         attempts: int = 4,
         lease: float = 30,
     ) -> None:
-        self.place = place
+        self.location = location
         self.timeout = timeout
         self.max_pending = max_pending
         #: The identity of this process as one that runs jobs.
-        self.runner = secrets.token_hex(6)
+        self.incarnation = secrets.token_hex(6)
         self.announcer = Announcer()
-        self.news = News(lambda: self.announcer)
-        self.watches = Watches()
-        self.routes = Routes(place, self.runner, lease, lambda: self.runs_jobs)
-        self.held = HeldJobs(self.routes.submit, self.watches)
+        self.event_queue = EventQueue(lambda: self.announcer)
+        self.waiters = Waiters()
+        self.dispatcher = Dispatcher(
+            location, self.incarnation, lease, lambda: self.runs_jobs
+        )
+        self.assigned_jobs = AssignedJobs(self.dispatcher.submit, self.waiters)
         self.changes = OpenChanges(self._hand_over)
-        self._committed: deque[Held] = deque()
-        self._upkeep = Upkeep(
-            place,
-            self.held,
-            self.watches,
-            self.runner,
+        self._committed: deque[AssignedJob] = deque()
+        self._maintenance = Maintenance(
+            location,
+            self.assigned_jobs,
+            self.waiters,
+            self.incarnation,
             lease=lease,
             attempts=attempts,
             timeout=self.timeout_of,
-            news=self.news,
-            routes=self.routes,
+            event_queue=self.event_queue,
+            dispatcher=self.dispatcher,
         )
         self._is_stopped = False
         self._begin()
@@ -112,12 +111,12 @@ class ZODBScheduler:
 
     def use(self, engine: IEngine) -> None:
         """Have *engine* run the jobs."""
-        self.routes.use(engine)
+        self.dispatcher.use(engine)
 
     @property
     def runs_jobs(self) -> bool:
         """Whether this process runs jobs, or leaves them to others."""
-        return self._upkeep.is_running
+        return self._maintenance.is_running
 
     def start(self, *, recover: bool = True) -> None:
         """See :class:`~pyramid_zodb_async.interfaces.IScheduler`.
@@ -129,15 +128,15 @@ class ZODBScheduler:
             if self._is_stopped and not recover:
                 return  # as it was wanted, until somebody starts it again
             self._is_stopped = False
-            if not self._upkeep.does(recover=recover):
+            if not self._maintenance.does(recover=recover):
                 if recover:
                     # now, so that no request has to
-                    self.place.write(
+                    self.location.write(
                         lambda store: store.expect(self.timeout_of(store)),
                         note="the store of jobs",
                     )
-                self.routes.engine.start()
-                self._upkeep.start(recover=recover)
+                self.dispatcher.engine.start()
+                self._maintenance.start(recover=recover)
                 # registered last, so that it comes first at the exit
                 atexit.unregister(self.stop)
                 atexit.register(self.stop)
@@ -147,16 +146,16 @@ class ZODBScheduler:
         atexit.unregister(self.stop)
         with self._lock:
             self._is_stopped = True
-            self._upkeep.wind_down()
-        left: list[str] = self.routes.engine.stop(grace)
+            self._maintenance.wind_down()
+        left: list[str] = self.dispatcher.engine.stop(grace)
         with self._lock:
             if self._is_stopped:
-                self._upkeep.stop()
+                self._maintenance.stop()
             else:  # it was started meanwhile, perhaps before the engine ended
-                self.routes.engine.start()
-        suspect = self.held.running_suspect()
+                self.dispatcher.engine.start()
+        suspect = self.assigned_jobs.running_suspect()
         if suspect is not None:  # it does not end this process, we do
-            clear_in_time(self.place, suspect)
+            clear_suspicion_in_time(self.location, suspect)
         return left
 
     def timeout_of(self, store: Store) -> float:
@@ -180,53 +179,55 @@ class ZODBScheduler:
     ) -> str:
         """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
         check_call(function, args, named_args)
-        kept, due = resolved(function, options)
-        db = self.place.db
-        call = kept_call(function, args, named_args, connections, db)
-        runner = self.routes.runner_for(due, kept)
+        own_options, due = resolved(function, options)
+        db = self.location.db
+        call = storable_call(function, args, named_args, connections, db)
+        incarnation = self.dispatcher.incarnation_for(due, own_options)
         hand_off = None
-        if self.routes.needs_handing_over(runner, due, kept):
+        if self.dispatcher.needs_handing_over(incarnation, due, own_options):
             # who waits for a moment takes up no place
             hand_off = HandOff(self, is_new=due is None)
-            self.changes.add_if_room(
+            self.changes.add_unless_full(
                 connections.transaction_manager,
                 hand_off,
-                waiting=self.backlog,
-                most=self.max_pending,
+                pending=self.backlog,
+                max_pending=self.max_pending,
             )
-        store = self.place.make(connections.to(db))
+        store = self.location.make(connections.to(db))
         record = Record(
             function_name(function),
             time.time(),
             call,
             owner=owner,
             base_url=base_url,
-            runner=runner,
-            **_told(kept, due),
+            runner=incarnation,
+            **option_values(own_options, due),
         )
-        sid = store.add(record, kept_for(record, self.timeout_of(store)))
+        sid = store.add(
+            record, outcome_timeout(record, self.timeout_of(store))
+        )
         if hand_off:
             hand_off.take(sid, record)
-        if self.news.wants(JobScheduled):
-            StoredJob(self, sid, record, connections).tell(JobScheduled)
+        if self.event_queue.has_subscribers(JobScheduled):
+            TransactionJob(self, sid, record, connections).tell(JobScheduled)
         return sid
 
-    def committed(self, held: Held) -> None:
+    def committed(self, assigned: AssignedJob) -> None:
         """Take note of a job whose transaction has committed."""
-        self._committed.append(held)
+        self._committed.append(assigned)
 
-    def ask(self, sid: str) -> None:
+    def check_soon(self, sid: str) -> None:
         """Find out soon what others have done to a job of this process."""
-        self._upkeep.ask(sid)
+        self._maintenance.check_soon(sid)
 
     def _hand_over(self) -> None:
-        self.news.tell()
+        self.event_queue.deliver()
         if not self._committed:
             return
         committed = []
         while self._committed:
             committed.append(self._committed.popleft())
-        self.routes.hand_over(committed, self.held)
+        self.dispatcher.hand_over(committed, self.assigned_jobs)
 
     def get(
         self, sid: str, connections: Connections | None = None
@@ -236,37 +237,37 @@ class ZODBScheduler:
         record = self._find(sid, connections)
         if record is None:
             return None
-        held = self.held.get(sid)
-        if held is not None and held.fence == record.fence:
-            return view_of_held(held)
-        store = self.place.make(connections.to(self.place.db))
+        assigned = self.assigned_jobs.get(sid)
+        if assigned is not None and assigned.fence == record.fence:
+            return view_of_held(assigned)
+        store = self.location.make(connections.to(self.location.db))
         report = report_of(store, sid, record)
-        return view_of(sid, record, report, self.place, connections)
+        return view_of(sid, record, report, self.location, connections)
 
     def glance(self, sid: str) -> JobView | None:
         """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
         self._hand_over()
-        held = self.held.get(sid)
-        if held is None:
+        assigned = self.assigned_jobs.get(sid)
+        if assigned is None:
             return None
-        self._upkeep.ask(sid)
-        return view_of_held(held)
+        self._maintenance.check_soon(sid)
+        return view_of_held(assigned)
 
     def _find(self, sid: str, connections: Connections) -> Record | None:
         self._hand_over()
-        store = self.place.of(connections)
+        store = self.location.of(connections)
         record = None if store is None else store.find(sid)
         if record is not None and record.expires is not None:
             return record if record.expires > time.time() else None
         return record
 
-    def watch(self, sids: Iterable[str]) -> Watch:
+    def watch(self, sids: Iterable[str]) -> Waiter:
         """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
-        watch = self.watches.on(sids)
-        self._upkeep.wake()
+        watch = self.waiters.add(sids)
+        self._maintenance.wake()
         return watch
 
-    def apart(
+    def in_own_transaction(
         self,
         work: Callable[[Connections], T],
         connections: Connections,
@@ -274,7 +275,7 @@ class ZODBScheduler:
     ) -> T:
         """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
         return in_own_transaction(
-            self.place.db,
+            self.location.db,
             lambda connection: work(JarConnections(connection)),
             note,
         )
@@ -293,14 +294,14 @@ class ZODBScheduler:
 
     def remove(self, sid: str, connections: Connections | None = None) -> None:
         """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
-        _refuse_own(sid)
+        refuse_own(sid)
         job = self._stored(sid, connections)
         if job is not None:
             job.remove()
 
     def cancel(self, sid: str, connections: Connections | None = None) -> bool:
         """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
-        _refuse_own(sid)
+        refuse_own(sid)
         job = self._stored(sid, connections)
         return job is not None and job.cancel()
 
@@ -311,19 +312,19 @@ class ZODBScheduler:
 
     def _stored(
         self, sid: str, connections: Connections | None
-    ) -> StoredJob | None:
+    ) -> TransactionJob | None:
         """Give a job as the transaction of *connections* sees it."""
         connections = connections or current_connections()
         record = self._find(sid, connections)
-        return record and StoredJob(self, sid, record, connections)
+        return record and TransactionJob(self, sid, record, connections)
 
     def unfinished(self) -> list[str]:
         """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
-        return self.place.read(lambda store: list(store.unfinished()), [])
+        return self.location.read(lambda store: list(store.unfinished()), [])
 
     def backlog(self) -> int:
         """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
-        return self.held.waiting() + self.routes.unsent()
+        return self.assigned_jobs.waiting() + self.dispatcher.unsent()
 
     def wait(
         self, sid: str | None = None, timeout: float | None = None
@@ -333,15 +334,15 @@ class ZODBScheduler:
         end = math.inf if timeout is None else time.monotonic() + timeout
         pause = SHORTEST_PAUSE
         while True:
-            drops = self.held.drops
+            drops = self.assigned_jobs.drops
             if self._has_ended(sid):
                 return True
             left = end - time.monotonic()
             if left < 0:
                 return False
             # another process may run it, which nobody tells of
-            self.held.wait_for_drop(drops, min(pause, left))
-            if sid is not None and sid not in self.held:
+            self.assigned_jobs.wait_for_drop(drops, min(pause, left))
+            if sid is not None and sid not in self.assigned_jobs:
                 pause = min(2 * pause, LONGEST_PAUSE)
 
     def _has_ended(self, sid: str | None) -> bool:
@@ -353,45 +354,27 @@ class ZODBScheduler:
             record = store.find(sid)
             return record is None or record.state != JobState.PENDING
 
-        return self.place.read(look, default=True)
+        return self.location.read(look, default=True)
 
-    def take(self, sid: str, *, begun: bool) -> bool:
+    def accept_message(self, sid: str, *, begun: bool) -> bool:
         """Have this process run a job that another has sent word of.
 
         With *begun*, an end of the process counts as one that the job has
         caused. Returns whether it is to be run here; the engine is given it
         then. Raises if the database is not there.
         """
-        held = take(self.place, sid, self.runner, begun=begun)
-        if held is None:
+        assigned = claim_announced(
+            self.location, sid, self.incarnation, begun=begun
+        )
+        if assigned is None:
             return False
-        self.held.hold([held])
+        self.assigned_jobs.assign([assigned])
         return True
 
     def claim(self, sid: str) -> IRun | None:
         """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
-        held = self.held.begin(sid)
-        if held is None:
+        assigned = self.assigned_jobs.begin(sid)
+        if assigned is None:
             return None
-        run = DurableRun(self, held)
+        run = StoredRun(self, assigned)
         return run if run.begin() else None
-
-
-def _told(options: Options, due: float | None) -> dict[str, Any]:
-    """Give what a record has of them, which is nearly always nothing."""
-    if options is NO_OPTIONS and due is None:
-        return {}
-    return {"options": options.stored(), "due": due}
-
-
-def _refuse_own(sid: str) -> None:
-    """Refuse to remove the job that asks for it.
-
-    Its transaction could not both remove it and leave no effects.
-    """
-    job = running_job()
-    if job is not None and job.sid == sid:
-        raise JobError(
-            f"The job {sid} cannot remove or cancel itself; let it raise an"
-            " exception"
-        )

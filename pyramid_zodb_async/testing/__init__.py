@@ -26,9 +26,15 @@ from ..interfaces import IEngine, IScheduler
 from ..jobs.model import JobView
 from ..scheduler.records import Store
 from ..scheduler.zodb import ZODBScheduler
-from .expected_calls import ExpectedCall, tell_call
-from .inspection import fresh_connections, load_call, look_at, tell, waiting
-from .manual_runs import Hand, manual_engine
+from .expected_calls import ExpectedCall, describe_call
+from .inspection import (
+    describe_job,
+    fresh_connections,
+    inspect_job,
+    load_call,
+    pending_jobs,
+)
+from .manual_runs import ManualRuns, manual_engine
 
 __all__ = [
     "assert_scheduled",
@@ -64,14 +70,14 @@ def drain(app: Any, timeout: float = 10) -> None:
     registry = _registry(app)
     scheduler = registry.getUtility(IScheduler)
     if isinstance(registry.getUtility(IEngine), ManualEngine):
-        ended = Hand(registry, timeout).run_all()
+        ended = ManualRuns(registry, timeout).run_all()
     else:
         ended = scheduler.wait(timeout=timeout)
     if not (ended and registry.getUtility(IEngine).idle(timeout)):
-        views = [look_at(scheduler, sid) for sid in scheduler.unfinished()]
+        views = [inspect_job(scheduler, sid) for sid in scheduler.unfinished()]
         raise TimeoutError(
             f"After {timeout} s these jobs have not ended: "
-            + ", ".join(tell(view) for view in views if view)
+            + ", ".join(describe_job(view) for view in views if view)
         )
 
 
@@ -89,11 +95,11 @@ def wait_for(app: Any, sid: str, timeout: float = 10) -> JobView:
     """
     scheduler = _registry(app).getUtility(IScheduler)
     ended = scheduler.wait(sid, timeout)
-    view = look_at(scheduler, sid)
+    view = inspect_job(scheduler, sid)
     if view is None:
         raise LookupError(f"There is no job {sid!r}: did its request commit?")
     if not ended:
-        raise TimeoutError(f"After {timeout} s the job {tell(view)}")
+        raise TimeoutError(f"After {timeout} s the job {describe_job(view)}")
     return view
 
 
@@ -106,7 +112,7 @@ def scheduled(app: Any) -> list[JobView]:
     Args:
         app: as for :func:`drain`.
     """
-    return waiting(_registry(app).getUtility(IScheduler))
+    return pending_jobs(_registry(app).getUtility(IScheduler))
 
 
 def assert_scheduled(
@@ -136,12 +142,12 @@ def assert_scheduled(
     scheduler = registry.getUtility(IScheduler)
     expected = ExpectedCall(function, args, kw)
     found = []
-    for view in waiting(scheduler):
+    for view in pending_jobs(scheduler):
         with fresh_connections() as connections:
             call = load_call(scheduler, view.sid, connections)
             if expected.equals(call):
                 return view
-            found.append(tell_call(call))
+            found.append(describe_call(call))
     lines = [f"No job waits that calls {expected}."]
     if found:
         lines += ["These wait:", *(f"  {call}" for call in found)]
@@ -186,7 +192,7 @@ def run_next(
         TimeoutError: the job runs on.
         RuntimeError: the engine is another, or was stopped.
     """
-    hand = Hand(_registry(app), timeout)
+    hand = ManualRuns(_registry(app), timeout)
     return hand.run(hand.choose(sid, early=early))
 
 
@@ -258,13 +264,13 @@ def paused(
             "A run cannot pause at its commit: the whole database would wait"
         )
     pause = Pause(when)
-    hand = Hand(_registry(app), timeout)
+    hand = ManualRuns(_registry(app), timeout)
     next_job = hand.choose(None)
     hand.interventions.pause(pause)
     started = hand.engine.begin(next_job)
     try:
         hand.wait_for(pause, started)
-        yield hand.look_at(started.sid)
+        yield hand.inspect(started.sid)
     finally:
         hand.interventions.pause(None)
         pause.resume()
@@ -298,7 +304,7 @@ def restart(app: Any, timeout: float = 10) -> None:
         return
     end = time.monotonic() + timeout
     nothing: list[str] = []
-    while lost := new.place.read(
+    while lost := new.location.read(
         lambda store: _lost(store, old, new), nothing
     ):
         if time.monotonic() > end:
@@ -318,8 +324,11 @@ def _lost(store: Store, old: ZODBScheduler, new: ZODBScheduler) -> list[str]:
         for sid, record in found
         if record is not None
         and (
-            record.runner == old.runner
-            or (record.runner == new.runner and sid not in new.held)
+            record.runner == old.incarnation
+            or (
+                record.runner == new.incarnation
+                and sid not in new.assigned_jobs
+            )
         )
     ]
 

@@ -11,7 +11,7 @@ from persistent import Persistent
 from ..transfer.callables import function_name
 from ..transfer.references import name_of
 
-__all__ = ["ExpectedCall", "tell_call"]
+__all__ = ["ExpectedCall", "describe_call"]
 
 
 class _Reference(NamedTuple):
@@ -76,7 +76,7 @@ class ExpectedCall:
     ) -> None:
         # what is partial already becomes one with this
         call = functools.partial(function, *args, **named_args)
-        self._text = tell_call(call)
+        self._text = describe_call(call)
         self._signature = _signature(call.func)
         self._function = _plain_function(call.func)
         try:
@@ -112,7 +112,7 @@ def _signature(function: Any) -> inspect.Signature | None:
         return None  # a builtin that does not tell
 
 
-def tell_call(call: "functools.partial[Any]") -> str:
+def describe_call(call: "functools.partial[Any]") -> str:
     """Write a call down, for a person who compares it with another."""
     told = [repr(_plain(value)) for value in call.args]
     told += [

@@ -15,7 +15,13 @@ from ..jobs.model import JobState, JobView
 from ..scheduler.memory import MemoryScheduler
 from ..transfer.callables import callable_of
 
-__all__ = ["fresh_connections", "load_call", "look_at", "tell", "waiting"]
+__all__ = [
+    "describe_job",
+    "fresh_connections",
+    "inspect_job",
+    "load_call",
+    "pending_jobs",
+]
 
 
 @contextlib.contextmanager
@@ -31,7 +37,7 @@ def fresh_connections() -> Iterator[OpenedConnections]:
         connections.close()
 
 
-def look_at(scheduler: Any, sid: str) -> JobView | None:
+def inspect_job(scheduler: Any, sid: str) -> JobView | None:
     """Tell what is known of a job, or ``None``."""
     with fresh_connections() as connections:
         view: JobView | None = scheduler.get(sid, connections)
@@ -58,14 +64,14 @@ def _load_result(scheduler: Any, sid: str) -> Any:
     return view and view.result
 
 
-def tell(view: JobView) -> str:
+def describe_job(view: JobView) -> str:
     """Name a job and its state, for errors."""
     return f"{view.sid} ({view.function}) is {view.state}"
 
 
-def waiting(scheduler: Any) -> list[JobView]:
+def pending_jobs(scheduler: Any) -> list[JobView]:
     """List the jobs that wait, in the order of their scheduling."""
-    views = [look_at(scheduler, sid) for sid in scheduler.unfinished()]
+    views = [inspect_job(scheduler, sid) for sid in scheduler.unfinished()]
     pending = [
         view
         for view in views
@@ -82,6 +88,6 @@ def load_call(
         job: Any = scheduler.table.get(sid)
         call: functools.partial[Any] = job.call.load(connections)
         return call
-    record = scheduler.place.of(connections).find(sid)
+    record = scheduler.location.of(connections).find(sid)
     form, args, named_args = record.parts()
     return functools.partial(callable_of(form), *args, **named_args)

@@ -9,12 +9,12 @@ from ..engine.fault_injection import (
     Interventions,
     Pause,
 )
-from ..engine.manual import ManualEngine, Started, Waiting
+from ..engine.manual import ManualEngine, StartedRun, WaitingJob
 from ..interfaces import IEngine, IScheduler
 from ..jobs.model import JobView
-from .inspection import look_at, tell
+from .inspection import describe_job, inspect_job
 
-__all__ = ["Hand", "manual_engine"]
+__all__ = ["ManualRuns", "manual_engine"]
 
 #: The time between two looks for jobs that are about to come, in seconds.
 PACE = 0.05
@@ -36,7 +36,7 @@ def manual_engine(registry: Any) -> ManualEngine:
     return engine
 
 
-class Hand:
+class ManualRuns:
     """Runs jobs for a test, within *timeout* seconds.
 
     Raises:
@@ -65,7 +65,7 @@ class Hand:
             )
         self._scheduler.start()
 
-    def _waiting(self) -> list[Waiting]:
+    def _waiting(self) -> list[WaitingJob]:
         """List the jobs that wait, without those that need not be run."""
         waiting = []
         for job in self.engine.waiting():
@@ -75,7 +75,7 @@ class Hand:
                 waiting.append(job)
         return waiting
 
-    def choose(self, sid: str | None, *, early: bool = False) -> Waiting:
+    def choose(self, sid: str | None, *, early: bool = False) -> WaitingJob:
         """Choose the job to run: the next, or that of *sid*.
 
         Raises:
@@ -103,14 +103,16 @@ class Hand:
                 "No job waits to be run: was one scheduled, and did its"
                 " request commit?"
             )
-        view = look_at(self._scheduler, sid)
+        view = inspect_job(self._scheduler, sid)
         if view is None:
             return f"There is no job {sid!r}: did its request commit?"
-        return f"It does not wait to be run: {tell(view)}"
+        return f"It does not wait to be run: {describe_job(view)}"
 
-    def _tell_early(self, waiting: list[Waiting]) -> str:
+    def _tell_early(self, waiting: list[WaitingJob]) -> str:
         now = time.time()
-        views = ((job, look_at(self._scheduler, job.sid)) for job in waiting)
+        views = (
+            (job, inspect_job(self._scheduler, job.sid)) for job in waiting
+        )
         told = [
             f"{job.sid} ({view.function}) in {job.pause(now):.2f} s"
             for job, view in views
@@ -121,13 +123,13 @@ class Hand:
             " runs it all the same"
         )
 
-    def run(self, waiting: Waiting) -> JobView:
+    def run(self, waiting: WaitingJob) -> JobView:
         """Run a job to its end."""
         started = self.engine.begin(waiting)
         self.end(started)
-        return self.look_at(started.sid)
+        return self.inspect(started.sid)
 
-    def end(self, started: Started) -> None:
+    def end(self, started: StartedRun) -> None:
         """Wait for the end of a run, and see whether all has happened.
 
         Raises:
@@ -137,7 +139,7 @@ class Hand:
         if not started.wait(self._left()):
             raise TimeoutError(
                 f"After {self._timeout} s the job runs on:"
-                f" {tell(self.look_at(started.sid))}"
+                f" {describe_job(self.inspect(started.sid))}"
             )
         last = self.interventions.take_last()
         if any(isinstance(what, Crash) and what.has_come for what in last):
@@ -146,13 +148,13 @@ class Hand:
             if not what.has_come:
                 raise AssertionError(self._tell_missed(started, what.moment))
 
-    def _tell_missed(self, started: Started, moment: str) -> str:
+    def _tell_missed(self, started: StartedRun, moment: str) -> str:
         return (
             f"The run was over before its {moment!r}, where something was to"
-            f" happen: {tell(self.look_at(started.sid))}"
+            f" happen: {describe_job(self.inspect(started.sid))}"
         )
 
-    def wait_for(self, pause: Pause, started: Started) -> None:
+    def wait_for(self, pause: Pause, started: StartedRun) -> None:
         """Wait until a run pauses.
 
         Raises:
@@ -166,16 +168,17 @@ class Hand:
             if not self._left():
                 raise TimeoutError(
                     f"After {self._timeout} s the run has not come to its"
-                    f" {pause.moment!r}: {tell(self.look_at(started.sid))}"
+                    f" {pause.moment!r}:"
+                    f" {describe_job(self.inspect(started.sid))}"
                 )
 
-    def look_at(self, sid: str) -> JobView:
+    def inspect(self, sid: str) -> JobView:
         """Tell what is known of a job.
 
         Raises:
             LookupError: it was forgotten.
         """
-        view = look_at(self._scheduler, sid)
+        view = inspect_job(self._scheduler, sid)
         if view is None:
             raise LookupError(
                 f"The job {sid} was forgotten: it was removed, or"

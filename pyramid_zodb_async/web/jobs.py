@@ -154,19 +154,21 @@ class Jobs:
         """Tell what is known of a job that was committed."""
         scheduler = scheduler_of(self._request)
         nobodys = ThreadConnections(TransactionManager())
-        found: JobView | None = scheduler.apart(
+        found: JobView | None = scheduler.in_own_transaction(
             lambda connections: scheduler.get(sid, connections),
             nobodys,
             "a look at a job",
         )
         return found
 
-    def apart(self, work: Callable[[Connections], T], note: str) -> T:
+    def in_own_transaction(
+        self, work: Callable[[Connections], T], note: str
+    ) -> T:
         """Do *work* in a transaction beside the request's.
 
         See :class:`~pyramid_zodb_async.interfaces.IScheduler`.
         """
-        done: T = scheduler_of(self._request).apart(
+        done: T = scheduler_of(self._request).in_own_transaction(
             work, self._connections, note
         )
         return done

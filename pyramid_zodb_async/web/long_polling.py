@@ -13,7 +13,7 @@ from ..jobs.model import Version
 from ..settings import ISettings
 from .resources import COLLECTION_ROUTE, ROUTE
 
-__all__ = ["Wish", "wait_for_change_factory", "wish_of"]
+__all__ = ["WaitRequest", "wait_for_change_factory", "wait_request_of"]
 
 #: Where the view finds the wish, and a second look finds that it had one.
 WISH = "pyramid_zodb_async.wish"
@@ -30,7 +30,7 @@ LISTEN_INTERVAL = 1.0
 LEAST_PAUSE = 0.4
 
 
-class Wish:
+class WaitRequest:
     """What a request that would wait says to the view, and the view to it."""
 
     def __init__(self) -> None:
@@ -42,16 +42,18 @@ class Wish:
         """Miss nothing from now on; the view looks at the jobs after it."""
         self.watch = scheduler.watch(sids)
 
-    def grant(self, seen: dict[str, Version], *, has_news: bool) -> None:
+    def grant(
+        self, seen: dict[str, Version], *, has_new_progress: bool
+    ) -> None:
         """Let the request wait for what is new beyond what was seen.
 
-        With *has_news* the client does not know of some progress, and is
-        told of it as soon as the pace allows. Else a job that tells of its
+        With *has_new_progress* the client does not know of some progress, and
+        is told of it as soon as the pace allows. Else a job that tells of its
         progress often would have each request answered at once, and none
         waiting when it ends.
         """
         self._seen = seen
-        self._has_news = has_news
+        self._has_news = has_new_progress
 
     def begin_waiting(self) -> IWaiter | None:
         """Give what to wait at, if the view lets the request wait."""
@@ -59,13 +61,13 @@ class Wish:
             return None
         self.watch.seen = self._seen
         if self._has_news:
-            self.watch.notice(is_progress=True)
+            self.watch.notify(is_progress=True)
         return self.watch
 
 
-def wish_of(request: Any) -> Wish | None:
+def wait_request_of(request: Any) -> WaitRequest | None:
     """Give the wish of a request to wait, if it may."""
-    wish: Wish | None = request.environ.get(WISH)
+    wish: WaitRequest | None = request.environ.get(WISH)
     return wish
 
 
@@ -121,7 +123,7 @@ def _is_ours(request: Any, mapper: Any) -> bool:
 
 
 def _answer(request: Any, seconds: float) -> Any:
-    wish = Wish()
+    wish = WaitRequest()
     waited = 0.0
     try:
         response = _ask(request, wish)
@@ -150,7 +152,7 @@ def _wait(request: Any, watch: IWaiter, seconds: float) -> float:
     return time.monotonic() - begin
 
 
-def _ask(request: Any, wish: Wish | None) -> Any:
+def _ask(request: Any, wish: WaitRequest | None) -> Any:
     """Ask the view by a request of its own."""
     question = request.copy_get()
     question.environ[WISH] = wish

@@ -8,7 +8,7 @@ from zope.interface import Interface, implementer
 
 from ..jobs.model import JobState, JobView
 
-__all__ = ["SHORTEST", "IPace", "Pace"]
+__all__ = ["SHORTEST", "IPollPacer", "PollPacer"]
 
 #: How many questions a second all clients of a process together may ask.
 MOST_QUESTIONS = 50
@@ -27,12 +27,12 @@ JOBS_PER_SECOND = 20
 SHORTEST, LONGEST = 1, 30
 
 
-class IPace(Interface):
+class IPollPacer(Interface):
     """The pace of an application; a registry utility."""
 
 
-@implementer(IPace)
-class Pace:
+@implementer(IPollPacer)
+class PollPacer:
     """Spreads the questions of many clients.
 
     Each question counts with the pause that it was answered with. So the sum

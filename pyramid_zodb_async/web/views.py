@@ -10,8 +10,8 @@ from ..interfaces import Connections, IScheduler
 from ..jobs.model import JobView
 from .authorization import may
 from .etags import etag_of, fits, known_etag, knows_progress, knows_runs
-from .long_polling import wish_of
-from .poll_pacing import IPace
+from .long_polling import wait_request_of
+from .poll_pacing import IPollPacer
 from .problem_documents import (
     forbidden_response,
     malformed_response,
@@ -76,7 +76,7 @@ def show_jobs(context: JobsResource, request: Any) -> Response:  # noqa: ARG001
 
 
 def _look(request: Any, sids: list[str]) -> dict[str, JobView | None]:
-    wish = wish_of(request)
+    wish = wait_request_of(request)
     if wish is not None:
         wish.begin(request.registry.getUtility(IScheduler), sids)
     return {sid: request.jobs.glance(sid) for sid in sids}
@@ -91,11 +91,11 @@ def _conditional(
     versions = [view.version if view else None for view in views]
     unfinished = [view for view in views if view and not view.done]
     known = known_etag(request, versions)
-    wish = wish_of(request)
+    wish = wait_request_of(request)
     if wish and unfinished and knows_runs(request, versions):
         wish.grant(
             {view.sid: view.version for view in views if view},
-            has_news=not knows_progress(request, versions),
+            has_new_progress=not knows_progress(request, versions),
         )
         return Response(status=304)  # nobody sees it: there will be another
     response = not_modified_response() if known else respond()
@@ -109,7 +109,7 @@ def _describe(
     """Add the headers of a status document."""
     headers = [("ETag", f'"{etag}"'), ("Vary", "Prefer")]
     if unfinished:
-        pace = request.registry.getUtility(IPace)
+        pace = request.registry.getUtility(IPollPacer)
         backlog = request.registry.getUtility(IScheduler).backlog()
         seconds = pace.retry_after(unfinished, backlog)
         headers.append(("Retry-After", str(seconds)))
@@ -178,7 +178,9 @@ def _change(
             return _document(request, scheduler, view, own, 412)
         return decide(scheduler, view, own)
 
-    response: Response = request.jobs.apart(work, f"job {sid} is {note}")
+    response: Response = request.jobs.in_own_transaction(
+        work, f"job {sid} is {note}"
+    )
     return response
 
 

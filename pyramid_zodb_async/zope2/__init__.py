@@ -18,8 +18,8 @@ from ..context import PersistentContext as _PersistentContext
 from ..context import store_new
 from ..database.connections import current_connections
 from ..execution.surroundings import (
-    Environment,
     Surroundings,
+    SurroundingsFactory,
     bare_thread,
     thread_transaction,
 )
@@ -153,14 +153,14 @@ class _InZope(Surroundings):
             look_for_broken(function)
         return packed(self._inner.call(function))
 
-    def settle(self) -> None:
-        self._inner.settle()
+    def ensure_transaction(self) -> None:
+        self._inner.ensure_transaction()
 
     def may_repeat(self, error: BaseException) -> bool:
         return self._inner.may_repeat(error)
 
 
-def _in_zope(environment: Environment) -> Environment:
+def _in_zope(environment: SurroundingsFactory) -> SurroundingsFactory:
     """Have runs leave nothing of Zope's on their thread."""
 
     @contextlib.contextmanager

@@ -210,8 +210,8 @@ def show_unfinished(request):
     scheduler = request.registry.getUtility(IScheduler)
     return {
         "all": len(scheduler.unfinished()),
-        "held": len(scheduler.held),
-        "unsent": scheduler.routes.unsent(),
+        "held": len(scheduler.assigned_jobs),
+        "unsent": scheduler.dispatcher.unsent(),
     }
 
 

@@ -33,9 +33,9 @@ def note(scheduler):
     path, draft = (folder / f"{os.getpid()}.{end}" for end in ("has", "draft"))
     while True:
         has = {
-            "held": len(scheduler.held),
-            "turns": len(scheduler.routes.engine._turns),
-            "unsent": scheduler.routes.unsent(),
+            "held": len(scheduler.assigned_jobs),
+            "turns": len(scheduler.dispatcher.engine._turns),
+            "unsent": scheduler.dispatcher.unsent(),
         }
         draft.write_text(json.dumps(has))
         draft.replace(path)

@@ -99,7 +99,7 @@ class Worker:
             time.sleep(PATIENCE)
             return False
         if is_taken:
-            engine.run_in_turn(sid, lambda: sid in scheduler.held)
+            engine.run_in_turn(sid, lambda: sid in scheduler.assigned_jobs)
         return True
 
     def stop(self) -> None:

@@ -47,7 +47,7 @@ class Job:
     retries: int = 0
     progress: Progress | None = None
     #: How often it has told of its progress.
-    told: int = 0
+    reports: int = 0
     scheduled: datetime.datetime = field(default_factory=utc_now)
     started: datetime.datetime | None = None
     finished: datetime.datetime | None = None
@@ -62,7 +62,7 @@ class Job:
         if self.state.done:
             return Version(run=self.retries, done=True)
         return Version(
-            run=self.retries, progress=self.told, starts=self.run_number
+            run=self.retries, progress=self.reports, starts=self.run_number
         )
 
 

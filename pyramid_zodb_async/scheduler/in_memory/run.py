@@ -133,7 +133,7 @@ class MemoryRun:
 class _Success:
     """A job that succeeds with the commit of its effects."""
 
-    places = 0
+    pending_jobs = 0
 
     def __init__(
         self, run: MemoryRun, value: Any, connections: Connections

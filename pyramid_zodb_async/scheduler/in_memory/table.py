@@ -11,7 +11,7 @@ from ...concurrency.deadlines import Deadlines
 from ...concurrency.forks import call_after_fork
 from ...jobs.model import Failure, JobState, Progress
 from ...transfer.references import Dumped
-from ..waiters import Watches
+from ..waiters import Waiters
 from .job import Job, utc_now
 
 __all__ = ["JobTable"]
@@ -29,7 +29,7 @@ class JobTable:
 
     Args:
         timeout: gives the seconds for which an outcome is kept.
-        watches: who waits for a job to change.
+        waiters: who waits for a job to change.
         on_expiry: called with a job whose outcome is forgotten in time; must
             not ask the table for anything.
     """
@@ -37,11 +37,11 @@ class JobTable:
     def __init__(
         self,
         timeout: Callable[[], float],
-        watches: Watches,
+        waiters: Waiters,
         on_expiry: Callable[[Job], None],
     ) -> None:
         self._timeout = timeout
-        self._watches = watches
+        self._waiters = waiters
         self._on_expiry = on_expiry
         self._begin()
         call_after_fork(self._begin)
@@ -130,8 +130,8 @@ class JobTable:
         with self._lock:
             if self.is_current(job, run_number):
                 job.progress = progress
-                job.told += 1
-        self._watches.tell(job.sid, is_progress=True)
+                job.reports += 1
+        self._waiters.wake(job.sid, is_progress=True)
 
     def begin_commit(self, job: Job, run_number: int) -> bool:
         """Let nobody cancel a run whose effects are about to be committed.
@@ -196,7 +196,7 @@ class JobTable:
             self._rest(job)
             job.failures += 1
             job.due = due
-        self._watches.tell(job.sid)
+        self._waiters.wake(job.sid)
         return True
 
     def _rest(self, job: Job) -> None:
@@ -242,7 +242,7 @@ class JobTable:
             if sid in self._unfinished:
                 self._unfinished.discard(sid)
                 self._ended.notify_all()
-        self._watches.tell(sid)
+        self._waiters.wake(sid)
 
     def _end(self, job: Job, state: JobState) -> None:
         timeout = job.options.result_timeout
@@ -260,7 +260,7 @@ class JobTable:
         self._expire()
         self._expiring.set(job.sid, time.monotonic() + timeout)
         self._ended.notify_all()
-        self._watches.tell(job.sid)
+        self._waiters.wake(job.sid)
 
     def _expire(self) -> None:
         now = time.monotonic()

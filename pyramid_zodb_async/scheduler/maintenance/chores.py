@@ -3,19 +3,19 @@
 from collections.abc import Callable
 
 from ...database.storages import is_for_one_process
-from ..event_queue import News
-from ..process.assigned_jobs import HeldJobs
-from ..process.dispatch import Routes
+from ..event_queue import EventQueue
+from ..process.assigned_jobs import AssignedJobs
+from ..process.dispatch import Dispatcher
 from ..process.progress_reports import write_reports
 from ..records import Store
-from ..store.location import Place
-from ..waiters import Watches
-from .expiry import Janitor
-from .observing import Outlook
-from .takeover import LIVE, Recovery
+from ..store.location import StoreLocation
+from ..waiters import Waiters
+from .expiry import SliceExpiry
+from .observing import Observer
+from .takeover import LIVE_INCARNATIONS, Takeover
 from .thread import Chore, Housekeeper
 
-__all__ = ["Upkeep"]
+__all__ = ["Maintenance"]
 
 #: The time between two looks for what other processes have done, in seconds.
 #: A cancel is to reach a job that runs elsewhere within a second.
@@ -29,47 +29,47 @@ REPORT_INTERVAL = 1.0
 PATIENCE = 5.0
 
 
-class Upkeep:
+class Maintenance:
     """Has the chores of a scheduler done, on one thread.
 
     Args:
-        place: where the store is.
+        location: where the store is.
         jobs: the jobs that this process is to run.
-        watches: who waits for a job to change.
-        runner: this process's identity.
+        waiters: who waits for a job to change.
+        incarnation: this process's identity.
         lease: how long another runner may be silent, in seconds.
         attempts: how many ends of its process a job may cause.
         timeout: gives the seconds for which an outcome is kept.
-        news: takes note of what happens to jobs.
-        routes: tells who is to run which jobs.
+        event_queue: takes note of what happens to jobs.
+        dispatcher: tells who is to run which jobs.
     """
 
     def __init__(  # noqa: PLR0913 - what it is about, and three figures
         self,
-        place: Place,
-        jobs: HeldJobs,
-        watches: Watches,
-        runner: str,
+        location: StoreLocation,
+        jobs: AssignedJobs,
+        waiters: Waiters,
+        incarnation: str,
         *,
         lease: float,
         attempts: int,
         timeout: Callable[[Store], float],
-        news: News,
-        routes: Routes,
+        event_queue: EventQueue,
+        dispatcher: Dispatcher,
     ) -> None:
-        self._news = news
-        self._routes = routes
-        self._place = place
+        self._event_queue = event_queue
+        self._dispatcher = dispatcher
+        self._location = location
         self._jobs = jobs
-        self._watches = watches
-        self._runner = runner
+        self._waiters = waiters
+        self._incarnation = incarnation
         self._lease = lease
         self._attempts = attempts
         self._timeout = timeout
         self._recovers = False
         self._winds_down = False
         self._housekeeper: Housekeeper | None = None
-        self._outlook = Outlook(place, jobs, watches, wake=self.wake)
+        self._observer = Observer(location, jobs, waiters, wake=self.wake)
 
     @property
     def is_running(self) -> bool:
@@ -87,10 +87,10 @@ class Upkeep:
         """
         if self._housekeeper is not None:
             self._housekeeper.stop()
-        is_shared = not is_for_one_process(self._place.db.storage)
+        is_shared = not is_for_one_process(self._location.db.storage)
         self._recovers = recover
         self._winds_down = False
-        LIVE.add(self._runner)
+        LIVE_INCARNATIONS.add(self._incarnation)
         self._housekeeper = Housekeeper(
             self._slow_chores(is_shared=is_shared)
             + self._quick_chores(is_shared=is_shared)
@@ -106,7 +106,7 @@ class Upkeep:
 
     def stop(self) -> None:
         """Have nothing done any more."""
-        LIVE.discard(self._runner)
+        LIVE_INCARNATIONS.discard(self._incarnation)
         housekeeper, self._housekeeper = self._housekeeper, None
         if housekeeper is not None:
             housekeeper.stop()
@@ -117,37 +117,43 @@ class Upkeep:
         if housekeeper is not None:
             housekeeper.wake()
 
-    def ask(self, sid: str) -> None:
+    def check_soon(self, sid: str) -> None:
         """Find out soon what others have done to a job of this process."""
-        self._outlook.ask(sid)
+        self._observer.check_soon(sid)
 
     def _slow_chores(self, *, is_shared: bool) -> list[Chore]:
         """Give what keeps jobs from being lost, and the store in order."""
-        recovery = Recovery(
-            self._place,
+        takeover = Takeover(
+            self._location,
             self._jobs,
-            self._runner,
+            self._incarnation,
             lease=self._lease if is_shared else None,
             attempts=self._attempts,
             timeout=self._timeout,
-            news=self._news,
-            routes=self._routes,
+            event_queue=self._event_queue,
+            dispatcher=self._dispatcher,
         )
-        look = recovery.look if self._recovers else recovery.look_for_lost
-        tidy = Janitor(self._place, self._news).tidy
+        look = (
+            takeover.take_over_lost
+            if self._recovers
+            else takeover.find_unassigned
+        )
+        tidy = SliceExpiry(self._location, self._event_queue).open_and_drop
         interval = self._lease / 3
         return [
-            Chore(recovery.tick, interval),
+            Chore(takeover.beat, interval),
             Chore(look, interval, is_wanted=lambda: not self._winds_down),
             Chore(tidy, interval, is_wanted=lambda: not self._winds_down),
         ]
 
     def _quick_chores(self, *, is_shared: bool) -> list[Chore]:
         """Give what keeps those up to date who look at a job."""
-        outlook = self._outlook
-        outlook.is_shared = is_shared
+        observer = self._observer
+        observer.is_shared = is_shared
         chores = [
-            Chore(outlook.look, LOOK_INTERVAL, PATIENCE, outlook.is_wanted)
+            Chore(
+                observer.observe, LOOK_INTERVAL, PATIENCE, observer.is_wanted
+            )
         ]
         if is_shared:  # else whoever could read it asks this process
             chores.append(
@@ -155,14 +161,14 @@ class Upkeep:
                     self._write_reports,
                     REPORT_INTERVAL,
                     PATIENCE,
-                    lambda: self._jobs.has_news,
+                    lambda: self._jobs.has_new_progress,
                 )
             )
         return chores
 
     def _write_reports(self) -> None:
-        jobs = self._jobs.take_news()
-        self._place.write(
-            lambda store: write_reports(store, self._runner, jobs),
-            note=f"progress of the jobs of runner {self._runner}",
+        jobs = self._jobs.take_running()
+        self._location.write(
+            lambda store: write_reports(store, self._incarnation, jobs),
+            note=f"progress of the jobs of runner {self._incarnation}",
         )

@@ -5,13 +5,13 @@ import time
 
 from ...events import JobExpired
 from ...jobs.model import JobState, JobView
-from ..event_queue import News
+from ..event_queue import EventQueue
 from ..process.views import view_of_record
 from ..records import REMOVED, Slice, Store
 from ..sids import make_sid
-from ..store.location import Place
+from ..store.location import StoreLocation
 
-__all__ = ["Janitor"]
+__all__ = ["SliceExpiry"]
 
 log = logging.getLogger(__name__)
 
@@ -19,27 +19,31 @@ log = logging.getLogger(__name__)
 SPAN = 3600
 
 
-class Janitor:
+class SliceExpiry:
     """Keeps the slices of a store in order.
 
     It writes nothing as long as nothing is scheduled.
 
     Args:
-        place: where the store is.
-        news: takes note of jobs that are forgotten.
+        location: where the store is.
+        event_queue: takes note of jobs that are forgotten.
     """
 
-    def __init__(self, place: Place, news: News) -> None:
-        self._place = place
-        self._news = news
+    def __init__(
+        self, location: StoreLocation, event_queue: EventQueue
+    ) -> None:
+        self._location = location
+        self._event_queue = event_queue
 
-    def tidy(self) -> None:
+    def open_and_drop(self) -> None:
         """Open and drop slices if it is time."""
-        if self._place.read(_is_untidy, default=False):
-            expired = self._place.write(self._tidy, note="slices of jobs")
-            self._news.told(JobExpired, expired)
+        if self._location.read(_is_due, default=False):
+            expired = self._location.write(
+                self._open_and_drop, note="slices of jobs"
+            )
+            self._event_queue.deliver_now(JobExpired, expired)
 
-    def _tidy(self, store: Store) -> list[JobView]:
+    def _open_and_drop(self, store: Store) -> list[JobView]:
         now = time.time()
         expired: list[JobView] = []
         if _needs_slice(store, now):
@@ -56,7 +60,7 @@ class Janitor:
                 # who adds a job to it at this moment meets a conflict, or we
                 slice_.require_no_new_jobs()
                 if verdict == "drop":
-                    if self._news.wants(JobExpired):
+                    if self._event_queue.has_subscribers(JobExpired):
                         expired += _outcomes(number, slice_)
                     slice_.closed = True
                     del store.slices[number]
@@ -65,7 +69,7 @@ class Janitor:
         return expired
 
 
-def _is_untidy(store: Store) -> bool:
+def _is_due(store: Store) -> bool:
     now = time.time()
     return _needs_slice(store, now) or any(
         _verdict(slice_, now) for slice_ in _old(store)

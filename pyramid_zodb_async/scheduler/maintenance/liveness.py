@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-__all__ = ["RunnerWatch"]
+__all__ = ["LivenessMonitor"]
 
 
 @dataclass(slots=True)
@@ -12,7 +12,7 @@ class _Seen:
     silent: float = 0.0
 
 
-class RunnerWatch:
+class LivenessMonitor:
     """For how long other runners have given no sign of life.
 
     Only time between two looks that both succeeded counts, so that a storage
@@ -28,30 +28,30 @@ class RunnerWatch:
         self._seen: dict[str, _Seen] = {}
         self._last_look: float | None = None
 
-    def missed(self) -> None:
+    def observation_failed(self) -> None:
         """Take note that a look failed."""
         self._last_look = None
 
-    def look(self, beats: dict[str, int], now: float) -> None:
+    def observe(self, beats: dict[str, int], now: float) -> None:
         """Take note of the beats of those runners that have due jobs."""
         passed = 0.0
         if self._last_look is not None:
             # a process that was stopped itself has seen nothing meanwhile
             passed = min(now - self._last_look, self._lease / 2)
         self._last_look = now
-        for runner in set(self._seen) - set(beats):
-            del self._seen[runner]
-        for runner, beat in beats.items():
-            seen = self._seen.get(runner)
+        for incarnation in set(self._seen) - set(beats):
+            del self._seen[incarnation]
+        for incarnation, beat in beats.items():
+            seen = self._seen.get(incarnation)
             if seen is None or seen.beat != beat:
-                self._seen[runner] = _Seen(beat)
+                self._seen[incarnation] = _Seen(beat)
             elif passed:
                 seen.looks += 1
                 seen.silent += passed
 
-    def is_dead(self, runner: str) -> bool:
+    def is_dead(self, incarnation: str) -> bool:
         """Tell whether a runner has been silent for its lease."""
-        seen = self._seen.get(runner)
+        seen = self._seen.get(incarnation)
         return (
             seen is not None
             and seen.looks >= 3  # noqa: PLR2004 - the least in a lease

@@ -3,47 +3,47 @@
 from collections.abc import Callable
 
 from ...jobs.model import Version
-from ..process.assigned_jobs import HeldJobs
+from ..process.assigned_jobs import AssignedJobs
 from ..process.progress_reports import report_of
 from ..process.views import version_of
 from ..records import Fence, Store
-from ..store.location import Place
-from ..waiters import Watches
+from ..store.location import StoreLocation
+from ..waiters import Waiters
 
-__all__ = ["Outlook"]
+__all__ = ["Observer"]
 
 _Found = dict[str, tuple[Fence, Version] | None]
 
 
-class Outlook:
+class Observer:
     """One who looks at the storage for all who would like to.
 
     That are the waiting requests, and the jobs that ask whether to go on.
 
     Args:
-        place: where the store is.
+        location: where the store is.
         jobs: the jobs that this process is to run.
-        watches: who waits for a job to change.
+        waiters: who waits for a job to change.
         wake: called when there is something to look for.
     """
 
     def __init__(
         self,
-        place: Place,
-        jobs: HeldJobs,
-        watches: Watches,
+        location: StoreLocation,
+        jobs: AssignedJobs,
+        waiters: Waiters,
         *,
         wake: Callable[[], None],
     ) -> None:
-        self._place = place
+        self._location = location
         self._jobs = jobs
-        self._watches = watches
+        self._waiters = waiters
         #: Whether other processes can have the storage open.
         self.is_shared = False
         self._wake = wake
         self._asked: set[str] = set()
 
-    def ask(self, sid: str) -> None:
+    def check_soon(self, sid: str) -> None:
         """Have a look at a job that this process is to run, soon."""
         if self.is_shared and sid not in self._asked:
             self._asked.add(sid)
@@ -51,12 +51,12 @@ class Outlook:
 
     def is_wanted(self) -> bool:
         """Tell whether anybody would like to know something."""
-        return bool(self._asked or self._watches)
+        return bool(self._asked or self._waiters)
 
-    def look(self) -> None:
+    def observe(self) -> None:
         """See what became of the jobs, and let know whom it concerns."""
         asked, self._asked = self._asked, set()
-        wanted = asked.union(self._watches.sids())
+        wanted = asked.union(self._waiters.sids())
         sids = [
             sid for sid in wanted if self.is_shared or sid not in self._jobs
         ]
@@ -70,13 +70,13 @@ class Outlook:
             return {sid: _look_at(store, sid) for sid in sids}
 
         nothing: _Found = {}
-        for sid, found in self._place.read(find, nothing).items():
-            held = known[sid]
-            if held is None:
-                self._watches.compare(sid, found and found[1])
-            elif (found is None or found[0] != held.fence) and self._jobs.get(
-                sid
-            ) is held:
+        for sid, found in self._location.read(find, nothing).items():
+            assigned = known[sid]
+            if assigned is None:
+                self._waiters.compare(sid, found and found[1])
+            elif (
+                found is None or found[0] != assigned.fence
+            ) and self._jobs.get(sid) is assigned:
                 self._jobs.drop(sid)  # it was cancelled, or taken over
 
 

@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-from ..process.assigned_jobs import Held
-from ..process.dispatch import Routes
+from ..process.assigned_jobs import AssignedJob
+from ..process.dispatch import Dispatcher
 
-__all__ = ["Sweep"]
+__all__ = ["Resender"]
 
 #: The longest time after which word of a job that still waits is sent again,
 #: in seconds. It may just be that there are many before it.
@@ -32,7 +32,7 @@ class _Seen:
     pause: float
 
 
-class Sweep:
+class Resender:
     """Watches jobs that wait for a process that gets word of them.
 
     A message can be lost: with the process that was to send it, with the
@@ -50,17 +50,17 @@ class Sweep:
     at those that were not looked at for the longest time.
 
     Args:
-        routes: what sends word.
+        dispatcher: what sends word.
         lease: a lease, in seconds.
     """
 
-    def __init__(self, routes: Routes, lease: float) -> None:
-        self._routes = routes
+    def __init__(self, dispatcher: Dispatcher, lease: float) -> None:
+        self._dispatcher = dispatcher
         self._lease = lease
         #: By sid; what was looked at last is last.
         self._seen: dict[str, _Seen] = {}
 
-    def unheeded(self) -> AbstractSet[str]:
+    def postponed(self) -> AbstractSet[str]:
         """Give the sids that the next look may leave out."""
         seen = self._seen
         if len(seen) <= MOST:
@@ -71,8 +71,10 @@ class Sweep:
             itertools.islice(itertools.chain(due, seen), MOST)
         )
 
-    def look(
-        self, jobs: Iterable[Held], left_out: AbstractSet[str] = frozenset()
+    def check(
+        self,
+        jobs: Iterable[AssignedJob],
+        left_out: AbstractSet[str] = frozenset(),
     ) -> None:
         """Take note of the jobs that wait, due or soon due.
 
@@ -82,13 +84,13 @@ class Sweep:
         """
         now, seen = time.monotonic(), self._seen
         self._seen = {sid: seen[sid] for sid in seen if sid in left_out}
-        forgotten: dict[str, list[tuple[Held, _Seen]]] = {}
+        forgotten: dict[str, list[tuple[AssignedJob, _Seen]]] = {}
         for job in jobs:
             ahead = max(0.0, (job.due or 0.0) - time.time())
             known = seen.get(job.sid)
             if known is None or known.run_number != job.fence.run_number:
-                if ahead and self._routes.sends_ahead:
-                    self._routes.send(job)
+                if ahead and self._dispatcher.sends_ahead:
+                    self._dispatcher.send(job)
                 known = _Seen(
                     job.fence.run_number,
                     job.options.queue,
@@ -104,13 +106,16 @@ class Sweep:
             if known.again - known.pause <= now  # else it is not due yet
         )
         for queue, late in forgotten.items():
-            self._routes.count(
+            self._dispatcher.count(
                 queue,
                 functools.partial(self._send_missing, late, waiting[queue]),
             )
 
     def _send_missing(
-        self, late: list[tuple[Held, _Seen]], waiting: int, messages: int
+        self,
+        late: list[tuple[AssignedJob, _Seen]],
+        waiting: int,
+        messages: int,
     ) -> None:
         """Send word again, if fewer *messages* than jobs are *waiting*.
 
@@ -119,6 +124,6 @@ class Sweep:
         late.sort(key=lambda job_and_known: job_and_known[1].again)
         now = time.monotonic()
         for job, known in late[: max(1, waiting - messages)]:
-            self._routes.send(job)
+            self._dispatcher.send(job)
             known.pause = min(2 * known.pause, LONGEST_PAUSE)
             known.again = now + known.pause

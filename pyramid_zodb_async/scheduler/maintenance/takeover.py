@@ -12,22 +12,22 @@ from ...exceptions import JobCrashed
 from ...jobs.model import JobView
 from ...jobs.options import Options
 from ...transfer.failures import as_bytes, describe
-from ..event_queue import News
-from ..process.assigned_jobs import Held, HeldJobs
-from ..process.dispatch import Routes
+from ..event_queue import EventQueue
+from ..process.assigned_jobs import AssignedJob, AssignedJobs
+from ..process.dispatch import Dispatcher
 from ..process.views import view_of_record
 from ..records import Fence, Record, Store
-from ..store.location import Place
-from ..store.transitions import End, fail, kept_for
-from .liveness import RunnerWatch
-from .resending import Sweep
+from ..store.location import StoreLocation
+from ..store.transitions import End, fail, outcome_timeout
+from .liveness import LivenessMonitor
+from .resending import Resender
 
-__all__ = ["LIVE", "Recovery"]
+__all__ = ["LIVE_INCARNATIONS", "Takeover"]
 
 log = logging.getLogger(__name__)
 
 #: The runners of this very process, one for each of its schedulers.
-LIVE: set[str] = set()
+LIVE_INCARNATIONS: set[str] = set()
 
 #: How many jobs are taken over in one transaction.
 BATCH = 50
@@ -42,9 +42,9 @@ class _Findings:
     """What a look has found, as plain data."""
 
     #: Jobs of this runner that it does not hold.
-    lost: list[Held] = field(default_factory=list)
+    lost: list[AssignedJob] = field(default_factory=list)
     #: Jobs without a runner that others are sent word of.
-    waiting: list[Held] = field(default_factory=list)
+    waiting: list[AssignedJob] = field(default_factory=list)
     #: Jobs of others, by runner.
     others: dict[str | None, list[tuple[str, Fence]]] = field(
         default_factory=dict
@@ -58,115 +58,119 @@ class _Findings:
     runners: set[str] = field(default_factory=set)
 
 
-class Recovery:
+class Takeover:
     """Looks after the unfinished jobs of a store.
 
     Args:
-        place: where the store is.
+        location: where the store is.
         held: the jobs that this process is to run.
-        runner: this process's identity.
+        incarnation: this process's identity.
         lease: how long another runner may be silent, in seconds; ``None`` on
             a storage that only one process can have open, where every other
             runner is gone.
         attempts: how many attempts at a job may fail, or end their process,
             if its options do not tell.
         timeout: gives the seconds for which an outcome is kept.
-        news: takes note of jobs that fail.
-        routes: tells who is to run which jobs.
+        event_queue: takes note of jobs that fail.
+        dispatcher: tells who is to run which jobs.
     """
 
     def __init__(  # noqa: PLR0913 - what it is about, and three figures
         self,
-        place: Place,
-        held: HeldJobs,
-        runner: str,
+        location: StoreLocation,
+        assigned_jobs: AssignedJobs,
+        incarnation: str,
         *,
         lease: float | None,
         attempts: int,
         timeout: Callable[[Store], float],
-        news: News,
-        routes: Routes,
+        event_queue: EventQueue,
+        dispatcher: Dispatcher,
     ) -> None:
-        self._routes = routes
-        self._sweep = Sweep(routes, lease or 0.0)
+        self._dispatcher = dispatcher
+        self._resender = Resender(dispatcher, lease or 0.0)
         #: Jobs of this runner that the last look did not find held; somebody
         #: may just be about to hold them.
-        self._strays: list[tuple[str, Fence]] = []
-        self._place = place
-        self._held = held
-        self._news = news
-        self._runner = runner
+        self._unassigned: list[tuple[str, Fence]] = []
+        self._location = location
+        self._assigned = assigned_jobs
+        self._event_queue = event_queue
+        self._incarnation = incarnation
         self._attempts = attempts
         self._timeout = timeout
         self._lease = lease
-        self._watch = RunnerWatch(lease) if lease is not None else None
+        self._liveness = LivenessMonitor(lease) if lease is not None else None
         #: When this process was last to give a sign of life.
-        self._ticked = 0.0
+        self._last_beat = 0.0
         #: Who is due later than the next few looks.
         self._later: dict[str, float] = {}
         #: For how many looks a runner had no job.
         self._unused: dict[str, int] = {}
 
-    def tick(self) -> None:
+    def beat(self) -> None:
         """Give a sign of life if others could wait for this process."""
-        self._ticked = time.monotonic()
-        if self._watch is None or not len(self._held):
+        self._last_beat = time.monotonic()
+        if self._liveness is None or not len(self._assigned):
             return
 
-        def beat(store: Store) -> None:
-            store.beat_of(self._runner).count += 1
+        def count_up(store: Store) -> None:
+            store.beat_of(self._incarnation).count += 1
 
-        self._place.write(beat, note=f"runner {self._runner} is alive")
+        self._location.write(
+            count_up, note=f"incarnation {self._incarnation} is alive"
+        )
 
-    def _tick_if_due(self) -> None:
+    def _beat_if_due(self) -> None:
         """Give a sign of life, if what goes on here takes its time."""
-        silence = time.monotonic() - self._ticked
+        silence = time.monotonic() - self._last_beat
         if self._lease is not None and silence >= self._lease / 3:
-            self.tick()
+            self.beat()
 
-    def look_for_lost(self) -> None:
+    def find_unassigned(self) -> None:
         """Find jobs of this runner that were not handed over to it."""
-        self._hold_lost(self._place.read(self._find, _Findings()))
+        self._hold_lost(self._location.read(self._find, _Findings()))
 
-    def look(self) -> None:
+    def take_over_lost(self) -> None:
         """Find these, and jobs without a runner, and take them over."""
         try:
-            found = self._place.read(self._find, _Findings())
+            found = self._location.read(self._find, _Findings())
         except BaseException:
-            if self._watch is not None:
-                self._watch.missed()
+            if self._liveness is not None:
+                self._liveness.observation_failed()
             raise
         self._hold_lost(found)
-        if self._watch is not None:
-            self._watch.look(found.beats, time.monotonic())
-            self._forget(found.runners - found.beats.keys() - {self._runner})
-        for runner, jobs in found.others.items():
-            if self._is_gone(runner):
-                self._take_over(runner, jobs)
-        self._sweep.look(found.waiting, found.left_out)
+        if self._liveness is not None:
+            self._liveness.observe(found.beats, time.monotonic())
+            self._forget(
+                found.runners - found.beats.keys() - {self._incarnation}
+            )
+        for incarnation, jobs in found.others.items():
+            if self._is_gone(incarnation):
+                self._take_over(incarnation, jobs)
+        self._resender.check(found.waiting, found.left_out)
 
     def _hold_lost(self, found: _Findings) -> None:
         self._later = found.later
-        own, strays = [], []
-        for held in self._really_lost(found.lost):
-            if self._routes.runs(held.options.queue):
-                own.append(held)
+        own, unassigned = [], []
+        for assigned in self._really_lost(found.lost):
+            if self._dispatcher.runs(assigned.options.queue):
+                own.append(assigned)
             else:
-                strays.append((held.sid, held.fence))
-        self._held.hold(own)
+                unassigned.append((assigned.sid, assigned.fence))
+        self._assigned.assign(own)
         # nobody here waits for these, whose claim succeeded unnoticed
-        lost, self._strays = self._strays, strays
+        lost, self._unassigned = self._unassigned, unassigned
         self._take_over(
-            self._runner, [stray for stray in strays if stray in lost]
+            self._incarnation, [job for job in unassigned if job in lost]
         )
 
     def _find(self, store: Store) -> _Findings:
         found = _Findings(runners=set(store.runners.keys("", excludemin=True)))
-        now, unheeded = time.time(), self._sweep.unheeded()
+        now, postponed = time.time(), self._resender.postponed()
         for sid in store.unfinished():
-            if sid in self._held:
+            if sid in self._assigned:
                 continue
-            if sid in unheeded:
+            if sid in postponed:
                 found.left_out.add(sid)
                 continue
             due = self._later.get(sid, now)
@@ -184,26 +188,30 @@ class Recovery:
         record: Record,
         now: float,
     ) -> None:
-        runner, due = record.runner, record.due or now
-        if runner == self._runner:
+        incarnation, due = record.runner, record.due or now
+        if incarnation == self._incarnation:
             # its commit may have raised here, but succeeded there
-            found.lost.append(Held.of(sid, record))
+            found.lost.append(AssignedJob.of(sid, record))
             return
         queue = Options.load(record.options).queue
-        if self._routes.leaves(queue):
+        if self._dispatcher.leaves(queue):
             return
         if due > self._horizon(now):
             found.later[sid] = due
             return
-        if runner is not None and self._watch is not None and due > now:
-            return  # it is that runner's affair as long as it is not late
-        if runner is None and not self._routes.runs(queue):
-            found.waiting.append(Held.of(sid, record))
+        if (
+            incarnation is not None
+            and self._liveness is not None
+            and due > now
+        ):
+            return  # it is that process's affair as long as it is not late
+        if incarnation is None and not self._dispatcher.runs(queue):
+            found.waiting.append(AssignedJob.of(sid, record))
             return
-        found.others.setdefault(runner, []).append((sid, record.fence))
-        if runner is not None and runner not in found.beats:
-            beat = store.runners.get(runner)
-            found.beats[runner] = beat.count if beat else 0
+        found.others.setdefault(incarnation, []).append((sid, record.fence))
+        if incarnation is not None and incarnation not in found.beats:
+            beat = store.runners.get(incarnation)
+            found.beats[incarnation] = beat.count if beat else 0
 
     def _horizon(self, now: float) -> float:
         """Tell until when a job must be due to be looked at now.
@@ -213,73 +221,80 @@ class Recovery:
         """
         return math.inf if self._lease is None else now + self._lease
 
-    def _really_lost(self, lost: list[Held]) -> list[Held]:
+    def _really_lost(self, lost: list[AssignedJob]) -> list[AssignedJob]:
         """Leave out jobs that ended here while the look went on.
 
         They are held no more, and the look still saw them unfinished.
         """
 
-        def find(store: Store) -> list[Held]:
-            records = ((held, store.find(held.sid)) for held in lost)
+        def find(store: Store) -> list[AssignedJob]:
+            records = (
+                (assigned, store.find(assigned.sid)) for assigned in lost
+            )
             return [
-                held
-                for held, record in records
-                if record is not None and record.fence == held.fence
+                assigned
+                for assigned, record in records
+                if record is not None and record.fence == assigned.fence
             ]
 
-        return self._place.read(find, []) if lost else []
+        return self._location.read(find, []) if lost else []
 
     def _forget(self, unused: set[str]) -> None:
         """Remove what is left of processes that ended long ago."""
         self._unused = {
-            runner: self._unused.get(runner, 0) + 1 for runner in unused
+            incarnation: self._unused.get(incarnation, 0) + 1
+            for incarnation in unused
         }
         old = [
-            runner
-            for runner, looks in self._unused.items()
+            incarnation
+            for incarnation, looks in self._unused.items()
             if looks > FORGOTTEN_AFTER
         ]
 
         def remove(store: Store) -> None:
-            for runner in old:
-                store.runners.pop(runner, None)
+            for incarnation in old:
+                store.runners.pop(incarnation, None)
 
         if old:
-            self._place.write(remove, note="runners that ended long ago")
+            self._location.write(remove, note="runners that ended long ago")
 
-    def _is_gone(self, runner: str | None) -> bool:
-        if runner is None:
+    def _is_gone(self, incarnation: str | None) -> bool:
+        if incarnation is None:
             return True
-        if self._watch is None:
-            return runner not in LIVE
-        return self._watch.is_dead(runner)
+        if self._liveness is None:
+            return incarnation not in LIVE_INCARNATIONS
+        return self._liveness.is_dead(incarnation)
 
     def _take_over(
-        self, runner: str | None, jobs: list[tuple[str, Fence]]
+        self, incarnation: str | None, jobs: list[tuple[str, Fence]]
     ) -> None:
         taken = 0
         for start in range(0, len(jobs), BATCH):
-            claimed, ended = self._place.write(
+            claimed, ended = self._location.write(
                 functools.partial(
                     self._claim, batch=jobs[start : start + BATCH]
                 ),
-                note=f"runner {self._runner} takes jobs over from {runner}",
+                note=f"incarnation {self._incarnation} takes jobs over"
+                f" from {incarnation}",
             )
-            self._routes.hand_over(claimed, self._held)
-            self._news.told(JobFailed, ended)
-            self._tick_if_due()
+            self._dispatcher.hand_over(claimed, self._assigned)
+            self._event_queue.deliver_now(JobFailed, ended)
+            self._beat_if_due()
             taken += len(claimed)
         if taken:
             log.info(
                 "Took over %d jobs of %s.",
                 taken,
-                f"the runner {runner}" if runner else "no runner",
-                extra={"action": "jobs_taken_over", "runner": runner},
+                f"the incarnation {incarnation}" if incarnation else "nobody",
+                extra={
+                    "action": "jobs_taken_over",
+                    "incarnation": incarnation,
+                },
             )
 
     def _claim(
         self, store: Store, batch: list[tuple[str, Fence]]
-    ) -> tuple[list[Held], list[JobView]]:
+    ) -> tuple[list[AssignedJob], list[JobView]]:
         claimed, ended = [], []
         for sid, fence in batch:
             record = store.find(sid)
@@ -290,7 +305,7 @@ class Recovery:
             attempts = options.attempts or self._attempts
             if crashes and crashes + record.failures >= attempts:
                 self._give_up(store, sid, record, crashes)
-                if self._news.wants(JobFailed):
+                if self._event_queue.has_subscribers(JobFailed):
                     ended.append(view_of_record(sid, record))
                 continue
             is_due = record.due is None or record.due <= time.time()
@@ -298,8 +313,8 @@ class Recovery:
                 sid,
                 fence,
                 # else it is free for whoever gets word of it
-                runner=self._runner
-                if self._routes.runs(options.queue)
+                runner=self._incarnation
+                if self._dispatcher.runs(options.queue)
                 else None,
                 run_number=fence.run_number + 1,
                 # nobody can have run what had no runner, or was not due
@@ -308,7 +323,7 @@ class Recovery:
                 begun=False,
                 crashes=crashes,
             )
-            claimed.append(Held.of(sid, record))
+            claimed.append(AssignedJob.of(sid, record))
         return claimed, ended
 
     def _give_up(
@@ -330,7 +345,7 @@ class Recovery:
             record.fence,
             describe(error),
             as_bytes(error),
-            End.now(kept_for(record, self._timeout(store))),
+            End.now(outcome_timeout(record, self._timeout(store))),
         )
 
 

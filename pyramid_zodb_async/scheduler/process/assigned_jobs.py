@@ -10,13 +10,13 @@ from typing import Any
 from ...jobs.model import Progress, Version
 from ...jobs.options import Options
 from ..records import Fence, Record
-from ..waiters import Watches
+from ..waiters import Waiters
 
-__all__ = ["Held", "HeldJobs"]
+__all__ = ["AssignedJob", "AssignedJobs"]
 
 
 @dataclass(kw_only=True, slots=True)
-class Held:
+class AssignedJob:
     """A job that this process is to run."""
 
     sid: str
@@ -44,8 +44,8 @@ class Held:
     #: When the run under way began; ``None`` while it waits.
     started: datetime.datetime | None = None
     progress: Progress | None = None
-    #: How often it has told of its progress.
-    told: int = 0
+    #: How often it has reports of its progress.
+    reports: int = 0
     #: How often a run of it began.
     starts: int = 0
 
@@ -53,7 +53,9 @@ class Held:
     def version(self) -> Version:
         """Which view of the job this process has."""
         return Version(
-            run=self.fence.run_number, progress=self.told, starts=self.starts
+            run=self.fence.run_number,
+            progress=self.reports,
+            starts=self.starts,
         )
 
     def history(self) -> dict[str, Any]:
@@ -67,7 +69,9 @@ class Held:
         }
 
     @classmethod
-    def of(cls, sid: str, record: Record, *, is_new: bool = False) -> "Held":
+    def of(
+        cls, sid: str, record: Record, *, is_new: bool = False
+    ) -> "AssignedJob":
         """Hold the job of a record that this process has written."""
         return cls(
             is_new=is_new,
@@ -86,7 +90,7 @@ class Held:
         )
 
 
-class HeldJobs:
+class AssignedJobs:
     """Those jobs, from their commit or takeover until they end here.
 
     Threads may use it at the same time. Of the suspects one at a time is
@@ -95,25 +99,25 @@ class HeldJobs:
 
     Args:
         submit: gives jobs to the engine.
-        watches: who waits for a job to change.
+        waiters: who waits for a job to change.
     """
 
     def __init__(
-        self, submit: Callable[[list[Held]], None], watches: Watches
+        self, submit: Callable[[list[AssignedJob]], None], waiters: Waiters
     ) -> None:
         self._submit = submit
-        self._watches = watches
+        self._waiters = waiters
         self._lock = threading.RLock()
         self._dropped = threading.Condition(self._lock)
-        self._jobs: dict[str, Held] = {}
+        self._jobs: dict[str, AssignedJob] = {}
         self._new = 0
         self._suspects: deque[str] = deque()
         #: The suspect that was handed out.
-        self._at_large: Held | None = None
+        self._current_suspect: AssignedJob | None = None
         #: How many jobs were dropped.
         self.drops = 0
-        #: Whether a job has told of its progress since it was asked for.
-        self.has_news = False
+        #: Whether a job has reports of its progress since it was asked for.
+        self.has_new_progress = False
 
     def __contains__(self, sid: str) -> bool:
         return sid in self._jobs
@@ -121,7 +125,7 @@ class HeldJobs:
     def __len__(self) -> int:
         return len(self._jobs)
 
-    def get(self, sid: str) -> Held | None:
+    def get(self, sid: str) -> AssignedJob | None:
         """Give what is known of a job that this process is to run."""
         return self._jobs.get(sid)
 
@@ -132,101 +136,115 @@ class HeldJobs:
         """
         return self._new
 
-    def hold(self, jobs: Iterable[Held]) -> None:
+    def assign(self, jobs: Iterable[AssignedJob]) -> None:
         """Take in jobs, and hand them to the engine."""
         with self._lock:
-            new = [held for held in jobs if self._is_news(held)]
-            self._jobs.update((held.sid, held) for held in new)
-            self._new += sum(held.is_new for held in new)
-            suspects = [held for held in new if held.suspect]
-            suspects.sort(key=lambda held: held.crashes)
-            self._suspects.extend(held.sid for held in suspects)
-            due = [held for held in new if not held.suspect]
+            new = [assigned for assigned in jobs if self._is_unknown(assigned)]
+            self._jobs.update((assigned.sid, assigned) for assigned in new)
+            self._new += sum(assigned.is_new for assigned in new)
+            suspects = [assigned for assigned in new if assigned.suspect]
+            suspects.sort(key=lambda assigned: assigned.crashes)
+            self._suspects.extend(assigned.sid for assigned in suspects)
+            due = [assigned for assigned in new if not assigned.suspect]
             due += self._next_suspect()
         if due:
             self._submit(due)
 
-    def _is_news(self, held: Held) -> bool:
-        known = self._jobs.get(held.sid)
+    def _is_unknown(self, assigned: AssignedJob) -> bool:
+        known = self._jobs.get(assigned.sid)
         # a retry may come before the failed run has been put away
-        return known is None or known.fence.run_number < held.fence.run_number
+        return (
+            known is None or known.fence.run_number < assigned.fence.run_number
+        )
 
-    def _next_suspect(self) -> list[Held]:
-        if self._at_large is not None and self._is_out(self._at_large):
+    def _next_suspect(self) -> list[AssignedJob]:
+        if self._current_suspect is not None and self._is_out(
+            self._current_suspect
+        ):
             return []
-        self._at_large = None
-        while self._at_large is None and self._suspects:
-            self._at_large = self._jobs.get(self._suspects.popleft())
-        return [self._at_large] if self._at_large else []
+        self._current_suspect = None
+        while self._current_suspect is None and self._suspects:
+            self._current_suspect = self._jobs.get(self._suspects.popleft())
+        return [self._current_suspect] if self._current_suspect else []
 
-    def _is_out(self, held: Held) -> bool:
+    def _is_out(self, assigned: AssignedJob) -> bool:
         """Tell whether a job is held, or runs though it was dropped."""
-        return self._jobs.get(held.sid) is held or held.started is not None
+        return (
+            self._jobs.get(assigned.sid) is assigned
+            or assigned.started is not None
+        )
 
-    def running_suspect(self) -> Held | None:
+    def running_suspect(self) -> AssignedJob | None:
         """Give the suspect that runs, if one does."""
         with self._lock:
-            held = self._at_large
-            if held is not None and held.started is not None:
-                return held
+            assigned = self._current_suspect
+            if assigned is not None and assigned.started is not None:
+                return assigned
             return None
 
-    def begin(self, sid: str) -> Held | None:
+    def begin(self, sid: str) -> AssignedJob | None:
         """Start a run of a job, unless one is under way or it is gone."""
         with self._lock:
-            held = self._jobs.get(sid)
-            if held is None or held.started is not None:
+            assigned = self._jobs.get(sid)
+            if assigned is None or assigned.started is not None:
                 return None
-            held.started = datetime.datetime.now(datetime.UTC)
-            held.progress = None
-            held.starts += 1
-            self._new -= held.is_new
-            held.is_new = False
-            return held
+            assigned.started = datetime.datetime.now(datetime.UTC)
+            assigned.progress = None
+            assigned.starts += 1
+            self._new -= assigned.is_new
+            assigned.is_new = False
+            return assigned
 
-    def report(self, held: Held, progress: Progress) -> None:
+    def report(self, assigned: AssignedJob, progress: Progress) -> None:
         """Take note of a running job's progress."""
-        held.progress = progress
-        held.told += 1
-        self.has_news = True
-        self._watches.tell(held.sid, is_progress=True)
+        assigned.progress = progress
+        assigned.reports += 1
+        self.has_new_progress = True
+        self._waiters.wake(assigned.sid, is_progress=True)
 
-    def take_news(self) -> list[Held]:
-        """Give the jobs that run, when one has told of its progress."""
-        self.has_news = False
+    def take_running(self) -> list[AssignedJob]:
+        """Give the jobs that run, when one has reports of its progress."""
+        self.has_new_progress = False
         with self._lock:
-            return [held for held in self._jobs.values() if held.started]
+            return [
+                assigned
+                for assigned in self._jobs.values()
+                if assigned.started
+            ]
 
-    def release(self, held: Held, *, counts: bool = True) -> None:
+    def release(self, assigned: AssignedJob, *, counts: bool = True) -> None:
         """End a run, which will be repeated unless the job was dropped.
 
         With *counts* it is a conflict more.
         """
         with self._lock:
-            if self._jobs.get(held.sid) is held and held.started is not None:
-                held.conflicts += counts
-            held.started = None
+            if (
+                self._jobs.get(assigned.sid) is assigned
+                and assigned.started is not None
+            ):
+                assigned.conflicts += counts
+            assigned.started = None
             due = self._next_suspect()
         if due:
             self._submit(due)
 
-    def drop(self, sid: str, only: Held | None = None) -> None:
+    def drop(self, sid: str, only: AssignedJob | None = None) -> None:
         """Forget a job: it is not this process's any more.
 
         With *only* its run is over, and what has taken its place since is
         kept.
         """
         with self._lock:
-            held = self._jobs.get(sid)
-            if held is not None and (only is None or only is held):
+            assigned = self._jobs.get(sid)
+            if assigned is not None and (only is None or only is assigned):
                 del self._jobs[sid]
-                self._new -= held.is_new
+                self._new -= assigned.is_new
             if only is not None:
                 only.started = None
             due = self._next_suspect()
             self.drops += 1
             self._dropped.notify_all()
-        self._watches.tell(sid)
+        self._waiters.wake(sid)
         if due:
             self._submit(due)
 

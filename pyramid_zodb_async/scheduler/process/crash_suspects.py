@@ -4,10 +4,10 @@ import logging
 import threading
 
 from ..records import TakenOver
-from ..store.location import Place
-from .assigned_jobs import Held
+from ..store.location import StoreLocation
+from .assigned_jobs import AssignedJob
 
-__all__ = ["clear", "clear_in_time"]
+__all__ = ["clear_suspicion", "clear_suspicion_in_time"]
 
 log = logging.getLogger(__name__)
 
@@ -15,36 +15,43 @@ log = logging.getLogger(__name__)
 PATIENCE = 5.0
 
 
-def clear(place: Place, held: Held) -> None:
+def clear_suspicion(location: StoreLocation, assigned: AssignedJob) -> None:
     """Clear a suspect of what happens until its next run begins.
 
     It never raises.
     """
     try:
-        place.write(
-            lambda store: store.change(held.sid, held.fence, begun=False),
-            note=f"job {held.sid} waits",
+        location.write(
+            lambda store: store.change(
+                assigned.sid, assigned.fence, begun=False
+            ),
+            note=f"job {assigned.sid} waits",
         )
     except TakenOver:
         pass  # the next run, which is none, will find out
     except Exception:
         log.warning(
             "Job %s is to blame if the process ends before its next run.",
-            held.sid,
+            assigned.sid,
             exc_info=True,
-            extra={"action": "suspect_not_cleared", "sid": held.sid},
+            extra={"action": "suspect_not_cleared", "sid": assigned.sid},
         )
 
 
-def clear_in_time(place: Place, held: Held) -> None:
+def clear_suspicion_in_time(
+    location: StoreLocation, assigned: AssignedJob
+) -> None:
     """Do so, but do not wait long for a storage that does not answer."""
     thread = threading.Thread(
-        target=clear, args=(place, held), name="zodb_async-clear", daemon=True
+        target=clear_suspicion,
+        args=(location, assigned),
+        name="zodb_async-clear",
+        daemon=True,
     )
     try:
         thread.start()
     except RuntimeError:  # the interpreter ends
-        clear(place, held)
+        clear_suspicion(location, assigned)
         return
     thread.join(PATIENCE)
     if thread.is_alive():
@@ -52,6 +59,6 @@ def clear_in_time(place: Place, held: Held) -> None:
             "The storage has not answered for %g s; job %s may count this"
             " stop as a crash.",
             PATIENCE,
-            held.sid,
-            extra={"action": "suspect_not_cleared", "sid": held.sid},
+            assigned.sid,
+            extra={"action": "suspect_not_cleared", "sid": assigned.sid},
         )

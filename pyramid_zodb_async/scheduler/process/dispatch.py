@@ -8,31 +8,31 @@ from ...database.storages import is_for_one_process
 from ...engine.submission import submit
 from ...interfaces import IEngine, IRemoteEngine
 from ...jobs.options import Options
-from ..store.location import Place
-from .assigned_jobs import Held, HeldJobs
+from ..store.location import StoreLocation
+from .assigned_jobs import AssignedJob, AssignedJobs
 
-__all__ = ["Routes"]
+__all__ = ["Dispatcher"]
 
 
-class Routes:
+class Dispatcher:
     """The ways from a process that has a job to the one that runs it.
 
     Args:
-        place: where the store is.
-        runner: this process's identity.
+        location: where the store is.
+        incarnation: this process's identity.
         lease: how long another process may give no sign of life, in seconds.
         runs_jobs: tells whether this process runs jobs at all.
     """
 
     def __init__(
         self,
-        place: Place,
-        runner: str,
+        location: StoreLocation,
+        incarnation: str,
         lease: float,
         runs_jobs: Callable[[], bool],
     ) -> None:
-        self._place = place
-        self._runner = runner
+        self._location = location
+        self._incarnation = incarnation
         self._lease = lease
         #: Runs jobs, or sends word of them; given before there are any.
         self.engine: Any = None
@@ -61,7 +61,9 @@ class Routes:
         """Whether it is this process that looks out for what becomes due."""
         return self._remote is not None and not self._remote.is_worker
 
-    def runner_for(self, due: float | None, options: Options) -> str | None:
+    def incarnation_for(
+        self, due: float | None, options: Options
+    ) -> str | None:
         """Tell who is to run a job that is *due* then, if that is known.
 
         This process is, if it runs such jobs and it is due soon. If not, and
@@ -70,23 +72,25 @@ class Routes:
         if not (self._runs_jobs() and self.runs(options.queue)):
             return None
         if self._is_far(due) and not is_for_one_process(
-            self._place.db.storage
+            self._location.db.storage
         ):
             return None
-        return self._runner
+        return self._incarnation
 
     def _is_far(self, due: float | None) -> bool:
         return due is not None and due > time.time() + self._lease
 
     def needs_handing_over(
-        self, runner: str | None, due: float | None, options: Options
+        self, incarnation: str | None, due: float | None, options: Options
     ) -> bool:
         """Tell whether this process has to do with a job after its commit."""
-        if runner is not None:
+        if incarnation is not None:
             return True
         return self.sends(options.queue) and not self._is_far(due)
 
-    def hand_over(self, jobs: Iterable[Held], held: HeldJobs) -> None:
+    def hand_over(
+        self, jobs: Iterable[AssignedJob], assigned_jobs: AssignedJobs
+    ) -> None:
         """Have jobs run that were committed, here or elsewhere."""
         own = []
         for job in jobs:
@@ -95,13 +99,13 @@ class Routes:
             elif self.needs_handing_over(None, job.due, job.options):
                 self.send(job)
         if own:
-            held.hold(own)
+            assigned_jobs.assign(own)
 
-    def submit(self, jobs: list[Held]) -> None:
+    def submit(self, jobs: list[AssignedJob]) -> None:
         """Have threads of this process run jobs."""
         submit(self.engine, jobs)
 
-    def send(self, job: Held) -> None:
+    def send(self, job: AssignedJob) -> None:
         """Send others word of a job."""
         self._remote.send(
             job.sid,

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 from ...jobs.model import JobState
 from ..records import Record, Store
-from .assigned_jobs import Held
+from .assigned_jobs import AssignedJob
 
-__all__ = ["Report", "report_of", "write_reports"]
+__all__ = ["ProgressReport", "report_of", "write_reports"]
 
 
-class Report(NamedTuple):
+class ProgressReport(NamedTuple):
     """How far a job has come, as plain data."""
 
     run_number: int
@@ -22,7 +22,7 @@ class Report(NamedTuple):
     #: Done, total and message.
     progress: tuple[float, float | None, str | None] | None
     #: How often the job has told of its progress, and how often it began.
-    told: int
+    reports: int
     starts: int
 
     def history(self) -> dict[str, Any]:
@@ -34,7 +34,7 @@ class Report(NamedTuple):
         }
 
 
-def report_of(store: Store, sid: str, record: Record) -> Report | None:
+def report_of(store: Store, sid: str, record: Record) -> ProgressReport | None:
     """Give what the process that runs the job has told of it."""
     if record.state != JobState.PENDING or record.runner is None:
         return None
@@ -42,23 +42,25 @@ def report_of(store: Store, sid: str, record: Record) -> Report | None:
     parts = beat.reports.get(sid) if beat else None
     if parts is None or parts[0] != record.run_number:
         return None  # of a run that was given up
-    return Report(*parts)
+    return ProgressReport(*parts)
 
 
-def write_reports(store: Store, runner: str, jobs: list[Held]) -> None:
-    """Tell of *jobs*, which *runner* runs, and of no others."""
-    beat = store.beat_of(runner)
+def write_reports(
+    store: Store, incarnation: str, jobs: list[AssignedJob]
+) -> None:
+    """Tell of *jobs*, which *incarnation* runs, and of no others."""
+    beat = store.beat_of(incarnation)
     beat.count += 1  # it is a sign of life as well
     beat.reports = {job.sid: tuple(_report(job)) for job in jobs}
 
 
-def _report(job: Held) -> Report:
+def _report(job: AssignedJob) -> ProgressReport:
     progress = job.progress
-    return Report(
+    return ProgressReport(
         run_number=job.fence.run_number,
         attempt=job.attempt,
         started=job.started.timestamp() if job.started else 0.0,
         progress=progress.as_tuple() if progress else None,
-        told=job.told,
+        reports=job.reports,
         starts=job.starts,
     )

@@ -6,10 +6,10 @@ import time
 
 from ...jobs.model import JobState
 from ..records import Record, Store
-from ..store.location import Place
-from .assigned_jobs import Held
+from ..store.location import StoreLocation
+from .assigned_jobs import AssignedJob
 
-__all__ = ["take"]
+__all__ = ["claim_announced"]
 
 log = logging.getLogger(__name__)
 
@@ -29,20 +29,22 @@ class _Look(enum.Enum):
     ANOTHERS = enum.auto()
 
 
-def take(place: Place, sid: str, runner: str, *, begun: bool) -> Held | None:
+def claim_announced(
+    location: StoreLocation, sid: str, incarnation: str, *, begun: bool
+) -> AssignedJob | None:
     """Make the job *runner*'s, unless it is somebody's or has ended.
 
     Args:
-        place: where the store is.
+        location: where the store is.
         sid: the id of the job.
-        runner: this process's identity.
+        incarnation: this process's identity.
         begun: whether the run counts as begun: if the process ends from now
             on, the job may have caused that. It should be the only one that
             runs then.
     """
 
-    def claim(store: Store) -> Held | _Look:
-        return _claim(store, sid, runner, begun=begun)
+    def claim(store: Store) -> AssignedJob | _Look:
+        return _claim(store, sid, incarnation, begun=begun)
 
     reason = _Look.UNSEEN
     for pause in (0.0, *PAUSES, *LONG_PAUSES):
@@ -50,8 +52,10 @@ def take(place: Place, sid: str, runner: str, *, begun: bool) -> Held | None:
             break
         time.sleep(pause)
         # which writes nothing if the job is not to be taken
-        found = place.write(claim, note=f"runner {runner} takes job {sid}")
-        if isinstance(found, Held):
+        found = location.write(
+            claim, note=f"incarnation {incarnation} takes job {sid}"
+        )
+        if isinstance(found, AssignedJob):
             return found
         reason = found
         if reason is _Look.GONE:
@@ -86,16 +90,16 @@ def _look(store: Store, sid: str) -> Record | _Look:
 
 
 def _claim(
-    store: Store, sid: str, runner: str, *, begun: bool
-) -> Held | _Look:
+    store: Store, sid: str, incarnation: str, *, begun: bool
+) -> AssignedJob | _Look:
     record = _look(store, sid)
     if isinstance(record, _Look):
         return record
     store.change(
         sid,
         record.fence,
-        runner=runner,
+        runner=incarnation,
         run_number=record.run_number + 1,
         begun=begun,
     )
-    return Held.of(sid, record)
+    return AssignedJob.of(sid, record)

@@ -16,36 +16,36 @@ from ...exceptions import (
 from ...interfaces import Connections, IRun
 from ...jobs.model import Failure, JobState, JobView, Progress
 from ...transfer.callables import callable_of
-from ..event_queue import News
+from ..event_queue import EventQueue
 from ..records import Fence, Store, TakenOver
-from ..store.location import Place
-from ..store.stored_values import kept_result, refuse_broken
+from ..store.location import StoreLocation
+from ..store.stored_values import refuse_broken, storable_result
 from ..store.transitions import End, fail, succeed, try_again
-from .assigned_jobs import Held, HeldJobs
-from .crash_suspects import clear
-from .dispatch import Routes
+from .assigned_jobs import AssignedJob, AssignedJobs
+from .crash_suspects import clear_suspicion
+from .dispatch import Dispatcher
 from .views import view_of_ended, view_of_held
 
-__all__ = ["DurableRun"]
+__all__ = ["StoredRun"]
 
 
 class _Scheduler(Protocol):
     """What a run asks of the scheduler of its job."""
 
-    place: Place
-    held: HeldJobs
-    news: News
-    routes: Routes
+    location: StoreLocation
+    assigned_jobs: AssignedJobs
+    event_queue: EventQueue
+    dispatcher: Dispatcher
 
     def timeout_of(self, store: Store) -> float:
         """Tell for how long an outcome is kept, in seconds."""
 
-    def ask(self, sid: str) -> None:
+    def check_soon(self, sid: str) -> None:
         """Find out soon what others have done to a job of this process."""
 
 
 @implementer(IRun)
-class DurableRun:
+class StoredRun:
     """See :class:`~pyramid_zodb_async.interfaces.IRun`.
 
     What it writes it writes only if the record is what this process believes
@@ -56,42 +56,42 @@ class DurableRun:
         held: the job.
     """
 
-    def __init__(self, scheduler: _Scheduler, held: Held) -> None:
+    def __init__(self, scheduler: _Scheduler, assigned: AssignedJob) -> None:
         self._scheduler = scheduler
-        self._place = scheduler.place
-        self._jobs = scheduler.held
-        self._held = held
+        self._location = scheduler.location
+        self._jobs = scheduler.assigned_jobs
+        self._assigned = assigned
         self._is_lost = False
         self._out_of_time: JobError | None = None
         #: What there is to tell when the run is over.
         self._view: Callable[[], JobView] = functools.partial(
-            view_of_held, held
+            view_of_held, assigned
         )
-        self.sid = held.sid
-        self.attempt = held.attempt
-        self.conflicts = held.conflicts
-        self.failures = held.failures + held.crashes
-        self.options = held.options
-        self.owner = held.owner
-        self.base_url = held.base_url
-        self.function = held.function
+        self.sid = assigned.sid
+        self.attempt = assigned.attempt
+        self.conflicts = assigned.conflicts
+        self.failures = assigned.failures + assigned.crashes
+        self.options = assigned.options
+        self.owner = assigned.owner
+        self.base_url = assigned.base_url
+        self.function = assigned.function
 
     @property
-    def call(self) -> "DurableRun":
+    def call(self) -> "StoredRun":
         """What loads the call."""
         return self
 
     def begin(self) -> bool:
         """Mark the run of a suspect; tell whether the job is still ours."""
-        if not self._held.suspect:
+        if not self._assigned.suspect:
             return True
         try:
-            self._place.write(self._mark, note=f"job {self.sid} begins")
+            self._location.write(self._mark, note=f"job {self.sid} begins")
         except TakenOver:
             self.close()
             return False
         except BaseException:
-            self._jobs.release(self._held, counts=False)
+            self._jobs.release(self._assigned, counts=False)
             raise
         return True
 
@@ -105,7 +105,7 @@ class DurableRun:
             JobNotLoadable: something that the call refers to is gone.
             TakenOver: the job is not this process's any more.
         """
-        store = self._place.of(connections)
+        store = self._location.of(connections)
         record = None if store is None else store.find(self.sid)
         parts = None
         if record is not None and record.fence == self._fence:
@@ -119,11 +119,11 @@ class DurableRun:
 
     @property
     def _fence(self) -> Fence:
-        return self._held.fence
+        return self._assigned.fence
 
     def report(self, progress: Progress) -> None:
         """See :class:`~pyramid_zodb_async.interfaces.IRun`."""
-        self._jobs.report(self._held, progress)
+        self._jobs.report(self._assigned, progress)
 
     def stop_reason(self) -> JobError | None:
         """See :class:`~pyramid_zodb_async.interfaces.IRun`."""
@@ -133,12 +133,12 @@ class DurableRun:
             return JobCancelled(
                 f"The job {self.sid} is not to be run any more"
             )
-        self._scheduler.ask(self.sid)
+        self._scheduler.check_soon(self.sid)
         return None
 
     def has_ended(self) -> bool:
         """See :class:`~pyramid_zodb_async.interfaces.IRun`."""
-        return self._is_lost or self._jobs.get(self.sid) is not self._held
+        return self._is_lost or self._jobs.get(self.sid) is not self._assigned
 
     def time_out(self, reason: JobError) -> None:
         """See :class:`~pyramid_zodb_async.interfaces.IRun`."""
@@ -152,14 +152,14 @@ class DurableRun:
         """See :class:`~pyramid_zodb_async.interfaces.IRun`."""
         if self._out_of_time is not None:
             raise self._out_of_time
-        db = self._place.db
+        db = self._location.db
         try:
-            outcome = kept_result(value, connections, db)
+            outcome = storable_result(value, connections, db)
         except NotTransferable as error:
             raise ResultNotTransferable(
                 f"The result of {self.function}() cannot be kept: {error}"
             ) from error
-        store = self._place.make(connections.to(db))
+        store = self._location.make(connections.to(db))
         end = self._end(store)
         try:
             succeed(
@@ -169,7 +169,7 @@ class DurableRun:
                 outcome,
                 end,
                 value=None if outcome else value,
-                **self._held.history(),
+                **self._assigned.history(),
             )
         except TakenOver:
             self._is_lost = True
@@ -190,8 +190,8 @@ class DurableRun:
         failure: Failure | None = None,
     ) -> None:
         """Have something to tell of the end, as long as the run is known."""
-        if self._scheduler.news.wants(kind):
-            view = view_of_ended(self._held, state, end, failure)
+        if self._scheduler.event_queue.has_subscribers(kind):
+            view = view_of_ended(self._assigned, state, end, failure)
             self._view = lambda: view
 
     def fail(self, failure: Failure, exception: bytes) -> bool:
@@ -206,12 +206,12 @@ class DurableRun:
                 failure,
                 exception,
                 end,
-                **self._held.history(),
+                **self._assigned.history(),
             )
             return end
 
         try:
-            end = self._place.write(write, note=f"job {self.sid} failed")
+            end = self._location.write(write, note=f"job {self.sid} failed")
         except TakenOver:
             return False
         self._note(JobFailed, JobState.FAILED, end, failure)
@@ -219,40 +219,40 @@ class DurableRun:
 
     def retry(self, due: float) -> bool:
         """See :class:`~pyramid_zodb_async.interfaces.IRun`."""
-        routes = self._scheduler.routes
-        runner = routes.runner_for(due, self.options)
+        dispatcher = self._scheduler.dispatcher
+        incarnation = dispatcher.incarnation_for(due, self.options)
 
-        def write(store: Store) -> Held:
+        def write(store: Store) -> AssignedJob:
             record = try_again(
                 store,
                 self.sid,
                 self._fence,
                 due,
-                runner,
+                incarnation,
                 attempt=self.attempt,
-                failures=self._held.failures + 1,
+                failures=self._assigned.failures + 1,
             )
-            return Held.of(self.sid, record)
+            return AssignedJob.of(self.sid, record)
 
         note = f"job {self.sid} will be tried again"
         try:
-            held = self._place.write(write, note=note)
+            assigned = self._location.write(write, note=note)
         except TakenOver:
             return False
-        self._view = functools.partial(view_of_held, held)
-        routes.hand_over([held], self._jobs)
+        self._view = functools.partial(view_of_held, assigned)
+        dispatcher.hand_over([assigned], self._jobs)
         return True
 
     def release(self, *, counts: bool = True) -> None:
         """See :class:`~pyramid_zodb_async.interfaces.IRun`."""
-        if self._held.suspect:
-            clear(self._place, self._held)
-        self._jobs.release(self._held, counts=counts)
+        if self._assigned.suspect:
+            clear_suspicion(self._location, self._assigned)
+        self._jobs.release(self._assigned, counts=counts)
 
     def give_back(self) -> None:
         """See :class:`~pyramid_zodb_async.interfaces.IRun`."""
 
-        def write(store: Store) -> Held:
+        def write(store: Store) -> AssignedJob:
             record = store.change(
                 self.sid,
                 self._fence,
@@ -260,16 +260,16 @@ class DurableRun:
                 run_number=self._fence.run_number + 1,
                 begun=False,
             )
-            return Held.of(self.sid, record)
+            return AssignedJob.of(self.sid, record)
 
-        held = self._place.write(write, note=f"job {self.sid} is free")
-        self._scheduler.routes.hand_over([held], self._jobs)
+        assigned = self._location.write(write, note=f"job {self.sid} is free")
+        self._scheduler.dispatcher.hand_over([assigned], self._jobs)
 
     def leave(self) -> None:
         """See :class:`~pyramid_zodb_async.interfaces.IRun`."""
-        if self._jobs.get(self.sid) is self._held:
+        if self._jobs.get(self.sid) is self._assigned:
             self._jobs.drop(self.sid)
 
     def close(self) -> None:
         """See :class:`~pyramid_zodb_async.interfaces.IRun`."""
-        self._jobs.drop(self.sid, self._held)
+        self._jobs.drop(self.sid, self._assigned)

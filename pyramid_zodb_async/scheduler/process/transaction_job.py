@@ -3,42 +3,43 @@
 from typing import Any, Protocol
 
 from ...events import JobEvent, JobRetried, JobWasCancelled
-from ...exceptions import JobCancelled
+from ...exceptions import JobCancelled, JobError
 from ...interfaces import Connections
+from ...jobs.current_job import running_job
 from ...jobs.model import JobState
 from ...jobs.options import Options
 from ...transfer.failures import loaded_exception
-from ..event_queue import News
+from ..event_queue import EventQueue
 from ..records import Record, Store
-from ..store.location import Place
-from ..store.transitions import End, cancel, forget, kept_for, revive
+from ..store.location import StoreLocation
+from ..store.transitions import End, cancel, forget, outcome_timeout, revive
 from ..transaction_changes import Changes, OpenChanges
-from .assigned_jobs import Held, HeldJobs
-from .dispatch import Routes
+from .assigned_jobs import AssignedJob, AssignedJobs
+from .dispatch import Dispatcher
 from .intake import Drop, HandOff
 from .progress_reports import report_of
 from .views import Result, view_of_record
 
-__all__ = ["StoredJob"]
+__all__ = ["TransactionJob", "refuse_own"]
 
 
 class _Scheduler(Protocol):
     """What a job asks of its scheduler."""
 
-    place: Place
-    held: HeldJobs
+    location: StoreLocation
+    assigned_jobs: AssignedJobs
     changes: OpenChanges
-    news: News
-    routes: Routes
+    event_queue: EventQueue
+    dispatcher: Dispatcher
 
     def timeout_of(self, store: Store) -> float:
         """Tell for how long an outcome is kept, in seconds."""
 
-    def committed(self, held: Held) -> None:
+    def committed(self, assigned: AssignedJob) -> None:
         """Take note of a job whose transaction has committed."""
 
 
-class StoredJob:
+class TransactionJob:
     """A job as a transaction sees it; what is done to it is part of that.
 
     Args:
@@ -71,8 +72,8 @@ class StoredJob:
             error = loaded_exception(outcome.exception)
         elif record.state == JobState.CANCELLED:
             error = JobCancelled(f"The job {self._sid} was cancelled")
-        place = self._scheduler.place
-        value = Result(place, record, self._connections)()
+        location = self._scheduler.location
+        value = Result(location, record, self._connections)()
         forget(self._store(), self._sid, record.fence)
         return value, error
 
@@ -87,7 +88,9 @@ class StoredJob:
         if record.state != JobState.PENDING:
             return False
         store = self._store()
-        end = End.now(kept_for(record, self._scheduler.timeout_of(store)))
+        end = End.now(
+            outcome_timeout(record, self._scheduler.timeout_of(store))
+        )
         cancel(store, self._sid, record.fence, end, **self._history(store))
         self._drop()
         self.tell(JobWasCancelled)
@@ -99,10 +102,10 @@ class StoredJob:
         if record.state != JobState.FAILED:
             return False
         options = Options.load(record.options)
-        routes = self._scheduler.routes
-        runner = routes.runner_for(None, options)
-        revive(self._store(), self._sid, record.fence, runner)
-        if routes.needs_handing_over(runner, None, options):
+        dispatcher = self._scheduler.dispatcher
+        incarnation = dispatcher.incarnation_for(None, options)
+        revive(self._store(), self._sid, record.fence, incarnation)
+        if dispatcher.needs_handing_over(incarnation, None, options):
             hand_off = HandOff(self._scheduler, is_new=False)
             self._changes().add(hand_off)
             hand_off.take(self._sid, record)
@@ -111,27 +114,40 @@ class StoredJob:
 
     def tell(self, kind: type[JobEvent]) -> None:
         """Tell of an event when the transaction has committed."""
-        self._scheduler.news.put_with(
+        self._scheduler.event_queue.add_on_commit(
             self._changes,
             kind,
             lambda: view_of_record(self._sid, self._record),
         )
 
     def _drop(self) -> None:
-        self._changes().add(Drop(self._scheduler.held, self._sid))
+        self._changes().add(Drop(self._scheduler.assigned_jobs, self._sid))
 
     def _history(self, store: Store) -> dict[str, Any]:
         """Tell what the record has to know of a run that is under way."""
-        held = self._scheduler.held.get(self._sid)
-        if held is not None and held.fence == self._record.fence:
-            return held.history()
+        assigned = self._scheduler.assigned_jobs.get(self._sid)
+        if assigned is not None and assigned.fence == self._record.fence:
+            return assigned.history()
         report = report_of(store, self._sid, self._record)
         return report.history() if report else {}
 
     def _store(self) -> Store:
-        place = self._scheduler.place
-        return place.make(self._connections.to(place.db))
+        location = self._scheduler.location
+        return location.make(self._connections.to(location.db))
 
     def _changes(self) -> Changes:
         manager = self._connections.transaction_manager
         return self._scheduler.changes.of(manager)
+
+
+def refuse_own(sid: str) -> None:
+    """Refuse to remove the job that asks for it.
+
+    Its transaction could not both remove it and leave no effects.
+    """
+    job = running_job()
+    if job is not None and job.sid == sid:
+        raise JobError(
+            f"The job {sid} cannot remove or cancel itself; let it raise an"
+            " exception"
+        )

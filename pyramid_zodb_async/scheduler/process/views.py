@@ -9,11 +9,11 @@ from ...jobs.model import Failure, JobState, JobView, Progress, Version, moment
 from ...jobs.options import Options
 from ...jobs.stored_paths import stored_at
 from ..records import Outcome, Record
-from ..store.location import Place
+from ..store.location import StoreLocation
 from ..store.stored_values import refuse_broken
 from ..store.transitions import End
-from .assigned_jobs import Held
-from .progress_reports import Report
+from .assigned_jobs import AssignedJob
+from .progress_reports import ProgressReport
 
 __all__ = [
     "Result",
@@ -25,36 +25,36 @@ __all__ = [
 ]
 
 
-def view_of_held(held: Held) -> JobView:
+def view_of_held(assigned: AssignedJob) -> JobView:
     """Make the view of an unfinished job of what this process knows of it."""
-    is_running = held.started is not None
+    is_running = assigned.started is not None
     return JobView(
-        sid=held.sid,
+        sid=assigned.sid,
         state=JobState.RUNNING if is_running else JobState.PENDING,
-        function=held.function,
-        owner=held.owner,
-        attempt=held.attempt if is_running else held.attempt - 1,
-        progress=held.progress if is_running else None,
-        scheduled=_moment(held.scheduled),
-        due=_moment(None if is_running else held.due),
-        started=held.started,
-        options=held.options,
-        version=held.version,
+        function=assigned.function,
+        owner=assigned.owner,
+        attempt=assigned.attempt if is_running else assigned.attempt - 1,
+        progress=assigned.progress if is_running else None,
+        scheduled=_moment(assigned.scheduled),
+        due=_moment(None if is_running else assigned.due),
+        started=assigned.started,
+        options=assigned.options,
+        version=assigned.version,
         load_result=_nothing,
     )
 
 
 def view_of_ended(
-    held: Held, state: JobState, end: End, failure: Failure | None
+    assigned: AssignedJob, state: JobState, end: End, failure: Failure | None
 ) -> JobView:
     """Make the view of a job whose run has ended it."""
     return dataclasses.replace(
-        view_of_held(held),
+        view_of_held(assigned),
         state=state,
         finished=_moment(end.finished),
         expires=_moment(end.expires),
         failure=failure,
-        version=Version(run=held.fence.run_number, done=True),
+        version=Version(run=assigned.fence.run_number, done=True),
     )
 
 
@@ -66,15 +66,15 @@ def _nothing() -> None:
 def view_of(
     sid: str,
     record: Record,
-    report: Report | None,
-    place: Place,
+    report: ProgressReport | None,
+    location: StoreLocation,
     connections: Connections,
 ) -> JobView:
     """Make the view of a job of its record, and of what was told of its run.
 
     Its result is loaded through *connections*.
     """
-    return _view(sid, record, report, Result(place, record, connections))
+    return _view(sid, record, report, Result(location, record, connections))
 
 
 def view_of_record(sid: str, record: Record) -> JobView:
@@ -85,7 +85,7 @@ def view_of_record(sid: str, record: Record) -> JobView:
 def _view(
     sid: str,
     record: Record,
-    report: Report | None,
+    report: ProgressReport | None,
     load_result: Callable[[], Any],
 ) -> JobView:
     state, attempt = JobState(record.state), record.attempt
@@ -112,14 +112,14 @@ def _view(
     )
 
 
-def version_of(record: Record, report: Report | None) -> Version:
+def version_of(record: Record, report: ProgressReport | None) -> Version:
     """Tell which view of its job a record gives."""
     if record.state != JobState.PENDING:
         return Version(run=record.run_number, done=True)
     if report is None:
         return Version(run=record.run_number)
     return Version(
-        run=record.run_number, progress=report.told, starts=report.starts
+        run=record.run_number, progress=report.reports, starts=report.starts
     )
 
 
@@ -128,11 +128,11 @@ class Result:
 
     def __init__(
         self,
-        place: Place,
+        location: StoreLocation,
         record: Record,
         connections: Connections,
     ) -> None:
-        self._place = place
+        self._location = location
         self._value = record.value
         # not the object: its connection may be somebody else's when asked
         self._oid = record.outcome and record.outcome._p_oid
@@ -142,7 +142,7 @@ class Result:
         """Load it."""
         if self._oid is None:
             return self._value
-        connection = self._connections.to(self._place.db)
+        connection = self._connections.to(self._location.db)
         # a method of a ghost would load it, for nothing
         value = Outcome.load(connection.get(self._oid))
         refuse_broken(value)

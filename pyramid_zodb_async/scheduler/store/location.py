@@ -14,7 +14,7 @@ from ...exceptions import DatabaseForked, StoreNotUsable
 from ...interfaces import Connections
 from ..records import Store
 
-__all__ = ["FixedPlace", "Place", "RootPlace"]
+__all__ = ["ObjectLocation", "RootLocation", "StoreLocation"]
 
 T = TypeVar("T")
 
@@ -22,7 +22,7 @@ T = TypeVar("T")
 KEY = "pyramid_zodb_async"
 
 
-class Place(abc.ABC):
+class StoreLocation(abc.ABC):
     """A store's place.
 
     It belongs to the process that made it: a database must not be used by
@@ -86,7 +86,7 @@ class Place(abc.ABC):
         )
 
 
-class RootPlace(Place):
+class RootLocation(StoreLocation):
     """A fixed key in the root of a database.
 
     Args:
@@ -107,7 +107,7 @@ class RootPlace(Place):
         self._timeout = timeout
 
     def find(self, connection: Connection) -> Store | None:
-        """See :class:`Place`."""
+        """See :class:`StoreLocation`."""
         found: Any = connection.root().get(KEY)
         if found is None:
             return None
@@ -121,14 +121,14 @@ class RootPlace(Place):
         return found
 
     def make(self, connection: Connection) -> Store:
-        """See :class:`Place`."""
+        """See :class:`StoreLocation`."""
         store = self.find(connection)
         if store is None:
             store = connection.root()[KEY] = self._factory(self._timeout)
         return store
 
 
-class FixedPlace(Place):
+class ObjectLocation(StoreLocation):
     """The place of a store that an application has put somewhere.
 
     Args:
@@ -141,14 +141,14 @@ class FixedPlace(Place):
         self._oid = oid
 
     def find(self, connection: Connection) -> Store | None:
-        """See :class:`Place`."""
+        """See :class:`StoreLocation`."""
         try:
             return self.make(connection)
         except POSKeyError:
             return None  # it is not committed yet
 
     def make(self, connection: Connection) -> Store:
-        """See :class:`Place`.
+        """See :class:`StoreLocation`.
 
         Raises:
             POSKeyError: the application has not stored it.

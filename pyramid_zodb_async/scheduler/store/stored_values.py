@@ -20,11 +20,11 @@ from ..records import Outcome, PlainCall, StoredCall
 
 __all__ = [
     "is_small_and_plain",
-    "kept_call",
-    "kept_result",
     "look_for_broken",
     "refuse_broken",
     "require_storable",
+    "storable_call",
+    "storable_result",
 ]
 
 #: That of ZODB's own pickles.
@@ -37,7 +37,7 @@ ROOM = 1000
 NEW = "new"
 
 
-def kept_call(
+def storable_call(
     function: Callable[..., Any],
     args: tuple[Any, ...],
     named_args: dict[str, Any],
@@ -62,7 +62,7 @@ def kept_call(
     return StoredCall(form, args, named_args)
 
 
-def kept_result(
+def storable_result(
     value: object, connections: Connections, db: DB
 ) -> Outcome | None:
     """Give what keeps a result apart, or ``None`` if the record keeps it.

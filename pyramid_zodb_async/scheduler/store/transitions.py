@@ -12,7 +12,7 @@ __all__ = [
     "cancel",
     "fail",
     "forget",
-    "kept_for",
+    "outcome_timeout",
     "revive",
     "succeed",
     "try_again",
@@ -32,7 +32,7 @@ class End(NamedTuple):
         return cls(now, now + timeout)
 
 
-def kept_for(record: Record, timeout: float) -> float:
+def outcome_timeout(record: Record, timeout: float) -> float:
     """Tell for how long an outcome is kept, *timeout* s if nobody said."""
     if not record.options:
         return timeout
@@ -112,7 +112,7 @@ def try_again(
     sid: str,
     expected: Fence,
     due: float,
-    runner: str | None,
+    incarnation: str | None,
     **values: Any,
 ) -> Record:
     """Have a job whose attempt failed run again when it is *due*.
@@ -123,7 +123,7 @@ def try_again(
         sid,
         expected,
         due=due,
-        runner=runner,
+        runner=incarnation,
         run_number=expected.run_number + 1,
         # it has not ended its process
         suspect=False,
@@ -133,7 +133,7 @@ def try_again(
 
 
 def revive(
-    store: Store, sid: str, expected: Fence, runner: str | None
+    store: Store, sid: str, expected: Fence, incarnation: str | None
 ) -> Record:
     """Have a failed job run again, by *runner* or by whoever comes first.
 
@@ -143,7 +143,7 @@ def revive(
         sid,
         expected,
         state=JobState.PENDING.value,
-        runner=runner,
+        runner=incarnation,
         # what is left of earlier runs counts no more
         run_number=expected.run_number + 1,
         begun=False,
