@@ -10,7 +10,6 @@ __all__ = [
     "JobError",
     "JobNotLoadable",
     "JobTimeout",
-    "NotTransferable",
     "QueueFull",
     "ResultNotRenderable",
     "ResultNotTransferable",

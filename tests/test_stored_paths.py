@@ -38,15 +38,14 @@ STORED = {
     "pyramid_zodb_async.context:PersistentContext": (
         pyramid_zodb_async.PersistentContext
     ),
-    "pyramid_zodb_async.events:JobCancelled": events.JobCancelled,
     "pyramid_zodb_async.events:JobEvent": events.JobEvent,
     "pyramid_zodb_async.events:JobExpired": events.JobExpired,
     "pyramid_zodb_async.events:JobFailed": events.JobFailed,
-    "pyramid_zodb_async.events:JobProgressed": events.JobProgressed,
     "pyramid_zodb_async.events:JobRetried": events.JobRetried,
     "pyramid_zodb_async.events:JobScheduled": events.JobScheduled,
     "pyramid_zodb_async.events:JobStarted": events.JobStarted,
     "pyramid_zodb_async.events:JobSucceeded": events.JobSucceeded,
+    "pyramid_zodb_async.events:JobWasCancelled": events.JobWasCancelled,
     "pyramid_zodb_async.exceptions:ArgumentNotTransferable": (
         pyramid_zodb_async.ArgumentNotTransferable
     ),
@@ -99,6 +98,16 @@ STORED = {
     "pyramid_zodb_async.scheduler.view:_nothing": None,
 }
 
+#: Where earlier versions have stored what has another name now.
+RENAMED = {
+    "pyramid_zodb_async.events:JobCancelled": (
+        "pyramid_zodb_async.events:JobWasCancelled"
+    ),
+}
+
+#: What earlier versions may have stored, and is gone.
+GONE = {"pyramid_zodb_async.events:JobProgressed"}
+
 #: What nothing in the files names, but may be named in others: the base of
 #: events, and what is held of a record for a moment.
 IN_NO_FILE = {
@@ -133,6 +142,17 @@ def test_what_is_stored_is_stored_under_its_path(path):
     assert f"{found.__module__}:{found.__qualname__}" == path
 
 
+@pytest.mark.parametrize("path", RENAMED)
+def test_what_was_stored_is_found_by_its_earlier_path(path):
+    assert loaded(path) is loaded(RENAMED[path])
+
+
+@pytest.mark.parametrize("path", GONE)
+def test_what_is_gone_is_not_found(path):
+    with pytest.raises(AttributeError):
+        loaded(path)
+
+
 def test_all_exceptions_and_events_may_be_stored():
     assert {
         *(f"pyramid_zodb_async.exceptions:{it}" for it in exceptions.__all__),
@@ -142,8 +162,10 @@ def test_all_exceptions_and_events_may_be_stored():
 
 def test_a_database_of_the_first_version_names_no_others():
     names = stored_names.globals_in(stored_jobs.DATA / "format_1.fs")
+    known = {RENAMED.get(name, name) for name in names - GONE}
 
-    assert names == STORED.keys() - IN_NO_FILE
+    assert names > GONE | RENAMED.keys()
+    assert known == STORED.keys() - IN_NO_FILE
 
 
 @pytest.fixture(scope="module")
@@ -236,7 +258,6 @@ IMPORTED = {
         "IRemoteEngine",
         "IRun",
         "IScheduler",
-        "ISchedulerFactory",
     ],
     "scheduler": [
         "PersistentTransactionalScheduler",
