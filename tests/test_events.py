@@ -282,3 +282,24 @@ def test_who_subscribes_to_one_kind_is_told_of_no_other(start_app, told):
     wait_until(lambda: told.events)
 
     assert told.kinds() == [JobFailed]
+
+
+@pytest.mark.parametrize(
+    ("kind", "function", "state"),
+    [(JobSucceeded, "give", "succeeded"), (JobFailed, "fail", "failed")],
+)
+def test_who_has_waited_for_a_job_sees_its_end_while_it_is_told_of(
+    make_app, gate, kind, function, state
+):
+    app = make_app(
+        {"/start": shop.start},
+        configure=lambda config: config.add_subscriber(
+            lambda event: gate.pass_through(), kind
+        ),
+    )
+    path = shop.begin(app, function, *(["word"] * (function == "give")))
+    ended = wait_for(app, path.rpartition("/")[2])
+    gate.wait_for_job()
+
+    assert ended.state == state
+    assert app.get(path).json["state"] == state

@@ -350,11 +350,23 @@ class ZODBScheduler:
         if sid is None:
             return not self.unfinished()
 
+        # as of before the look: what is assigned later has not ended
+        assigned = self.assigned_jobs.get(sid)
+
         def look(store: Store) -> bool:
             record = store.find(sid)
             return record is None or record.state != JobState.PENDING
 
-        return self.location.read(look, default=True)
+        has_ended = self.location.read(look, default=True)
+        # else this process would show it as running until all subscribers
+        # have been told of its end
+        if (
+            has_ended
+            and assigned is not None
+            and self.assigned_jobs.get(sid) is assigned
+        ):
+            self.assigned_jobs.drop(sid)
+        return has_ended
 
     def accept_message(self, sid: str, *, begun: bool) -> bool:
         """Have this process run a job that another has sent word of.
