@@ -17,6 +17,7 @@ from zope.interface.interface import Attribute, InterfaceClass, Method
 from pyramid_zodb_async import settings
 
 REPOSITORY = Path(__file__).parent.parent
+PACKAGE = REPOSITORY / "pyramid_zodb_async"
 
 
 class _Generated(SphinxDirective):
@@ -52,30 +53,42 @@ def _shown(default: object) -> str:
     return f"``{str(default).removesuffix('.0')}``"
 
 
-class LayersTable(_Generated):
-    """``.. layers-table::`` tells what each module is for, from the top."""
+class RoomsTable(_Generated):
+    """``.. rooms-table::`` tells what each room is for, from the top."""
 
     def text(self) -> str:
-        """Make a list of the layers that a test of the imports holds."""
+        """Make a list of the rooms, in the order that a test holds."""
         test = ast.parse((REPOSITORY / "tests/test_layout.py").read_text())
-        (layers,) = (
+        (order,) = (
             ast.literal_eval(node.value)
             for node in test.body
             if isinstance(node, ast.Assign)
-            and ast.unparse(node.targets[0]) == "LEVELS"
+            and ast.unparse(node.targets[0]) == "ORDER"
         )
         text = ""
-        for number, modules in reversed(list(enumerate(layers, start=1))):
-            text += f"Layer {number}\n"
-            for module in modules:
-                text += f"   ``{module}``: {_purpose(module)}\n\n"
+        for line in reversed(order.split("\n")):
+            for room in line.split():
+                text += _entry(room)
         return text
 
 
-def _purpose(module: str) -> str:
-    name = f"pyramid_zodb_async.{module}".removesuffix(".__init__")
-    docstring = importlib.import_module(name).__doc__ or ""
-    return docstring.splitlines()[0]
+def _entry(room: str) -> str:
+    """Describe a room, and each module in it that is no room of its own."""
+    path = PACKAGE.joinpath(*room.split("."))
+    if not path.is_dir():
+        return f"``{room}``\n   {_purpose(path.with_suffix('.py'))}\n\n"
+    name = f"{room.replace('.', '/')}/"
+    text = f"``{name}``\n   {_purpose(path / '__init__.py')}\n\n"
+    for module in sorted(path.glob("*.py")):
+        if module.name != "__init__.py":
+            text += f"   ``{module.stem}``: {_purpose(module)}\n\n"
+    return text
+
+
+def _purpose(path: Path) -> str:
+    """Read the sentence of a module, which may need what is missing here."""
+    docstring = ast.get_docstring(ast.parse(path.read_text())) or ""
+    return " ".join(docstring.split("\n\n")[0].split())
 
 
 class AutoInterface(_Generated):
@@ -131,6 +144,6 @@ def _indented(text: str) -> str:
 def setup(app: Sphinx) -> ExtensionMetadata:
     """Register the directives."""
     app.add_directive("settings-table", SettingsTable)
-    app.add_directive("layers-table", LayersTable)
+    app.add_directive("rooms-table", RoomsTable)
     app.add_directive("autointerface", AutoInterface)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
