@@ -1,4 +1,4 @@
-"""Take persistent objects to another thread by hand, as references."""
+"""A context that passes persistent objects to another thread by reference."""
 
 from collections.abc import KeysView
 from typing import Any
@@ -20,10 +20,10 @@ Reference = tuple[str, bytes]
 
 
 class PersistentContext:
-    """References to persistent objects, resolved where they are used.
+    """References to persistent objects, for use in another thread.
 
-    One thread makes a context of its objects and hands it on; another reads
-    them from it, loaded by a connection of its own::
+    One thread makes a context of its objects and passes it on. Another thread
+    gets the objects from it, loaded by a connection of its own::
 
         context = PersistentContext(shop, customer=customer)
         ...
@@ -31,29 +31,29 @@ class PersistentContext:
 
     ``len()`` counts the positional objects; ``get()`` and ``keys()`` are for
     the named ones. A scheduler does the same by itself for persistent
-    objects in a job's arguments; a context is for code that hands objects on
-    in its own way.
+    objects in a job's arguments; a context is for code that passes objects
+    on in its own way.
 
     In a job the objects come from the job's connection. Elsewhere they come
     from a root connection that is opened on demand and belongs to the
-    thread's current transaction: it is closed when that ends. To open the
-    same database twice in one transaction can deadlock its commit, so tell a
-    context with :meth:`set_root_connection` of a connection that is open
-    already; also in the thread that made the context.
+    thread's current transaction: it is closed when that ends. If a
+    transaction opens the same database twice, its commit can deadlock. So if
+    a connection is open already, call :meth:`set_root_connection` with it,
+    also in the thread that has made the context.
 
-    What another thread reads is what was committed: hand a context on after
-    the commit.
+    Another thread reads what was committed: pass a context on after the
+    commit.
 
     Args:
-        objs: persistent objects. A :class:`ZODB.DB.DB` as the first one is
-            the root database.
+        objs: persistent objects. If the first is a :class:`ZODB.DB.DB`, it
+            is the root database; else that of the first object is.
         named_objs: persistent objects by name.
 
     Raises:
         AttributeError: an object is not persistent.
-        ValueError: an object is not reachable from a database, also not
-            after a savepoint, or is in one that the root database does not
-            know.
+        ValueError: an object is not reachable from a database, not even
+            after a savepoint, or is in a database that the root database
+            does not know.
     """
 
     def __init__(self, /, *objs: Any, **named_objs: Any) -> None:
@@ -61,6 +61,8 @@ class PersistentContext:
         if objs and isinstance(objs[0], DB):
             database, *objs = objs  # type: ignore[assignment]
         every = [*objs, *named_objs.values()]
+        # first, as it gives new objects the connection and the oid that are
+        # read below
         store_new(every)
         if database is None and every:
             database = every[0]._p_jar.db()
@@ -71,9 +73,12 @@ class PersistentContext:
         }
 
     def _get_root_database(self) -> DB:
-        """Give the database through which the others are opened.
+        """Return the database through which the others are opened.
 
-        A subclass may know better than the objects.
+        Subclasses may override this.
+
+        Raises:
+            LookupError: the context is empty and has no database.
         """
         if self._database.db is None:
             raise LookupError(
@@ -94,12 +99,17 @@ class PersistentContext:
         return name, obj._p_oid
 
     def __getitem__(self, key: int | str) -> Any:
-        """Load a positional object by its index, a named one by its name.
+        """Return an object, loaded by a connection of the calling thread.
+
+        Args:
+            key: the index of a positional object, or the name of a named one.
 
         Raises:
             IndexError: there is no such positional object.
             KeyError: there is no such named object.
             POSKeyError: the object was deleted, and the database packed.
+            JobNotLoadable: the root connection cannot reach the database of
+                the object.
         """
         if isinstance(key, int):
             return self._resolve(self._objs[key])
@@ -109,13 +119,18 @@ class PersistentContext:
         return len(self._objs)
 
     def get(self, name: str, default: Any = None) -> Any:
-        """Load a named object, or give *default*."""
+        """Return a named object, or a default.
+
+        Args:
+            name: the name of the object.
+            default: what to return if there is no such object.
+        """
         if name not in self._named_objs:
             return default
         return self[name]
 
     def keys(self) -> KeysView[str]:
-        """Give the names of the named objects."""
+        """Return the names of the named objects."""
         return self._named_objs.keys()
 
     def _resolve(self, reference: Reference) -> Any:
@@ -128,17 +143,18 @@ class PersistentContext:
         return root.get_connection(name).get(oid)
 
     def get_root_connection(self) -> Connection:
-        """Give the connection that the objects come from.
+        """Return the connection that the objects are loaded from.
 
         Raises:
-            LookupError: the context is empty and was told of no connection.
+            LookupError: the context is empty, and there is no root
+                connection.
         """
         current = current_connections()
         try:
             database = self._get_root_database()
         except LookupError:
-            told = ThreadConnections(current.transaction_manager).sole()
-            if connection := told or current.sole():
+            adopted = ThreadConnections(current.transaction_manager).sole()
+            if connection := adopted or current.sole():
                 return connection
             raise
         return root_connection_of_thread(database) or current.to(database)
@@ -148,9 +164,13 @@ class PersistentContext:
         root_connection: Connection,
         close: bool = False,  # noqa: FBT001, FBT002 - as in the predecessor
     ) -> None:
-        """Use *root_connection* until its current transaction ends.
+        """Have contexts use a connection until its transaction ends.
 
-        With *close* it is closed then.
+        Args:
+            root_connection: an open connection. Until the current transaction
+                of its manager ends, contexts of this thread load objects from
+                it and from the connections that it opens.
+            close: whether to close it then.
 
         Raises:
             ValueError: the transaction has another root connection already,
@@ -164,9 +184,17 @@ class PersistentContext:
 
 
 def store_new(objs: list[Any]) -> None:
-    """Make sure that *objs* have a database and an oid.
+    """Have new objects stored, so that they have a database and an oid.
 
-    A savepoint gives one to what can be reached from stored objects.
+    This makes a savepoint, which stores what can be reached from objects that
+    are stored already.
+
+    Args:
+        objs: persistent objects.
+
+    Raises:
+        AttributeError: an object is not persistent.
+        ValueError: an object cannot be reached from a database.
     """
     new = [obj for obj in objs if obj._p_oid is None]
     if new:

@@ -1,4 +1,4 @@
-"""What happens to jobs, told to the subscribers of an application."""
+"""The events of jobs, which the subscribers of an application get."""
 
 import dataclasses
 
@@ -18,23 +18,24 @@ __all__ = [
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class JobEvent:
-    """Base of the events; subscribe to it for all of them.
+    """Base of the events; subscribe to it to get all of them.
 
-    Subscribers are called in the process, and on the thread, that made it
-    true, after the commit that did. There is no transaction of a request or
-    a job for them to take part in: one that writes to the database does so
-    in a transaction of its own. What they raise is logged, and harms no job.
+    Subscribers are called after the commit that the event is about, in the
+    process and on the thread of that commit. There is no open transaction: a
+    subscriber that writes to the database needs a transaction of its own.
+    What a subscriber raises is logged, and does not affect the job.
     """
 
-    #: The job as it was at that moment, without its result, for which to ask
-    #: ``request.jobs`` or the scheduler.
+    #: The job as it was at that time, without its result. Ask
+    #: ``request.jobs`` or the scheduler for the result.
     job: JobView
 
 
 class JobScheduled(JobEvent):
-    """A transaction has committed that scheduled the job.
+    """The transaction that has scheduled the job has committed.
 
-    It is on the thread of that transaction, which waits meanwhile.
+    The thread of that transaction calls the subscribers, and goes on when
+    they have returned.
     """
 
 
@@ -43,9 +44,10 @@ class JobStarted(JobEvent):
 
 
 class JobRetried(JobEvent):
-    """An attempt has failed, and the job waits for the next one.
+    """The job will run again, as an attempt or the whole job has failed.
 
-    ``job.due`` tells until when.
+    After a failed attempt, ``job.due`` is the time of the next one. A failed
+    job runs again because a user has retried it.
     """
 
 
@@ -54,17 +56,17 @@ class JobSucceeded(JobEvent):
 
 
 class JobFailed(JobEvent):
-    """The job has failed, and left no effects; ``job.failure`` tells why."""
+    """The job has failed, and has no effects; ``job.failure`` says why."""
 
 
 class JobWasCancelled(JobEvent):
-    """The job was cancelled, and leaves no effects."""
+    """The job was cancelled, and has no effects."""
 
 
 class JobExpired(JobEvent):
-    """The outcome of the job was kept for its time, and is gone."""
+    """The time to store the outcome of the job is over, and it is gone."""
 
 
-# databases of applications may hold one by this path; everybody else takes
-# the exception of this name for what is meant
+# The earlier name of the class, which databases of applications may contain.
+# It is not in __all__, because JobCancelled is also the name of an exception.
 JobCancelled = JobWasCancelled

@@ -1,4 +1,4 @@
-"""What can go wrong with a job, and what to do about it."""
+"""The exceptions of this package, with what to do about each."""
 
 from typing import ClassVar
 
@@ -22,14 +22,14 @@ __all__ = [
 class JobError(Exception):
     """Base of this package's errors, and of those a job shows to people.
 
-    Raise it, or a subclass of your own, inside a job to fail it with a
-    message that is meant for whoever waits for the job: of other exceptions
-    only the type's name leaves the server. Called without arguments, an
-    error says the first paragraph of its class's docstring.
+    Raise it, or a subclass of your own, inside a job to fail the job with a
+    message for the users who wait for it: of other exceptions, clients get
+    only the name of the type. Without arguments, the text of an error is the
+    first paragraph of its class's docstring.
     """
 
-    #: Whether those who wait for a job may read the text. It is not for the
-    #: errors that tell a developer what to mend.
+    #: Whether users who wait for a job may see the text. It is false for
+    #: errors that tell a developer what to correct.
     public: ClassVar[bool] = True
 
     def __str__(self) -> str:
@@ -42,8 +42,9 @@ class JobError(Exception):
 class ArgumentNotTransferable(JobError, TypeError):
     """An argument cannot travel to the thread that runs the job.
 
-    Pass plain values, or persistent objects that this request loaded through
-    its own connection; the message says which argument and what to pass.
+    Pass plain values, or persistent objects that this request has loaded
+    through its own connection; the message names the argument and says what
+    to pass.
     """
 
     public = False
@@ -60,41 +61,42 @@ class ResultNotTransferable(JobError, TypeError):
 class ResultNotRenderable(JobError, TypeError):
     """What the job returned cannot be shown as JSON.
 
-    Return what JSON knows, give the class a ``__json__`` method, or add an
-    adapter for it to the application's ``json`` renderer.
+    Return values of the types that JSON has, give the class a ``__json__``
+    method, or add an adapter for it to the application's ``json`` renderer.
     """
 
 
 class JobNotLoadable(JobError, LookupError):
     """Something that the job refers to no longer exists.
 
-    An argument or a result was deleted, and the database packed, between the
-    storing of the reference and its use.
+    For example, an argument or a result was deleted, and the database was
+    packed, after the reference to it was stored, or the function of the job
+    was removed from the code.
     """
 
 
 class JobCancelled(JobError):
     """The job was cancelled.
 
-    Raised inside a job by :meth:`~pyramid_zodb_async.CurrentJob.check`; let
-    it pass, so that the effects of the job are aborted.
+    :meth:`~pyramid_zodb_async.CurrentJob.check` raises it inside the job. Do
+    not catch it, so that the effects of the job are aborted.
     """
 
 
 class JobCrashed(JobError):
     """The process ended each time the job ran.
 
-    After so many such ends as its option ``attempts`` or the setting of that
-    name says, the job is not run any more.
+    A job that has ended its process as often as its option ``attempts``, or
+    the setting ``zodb_async.attempts``, allows is not run any more.
     """
 
 
 class JobTimeout(JobError):
     """The job took longer than it may.
 
-    Raised inside a job by :meth:`~pyramid_zodb_async.CurrentJob.check` when
-    its option ``time_limit``, or the setting of that name, is exceeded; let
-    it pass, so that the effects of the job are aborted.
+    :meth:`~pyramid_zodb_async.CurrentJob.check` raises it inside the job when
+    its option ``time_limit``, or the setting ``zodb_async.time_limit``, is
+    exceeded. Do not catch it, so that the effects of the job are aborted.
     """
 
 
@@ -102,8 +104,8 @@ class QueueFull(JobError):
     """There are too many jobs waiting already; try again later.
 
     ``request.schedule()`` raises it when ``zodb_async.max_pending`` jobs
-    wait. Left alone, it becomes a *503 Service Unavailable* with a
-    ``Retry-After``.
+    wait. If the view does not catch it, the request is answered with *503
+    Service Unavailable* and a ``Retry-After``.
     """
 
 
@@ -120,8 +122,8 @@ class TransactionRequired(JobError, RuntimeError):
 class StoreNotUsable(JobError, RuntimeError):
     """What the database has at the jobs' place cannot be used.
 
-    A newer version of this package wrote it, or the application itself; the
-    message says which.
+    A newer version of this package has written it, or the application itself
+    has; the message says which.
     """
 
     public = False
@@ -130,8 +132,8 @@ class StoreNotUsable(JobError, RuntimeError):
 class DatabaseForked(JobError, RuntimeError):
     """This process was forked when its database was open already.
 
-    Two processes that share an open storage lose changes, or hang. Configure
-    the application after the fork: with gunicorn, for instance, without
+    Two processes that share an open storage lose changes, or hang. Make the
+    application after the fork: with gunicorn, for instance, run it without
     ``--preload``.
     """
 
@@ -145,11 +147,13 @@ class UnknownJob(JobError, LookupError):
 class NotTransferable(TypeError):
     """A value cannot leave its thread; the text says which and why.
 
-    *foreign* is what code of others says of it, which may be no business of
-    whoever waits for a job.
+    Args:
+        text: the reason, which users who wait for a job may see.
+        foreign: what other code has said about it, such as the text of its
+            exception, which users may not see.
     """
 
-    # failures in databases name it by this path
+    # databases contain failures that name the class by this path
     __module__ = "pyramid_zodb_async.references"
 
     def __init__(self, text: str, foreign: str = "") -> None:

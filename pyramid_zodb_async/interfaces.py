@@ -1,4 +1,4 @@
-"""The contracts between the parts: what schedules, what keeps, what runs."""
+"""The interfaces of schedulers, engines, runs, waiters and connections."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
@@ -25,45 +25,45 @@ __all__ = [
 
 
 class Connections(Protocol):
-    """The connections that one request, job or thread may use."""
+    """The database connections that one request, job or thread may use."""
 
     #: The transaction manager that they take part in.
     transaction_manager: Any
 
     def to(self, db: DB) -> Connection:
-        """Give the connection to *db*, opened now if need be."""
+        """Return the connection to *db*, which is opened if there is none."""
 
     def own(self, jar: Connection) -> bool:
-        """Tell whether objects that *jar* loaded may be used here."""
+        """Return whether objects that *jar* has loaded may be used here."""
 
     def sole(self) -> Connection | None:
-        """Give the connection to begin with where none is named."""
+        """Return the connection to use where no database is named, if any."""
 
 
 class IScheduler(Interface):
-    """Keeps jobs from their scheduling until their outcome is forgotten.
+    """Stores jobs from their scheduling until their outcome is removed.
 
     The application's scheduler is the registry's utility of this interface.
-    Without *connections*, methods use the thread's current transaction, as
-    ``transaction.get()`` gives it. In a request use ``request.schedule`` and
+    Without *connections*, methods use the current transaction of the thread,
+    ``transaction.get()``. In a request use ``request.schedule`` and
     ``request.jobs``, which use the request's transaction and connections.
     """
 
-    announcer = Attribute("Tells of what happens to jobs, an Announcer.")
+    announcer = Attribute("The Announcer, which sends the events of jobs.")
 
     def schedule(f: Callable[..., Any], /, *args: Any, **kw: Any) -> str:
-        """Have ``f(*args, **kw)`` called once the transaction has committed.
+        """Have ``f(*args, **kw)`` called after the transaction has committed.
 
         Returns the sid, the job's id. If the transaction does not commit, or
         a savepoint from before this call is rolled back, there is no job.
 
         Raises:
-            TypeError: *f* cannot be a job or cannot be called so.
-            ArgumentNotTransferable: an argument cannot cross threads.
-            QueueFull: too many jobs are waiting.
+            TypeError: *f* cannot be a job or be called with the arguments.
+            ArgumentNotTransferable: an argument cannot go to another thread.
+            QueueFull: too many jobs wait.
         """
 
-    def schedule_call(  # noqa: PLR0913 - what there is to know of a job
+    def schedule_call(  # noqa: PLR0913 - all that defines a job
         function: Callable[..., Any],
         args: tuple[Any, ...],
         named_args: dict[str, Any],
@@ -73,36 +73,36 @@ class IScheduler(Interface):
         base_url: str | None = None,
         options: Mapping[str, Any] = NONE_GIVEN,
     ) -> str:
-        """Do what :meth:`schedule` does, for the transaction of others.
+        """Schedule a job as :meth:`schedule` does, in a given transaction.
 
         ``request.schedule`` uses it. *connections* are those of the
         transaction, *owner* is the userid that the job belongs to, *base_url*
-        the URL of the application as the job's own request has it. *options*
-        are as :func:`.options.checked` gives them, and go before those of the
+        is the URL of the application for the job's own request. *options* are
+        those that ``checked`` returns, and take precedence over those of the
         function.
         """
 
     def get(
         sid: str, connections: Connections | None = None
     ) -> JobView | None:
-        """Tell what is known of the job, or ``None``.
+        """Return a view of the job, or ``None`` if there is no such job.
 
         It changes nothing. A job whose transaction has not committed is
-        known to that transaction alone. Persistent objects in the result are
-        loaded through *connections*.
+        visible to that transaction alone. Persistent objects in the result
+        are loaded through *connections*.
         """
 
     def completed(sid: str) -> bool | None:
-        """``None``, ``False``, ``True``: unknown, unfinished, finished."""
+        """Return whether the job has ended; ``None`` if there is none."""
 
     def get_result(
         sid: str, connections: Connections | None = None
     ) -> tuple[Any, BaseException | None] | bool | None:
-        """Fetch the outcome, and forget it when the transaction commits.
+        """Fetch the outcome, and remove the job when the transaction commits.
 
-        A scheduler that is part of the database forgets it at once, and has
-        it again if the transaction aborts. Of two transactions that fetch
-        the same outcome one meets a conflict there.
+        In the database, the removal is part of the transaction, which sees it
+        at once. Of two transactions that fetch the same outcome, one gets a
+        conflict there.
 
         Returns ``None`` for an unknown job, ``False`` for an unfinished one,
         otherwise the pair *value*, *exception*, one of which is ``None``.
@@ -111,46 +111,45 @@ class IScheduler(Interface):
         """
 
     def remove(sid: str, connections: Connections | None = None) -> None:
-        """Forget the job, if it exists.
+        """Remove the job, if it exists.
 
-        In memory that is so at once; in the database it is part of the
+        In memory this happens at once; in the database it is part of the
         transaction. A waiting job does not run any more; a running one leaves
         no effects unless it is already committing.
         """
 
     def cancel(sid: str, connections: Connections | None = None) -> bool:
-        """End a job that has not ended; it leaves no effects.
+        """Cancel a job that has not ended, so that it leaves no effects.
 
-        In memory that is so at once; in the database it is part of the
-        transaction, which conflicts with the job's own commit. A job that
-        runs goes on until it asks whether it should, by
-        :meth:`~pyramid_zodb_async.CurrentJob.check` or a report of its
-        progress, but what it does then is not committed.
+        In memory this happens at once; in the database it is part of the
+        transaction, which conflicts with the job's own commit. A running job
+        goes on until it calls :meth:`~pyramid_zodb_async.CurrentJob.check`
+        or reports its progress, but what it does is not committed.
 
-        Returns whether the job had not ended. To get its outcome gives a
-        :class:`~pyramid_zodb_async.JobCancelled` as the exception.
+        Returns whether the job had not ended before. The exception of its
+        outcome is a :class:`~pyramid_zodb_async.JobCancelled`.
         """
 
     def retry(sid: str, connections: Connections | None = None) -> bool:
-        """Have a failed job run again, with the arguments that it had.
+        """Have a failed job run again, with the same arguments.
 
-        In memory that is so at once; in the database it is part of the
-        transaction. The queue is never too full for it.
+        In memory this happens at once; in the database it is part of the
+        transaction. It never raises ``QueueFull``.
 
-        Returns whether it was a failed job.
+        Returns whether there is such a job and it had failed.
         """
 
     def glance(sid: str) -> JobView | None:
-        """Tell what this process knows of an unfinished job by itself.
+        """Return a view of an unfinished job from the memory of this process.
 
-        That is without the database. ``None`` if it knows nothing. What
-        other processes do to the job may show half a second later.
+        It does not use the database. ``None`` if the job is not in memory.
+        What other processes do to the job may show half a second later.
         """
 
     def watch(sids: Iterable[str]) -> "IWaiter":
-        """Be woken when one of the jobs changes.
+        """Return a waiter, which waits until one of the jobs changes.
 
-        Not for views: it holds the thread, and a view has a transaction.
+        Not for views: it blocks the thread while a transaction is open.
         """
 
     def in_own_transaction(
@@ -158,97 +157,97 @@ class IScheduler(Interface):
         connections: Connections,
         note: str,
     ) -> Any:
-        """Do *work* in a transaction of its own, and give what it returns.
+        """Call *work* in a transaction of its own; return what it returns.
 
-        It is repeated after conflicts. *note* is for the history of the
-        database. A scheduler in memory has no transaction to do it in, and
-        does it with *connections*.
+        It is repeated after conflicts. *note* is the description that the
+        history of the database shows. A scheduler in memory has no such
+        transaction, and calls *work* with *connections*.
         """
 
     def start() -> None:
-        """Begin to run jobs, also those that earlier processes left.
+        """Begin to run jobs, also those that earlier processes have left.
 
-        A process that serves requests does so by itself, with the first
-        request. One that does not, a script for instance, leaves the jobs
-        that it schedules in a database to one that does.
+        In a process that serves requests, the first request does this. Jobs
+        that other processes, such as scripts, schedule in a database are run
+        by those that have started.
         """
 
     def stop(grace: float | None = None) -> list[str]:
-        """Take no new job, and wait for the running ones.
+        """Start no more jobs, and wait for the running ones.
 
         *grace* is the longest wait in seconds, by default that of
-        ``zodb_async.grace``. Returns the sids of the jobs that run on.
+        ``zodb_async.grace``. Returns the sids of the jobs that still run.
         """
 
     def unfinished() -> list[str]:
-        """List the sids of the jobs that are committed and have not ended."""
+        """Return the sids of the committed jobs that have not ended."""
 
     def backlog() -> int:
-        """Count the jobs that this process has accepted and not begun."""
+        """Return how many jobs this process has accepted and not begun."""
 
     def wait(sid: str | None = None, timeout: float | None = None) -> bool:
         """Wait until the job, or every committed one, has ended.
 
-        Returns whether that came to pass within *timeout* seconds. Not for
-        views: it holds the thread.
+        Returns whether that has happened within *timeout* seconds. Not for
+        views: it blocks the thread.
         """
 
     def claim(sid: str) -> "IRun | None":
-        """Start a run, or give ``None`` if the job is not to be run.
+        """Return a new run, or ``None`` if the job is not to be run.
 
         For the runner, not for applications. It raises if it needs the
-        database and that is not there.
+        database and that is not available.
         """
 
 
 class IWaiter(Interface):
-    """One who waits for jobs to change, from its making until it is closed."""
+    """Waits for changes of jobs, and notes them from its creation on."""
 
-    seen = Attribute("What its owner has seen of the jobs: Version by sid.")
+    seen = Attribute("The Version by sid of the views that its user has.")
 
     def notify(*, is_progress: bool) -> None:
-        """Take note of a change of one of the jobs."""
+        """Note a change of one of the jobs, and wake a wait."""
 
     def wait(seconds: float) -> bool:
-        """Wait for a change since this was made.
+        """Wait for a change since the creation of the waiter.
 
-        Returns whether there was one within *seconds*. Progress counts when
-        half a second has passed since the first wait began.
+        Returns whether there was one within *seconds*. Progress counts only
+        half a second after the first wait began.
         """
 
     def close() -> None:
-        """Wait no more."""
+        """Note no more changes."""
 
 
 class IJobAccess(Interface):
-    """Tells who may do what with the jobs of others.
+    """Decides who may do what with the jobs of others.
 
     An application that shares jobs, among the members of a project for
-    instance, registers a utility of it. It is asked after the owner and the
-    holders of ``zodb_async.permission``, who may do everything; without it,
-    nobody else may do anything.
+    instance, registers a utility of it. It is not asked about the owner and
+    users with the permission ``zodb_async.permission``, who may do
+    everything. Without a utility, other users may do nothing.
     """
 
     def may(request: Any, job: JobView, action: str) -> bool:
-        """Tell whether the user of *request* may do *action* with *job*.
+        """Return whether the user of *request* may do *action* with *job*.
 
-        *action* is ``"view"``, ``"cancel"``, ``"retry"`` or ``"forget"``. To
-        whom ``"view"`` is denied, the job does not exist; who may view it is
-        told that more is forbidden. If it raises, that is logged, and counts
-        as a denial.
+        *action* is ``"view"``, ``"cancel"``, ``"retry"`` or ``"forget"``. For
+        a user who may not view the job, it does not exist; one who may view
+        it gets *403 Forbidden* for other actions. If it raises, the exception
+        is logged, and the action is denied.
         """
 
 
 class IEngineFactory(Interface):
-    """What ``config.add_job_engine()`` was given; a utility by its name."""
+    """What ``config.add_job_engine()`` registers, a utility by its name."""
 
 
 class IJobWrappers(Interface):
-    """The list of what ``config.add_job_wrapper()`` has added."""
+    """The list of the wrappers that ``config.add_job_wrapper()`` has added."""
 
 
 class IRun(Interface):
-    """One attempt at a job, as a scheduler hands it to the runner.
+    """One attempt at a job, which a scheduler gives to the runner.
 
     It ends with one of :meth:`succeed`, :meth:`fail`, :meth:`retry`,
     :meth:`release` and :meth:`give_back`.
@@ -256,144 +255,144 @@ class IRun(Interface):
 
     sid = Attribute("The id of the job.")
     attempt = Attribute("The number of the attempt, from 1.")
-    conflicts = Attribute("How often this attempt was repeated already.")
-    failures = Attribute("How many attempts have failed, or crashed, before.")
-    options = Attribute("How the job is to be run, as Options.")
+    conflicts = Attribute("How often this attempt was repeated before.")
+    failures = Attribute("How many attempts have failed or crashed before.")
+    options = Attribute("The Options of the job.")
     owner = Attribute("The userid that scheduled the job, or None.")
-    base_url = Attribute("The application's URL as of the scheduling request.")
-    function = Attribute("What is called, as module:qualname.")
+    base_url = Attribute("The application's URL in the scheduling request.")
+    function = Attribute("The name of what is called, as module:qualname.")
     call = Attribute(
-        "The call: its load(connections) gives a callable that makes it."
+        "The call: its load(connections) returns a callable that makes it."
     )
 
     def report(progress: Progress) -> None:
-        """Let those who ask for the job see *progress*."""
+        """Show *progress* to those who ask for the job."""
 
     def stop_reason() -> JobError | None:
-        """Tell why the run should end at once, or ``None``."""
+        """Return why the run should end at once, or ``None``."""
 
     def has_ended() -> bool:
-        """Tell whether the job is this run's no more: it has no effects."""
+        """Return whether the run can no longer have effects or an outcome."""
 
     def time_out(reason: JobError) -> None:
-        """Give :meth:`stop_reason` that reason; the run cannot succeed."""
+        """Set the :meth:`stop_reason`, so that the run cannot succeed."""
 
     def succeed(value: Any, connections: Connections) -> None:
         """Make the success a part of the transaction of *connections*.
 
-        If that commits, the job has succeeded and returned *value*. The
-        commit fails with :class:`JobCancelled` if the job should not have
+        If that commits, the job has succeeded and returned *value*. This or
+        the commit fails with :class:`JobCancelled` if the job should not have
         gone on, and with :class:`ResultNotTransferable` for such a *value*.
         """
 
     def fail(failure: Failure, exception: bytes) -> bool:
-        """Record why the job failed; its effects are aborted.
+        """Record why the job has failed, after its effects were aborted.
 
-        *exception* is the pickle of what it raised. Returns whether it was
-        recorded: it is not if the job was removed, or has ended, meanwhile.
-        It raises if the database is not there.
+        *exception* is the pickle of what it has raised. Returns whether this
+        was recorded: it is not if the job was removed or has ended meanwhile.
+        It raises if the database is not available.
         """
 
     def retry(due: float) -> bool:
-        """Have the job run again when it is *due*; its effects are aborted.
+        """Have the job run again, after its effects were aborted.
 
-        That is in seconds since the epoch. The attempt counts as a failure.
-        Returns whether it was recorded, as :meth:`fail` does, and raises as
-        that does.
+        *due* is the time of that, in seconds since the epoch. The attempt
+        counts as a failure. Returns whether this was recorded, and raises, as
+        :meth:`fail` does.
         """
 
     def view() -> JobView:
-        """Tell what is known of the job after one of these."""
+        """Return a view of the job at this time, for events."""
 
     def release(*, counts: bool = True) -> None:
         """Put the job back, to repeat the attempt after a conflict.
 
-        With *counts* that is a conflict more.
+        *counts* is whether to add one to :attr:`conflicts`.
         """
 
     def give_back() -> None:
-        """Leave the job to other processes: this one ends.
+        """Leave the job to other processes, because this one ends.
 
-        Its effects are aborted, and nothing counts. It raises if the database
-        is not there, or the job is not this run's any more.
+        Its effects were aborted, and the attempt does not count. It raises if
+        the database is not available or the job no longer belongs to the run.
         """
 
     def leave() -> None:
-        """Let the run go on for nothing: the job has ended without it."""
+        """Note that the job has ended although its function still runs."""
 
     def close() -> None:
-        """Take note that all is done; not called after :meth:`release`."""
+        """Finish the run; not called after :meth:`release`."""
 
 
 class IEngine(Interface):
-    """Gets committed jobs run."""
+    """Runs committed jobs, or has other processes run them."""
 
     workers = Attribute("The number of jobs that can run at a time, or None.")
 
     def submit(
         sids: Iterable[str], *, due: float | None = None, priority: int = 0
     ) -> None:
-        """Take jobs over; called after the commit that made them.
+        """Accept jobs, after the commit of the transaction that made them.
 
         They run when they are *due*, in seconds since the epoch, or at once;
-        of those that are due, one with a greater *priority* goes first. It
-        does not raise, and does not use a database.
+        of those that are due, the one with the greatest *priority* runs
+        first. It does not raise, and does not use a database.
         """
 
     def withdraw(sid: str) -> None:
-        """Forget a job that was submitted and need not be run any more."""
+        """Remove a submitted job that need not be run any more."""
 
     def start() -> None:
         """Begin to run jobs; :meth:`submit` does so by itself."""
 
     def idle(timeout: float | None = None) -> bool:
-        """Wait until no job runs; whether that came to pass in *timeout* s.
+        """Return whether no job runs, after up to *timeout* seconds.
 
-        A job has ended a moment before its engine has cleaned up after it.
+        A job has ended shortly before its engine has cleaned up after it.
         """
 
     def stop(grace: float | None = None) -> list[str]:
-        """Take no new job, and wait for the running ones.
+        """Start no more jobs, and wait for the running ones.
 
         *grace* is the longest wait in seconds. Returns the sids of the jobs
-        that run on.
+        that still run.
         """
 
 
 class IRemoteEngine(IEngine):
     """An engine whose jobs, or some of them, are run by other processes.
 
-    It sends these word of a job; the job itself they find in the database.
-    Word may be lost, or come twice: it is sent again as long as the job
-    waits, and who gets it asks the record.
+    It sends them a message with the sid; the job itself is in the database.
+    Messages may be lost, or arrive twice: they are sent again as long as the
+    job waits, and the process that gets one checks the record of the job.
     """
 
-    is_worker = Attribute("Whether it is for a process that gets such word.")
+    is_worker = Attribute("Whether its process gets messages and runs jobs.")
 
     def runs(queue: str) -> bool:
-        """Tell whether jobs of *queue* run on threads of this process."""
+        """Return whether jobs of *queue* run on threads of this process."""
 
     def sends(queue: str) -> bool:
-        """Tell whether word of jobs of *queue* is to be sent.
+        """Return whether to send messages for jobs of *queue*.
 
-        If it neither runs nor sends them, others look for them.
+        If it neither runs nor sends them, other processes find them.
         """
 
     def send(
         sid: str, *, queue: str, due: float | None = None, priority: int = 0
     ) -> None:
-        """Send word of a job when it is *due*, or at once.
+        """Send a message for a job when it is *due*, or at once.
 
-        It does not raise, does not use a database, and waits for nothing.
+        It does not raise, does not use a database, and does not block.
         """
 
     def count(queue: str, tell: Callable[[int], None]) -> None:
-        """Have *tell* told how many messages of *queue* wait to be got.
+        """Have *tell* called with the number of messages in *queue*.
 
-        It is called by another thread, when what is to be sent is sent, and
-        not at all if that cannot be found out. This does not raise, and waits
-        for nothing.
+        Another thread calls it after it has sent all messages that are due,
+        and does not call it if the number cannot be found out. This method
+        does not raise, and does not block.
         """
 
     def unsent() -> int:
-        """Count the jobs that word is to be sent of."""
+        """Return for how many jobs messages are still to be sent."""

@@ -1,4 +1,4 @@
-"""The settings: one table of names, converters, defaults and meanings."""
+"""The table of the settings: their names, types, defaults and meanings."""
 
 import dataclasses
 import difflib
@@ -19,7 +19,7 @@ PREFIX = "zodb_async."
 
 
 class ISettings(Interface):
-    """The settings of an application; a registry utility."""
+    """The settings of an application, as a utility of its registry."""
 
 
 def _setting(
@@ -66,7 +66,7 @@ def _some_seconds(value: Any) -> float:
 
 def _lease(value: Any) -> float:
     seconds = _seconds(value)
-    if seconds < 0.1:  # noqa: PLR2004 - less would be nothing but looking
+    if seconds < 0.1:  # noqa: PLR2004 - less would only cause load
         raise ValueError
     return seconds
 
@@ -123,7 +123,11 @@ def _is_exception(value: Any) -> bool:
 @implementer(ISettings)
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The settings by name, converted."""
+    """The settings of an application, converted.
+
+    Each field has in its metadata how to convert the text of a settings file,
+    and the texts of which the documentation and the errors are made.
+    """
 
     scheduler: str | None = _setting(
         *_one_of("zodb", "memory"),
@@ -274,10 +278,16 @@ class Settings:
 
 
 def parse_settings(settings: Mapping[str, Any]) -> Settings:
-    """Pick and convert the settings that start with ``zodb_async.``.
+    """Return the settings that start with ``zodb_async.``, converted.
+
+    Args:
+        settings: all settings of the application, by their full names. Values
+            are texts of a settings file, or already of the right type.
 
     Raises:
-        ConfigurationError: a value is wrong, or a name is unknown.
+        ConfigurationError: a value is wrong, a name that starts with
+            ``zodb_async.`` is unknown, or the database that the jobs should
+            be in is not configured.
     """
     known = {PREFIX + setting.name: setting for setting in fields(Settings)}
     given = {}
@@ -290,7 +300,7 @@ def parse_settings(settings: Mapping[str, Any]) -> Settings:
 
 
 def _with_scheduler(parsed: Settings, settings: Mapping[str, Any]) -> Settings:
-    """Choose the scheduler, and see whether it has its database."""
+    """Set the default scheduler, and check that it has its database."""
     has_database = "zodbconn.uri" in settings
     if parsed.scheduler is None:
         kind = "zodb" if has_database else "memory"
@@ -321,7 +331,7 @@ def _convert(name: str, value: Any, setting: Any) -> Any:
 
 
 def _unknown(name: str, known: list[str]) -> str:
-    # without the prefix, which would make everything look alike
+    # without the prefix, which would make all names similar
     names = [setting.removeprefix(PREFIX) for setting in known]
     close = difflib.get_close_matches(name.removeprefix(PREFIX), names, n=1)
     hint = "there are " + ", ".join(known)

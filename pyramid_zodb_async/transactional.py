@@ -1,7 +1,7 @@
-"""Give a function a transaction of its own, and repeat it on transient errors.
+"""A decorator that runs functions in transactions, and repeats failed ones.
 
-Code that nothing else gives a transaction, a background script for instance,
-decorates its functions with :data:`transactional`.
+It is for code that has no transaction otherwise, such as a background script:
+decorate its functions with :data:`transactional`.
 """
 
 import contextlib
@@ -35,20 +35,25 @@ Debug = Callable[[], object] | Literal[False]
 
 log = logging.getLogger(__name__)
 
-# a transaction knows our mark on it by the id() of this object
+# the key of a mark in the data of the transactions that this module begins;
+# an object, so that no other code can use the same key
 _MARK = object()
 
-# with the thread that set it, for contexts are copied into other threads
+# The value names the thread that has set it, because a context can be copied
+# into another thread, which must not use this manager.
 _job_manager: ContextVar[Any] = ContextVar("job_manager", default=(None, None))
 
 
 @contextlib.contextmanager
 def use_manager(manager: Manager) -> Iterator[None]:
-    """Make *manager* the default one of this thread for the block.
+    """Make *manager* the default one of this thread in a ``with`` block.
 
-    :data:`transactional` uses it there in the place of
-    ``transaction.manager``. A job runs in such a block, so that transactional
-    functions join its transaction whatever manager the application has.
+    There :data:`transactional` uses it in place of ``transaction.manager``.
+    Jobs run in such a block, so that transactional functions join the job's
+    transaction, whatever transaction manager the application uses.
+
+    Args:
+        manager: the transaction manager.
     """
     token = _job_manager.set((threading.current_thread(), manager))
     try:
@@ -58,7 +63,7 @@ def use_manager(manager: Manager) -> Iterator[None]:
 
 
 class _EitherMethod(Generic[P, R]):
-    """A method bound to the instance, or to the class where there is none."""
+    """A method that can be called on an instance and on the class."""
 
     def __init__(self, function: Callable[Concatenate[Any, P], R]) -> None:
         self._function: Any = function
@@ -77,34 +82,47 @@ class TransactionManager:
     the commit, the function is called again in another transaction.
 
     Decorated functions that it calls join its transaction: they are simply
-    called. Transactions that this class did not begin are not recognized but
-    **taken over**: a pending one is aborted, except that a manager in
-    explicit mode keeps it and raises ``AlreadyInTransaction``. So do not call
-    decorated functions from views where pyramid_tm is at work.
+    called. A transaction that this class did not begin is **not joined**: if
+    one is pending, it is aborted, except that a manager in explicit mode
+    leaves it alone and raises ``AlreadyInTransaction``. So do not call
+    decorated functions from views if the application uses pyramid_tm.
 
-    The function may commit and abort by itself. What it committed stays, and
-    is done again if the function is repeated. After that, decorated functions
-    no longer join, until it calls :meth:`begin`.
+    The function may commit and abort by itself. What it has committed stays,
+    and is done again if the function is repeated. After that, decorated
+    functions no longer join, until it calls :meth:`begin`.
 
-    Subclasses and the constructor set the attributes. The constructor raises
-    ``TypeError`` or ``ValueError`` for a value that cannot be right.
+    Subclasses can set the attributes in their body, and the constructor sets
+    them on the instance.
+
+    Args:
+        retry_number: see the attribute; ``None``, as for the others, leaves
+            the value of the class.
+        retry_initial_delay: see the attribute.
+        retry_delay_factor: see the attribute.
+        debug: see the attribute; false for none.
+        manager: see the attribute.
+
+    Raises:
+        TypeError: a value is of a wrong type.
+        ValueError: a number is negative or not finite.
     """
 
-    #: How often at most a call is repeated.
+    #: How often a call is repeated at most.
     retry_number: int = 3
-    #: The longest wait before the first repetition, in seconds; how long it
-    #: really is, chance decides.
+    #: The longest wait before the first repetition, in seconds. The actual
+    #: wait is a random part of it.
     retry_initial_delay: float = 1
-    #: By how much the longest wait grows each time.
+    #: The factor by which the longest wait grows with each repetition.
     retry_delay_factor: float = 2
-    #: What is transient, beside what the transaction itself says is.
+    #: The exceptions that are transient, besides those that the transaction
+    #: itself recognizes.
     retry_exceptions: tuple[type, ...] = (ConflictError, TransientError)
-    #: Called before the abort when an exception passes that is not transient,
-    #: to look at the changes while they are there (a commit that fails takes
-    #: them back first); in a subclass's body, a ``staticmethod``.
+    #: Called after an exception that is not transient and before the abort,
+    #: to inspect the changes while they exist (a failed commit has undone
+    #: them before). In the body of a subclass it is a ``staticmethod``.
     debug: Debug | None = None
-    #: What begins the transactions; by default the running job's manager, or
-    #: outside jobs ``transaction.manager``.
+    #: The transaction manager; by default that of the running job, or outside
+    #: jobs ``transaction.manager``.
     manager: Manager | None = None
 
     def __init__(
@@ -136,13 +154,24 @@ class TransactionManager:
             self.manager = manager
 
     def get_user_info(self) -> tuple[str] | tuple[str, str] | None:
-        """Tell the name, and path, to record as the transaction's user."""
+        """Return the name and path of the transaction's user, or ``None``.
+
+        Subclasses may override this. Without a user none is recorded.
+        """
         return None
 
     def get_description(
         self, f: Callable[..., Any], args: Args, kw: Kw
     ) -> str:
-        """Tell what to record as the transaction's description."""
+        """Return the description to record with the transaction.
+
+        Subclasses may override this.
+
+        Args:
+            f: the function that is called.
+            args: its positional arguments.
+            kw: its named arguments.
+        """
         return str(f)
 
     @_EitherMethod
@@ -152,8 +181,16 @@ class TransactionManager:
     ) -> ITransaction:
         """Begin a transaction that decorated functions will join.
 
-        It is there on the class and on instances. A pending transaction is
-        aborted; a manager in explicit mode keeps it, and raises instead.
+        It can be called on the class and on instances. A pending transaction
+        is aborted; a manager in explicit mode leaves it alone, and raises
+        ``AlreadyInTransaction`` instead.
+
+        Args:
+            manager: the transaction manager; by default that of the instance
+                or class.
+
+        Returns:
+            The new transaction.
         """
         if manager is None:
             manager = _manager_of(self)
@@ -162,14 +199,22 @@ class TransactionManager:
         except AlreadyInTransaction:
             raise
         except BaseException as error:
-            # a synchronizer failed, but the transaction has begun
+            # A synchronizer, which the manager calls at the end of begin(),
+            # has failed. The transaction exists, and would stay pending.
             _abort(manager, error)
             raise
         txn.set_data(_MARK, True)  # noqa: FBT003 - data of our own
         return txn
 
     def __call__(self, f: Callable[P, R], /) -> Callable[P, R]:
-        """Decorate *f*, a function or any kind of method.
+        """Decorate a function or method.
+
+        Args:
+            f: a function, or a method of any kind.
+
+        Returns:
+            A function, or a method of the same kind, that calls it in a
+            transaction.
 
         Raises:
             TypeError: *f* cannot be called, or its body runs only after the
@@ -191,7 +236,7 @@ class TransactionManager:
     def _run(
         self, manager: Manager, f: Callable[..., R], args: Args, kw: Kw
     ) -> R:
-        """Call *f* in transactions of its own until one ends for good."""
+        """Call *f* in a transaction, and repeat it after transient errors."""
         delays = self._delays()
         while True:
             txn = None
@@ -201,7 +246,7 @@ class TransactionManager:
                     txn.setUser(*user_info)
                 txn.note(self.get_description(f, args, kw))
                 result = f(*args, **kw)
-                # not txn: f may have ended it, and begun another
+                # not txn: f may have ended that and begun another one
                 if (last := _current(manager)) is not None:
                     last.commit()
             except BaseException as error:
@@ -220,7 +265,7 @@ class TransactionManager:
             sleep(delay)
 
     def _delays(self) -> Iterator[float]:
-        """Choose the wait before each repetition, in seconds."""
+        """Generate the wait before each repetition, in seconds."""
         longest = self.retry_initial_delay
         for _ in range(self.retry_number):
             yield uniform(0, longest)  # noqa: S311 - no secret
@@ -229,14 +274,15 @@ class TransactionManager:
     def _roll_back(
         self, manager: Manager, error: BaseException, *, begun: bool
     ) -> bool:
-        """Abort because of *error*; tell whether another try makes sense."""
+        """Abort because of *error*; return whether to repeat the call."""
         if not begun:
             return self._is_transient(error, None)
         try:
-            # before the abort: it makes the transaction forget whom to ask
+            # before the abort, after which the transaction no longer has its
+            # manager and resources, which know what errors are transient
             transient = self._is_transient(error, _current(manager))
             if callable(self.debug) and not transient:
-                with _keeping(error, "The debug function"):
+                with _preserving(error, "The debug function"):
                     self.debug()
         finally:
             aborted = _abort(manager, error)
@@ -249,7 +295,7 @@ class TransactionManager:
             return False
         if isinstance(error, self.retry_exceptions):
             return True
-        with _keeping(error, "Asking whether the error is transient"):
+        with _preserving(error, "Asking whether the error is transient"):
             return txn is not None and bool(txn.isRetryableError(error))
         return False
 
@@ -279,8 +325,8 @@ def _is_ours(txn: ITransaction | None) -> bool:
 
 
 def _abort(manager: Manager, error: BaseException) -> bool:
-    """Abort because of *error*; tell whether that went well."""
-    with _keeping(error, "Aborting the transaction"):
+    """Abort because of *error*; return whether that has succeeded."""
+    with _preserving(error, "Aborting the transaction"):
         if (txn := _current(manager)) is not None:
             txn.abort()
         return True
@@ -288,8 +334,8 @@ def _abort(manager: Manager, error: BaseException) -> bool:
 
 
 @contextlib.contextmanager
-def _keeping(error: BaseException, what: str) -> Iterator[None]:
-    """Let no exception of the block take the place of *error*."""
+def _preserving(error: BaseException, what: str) -> Iterator[None]:
+    """Log an exception of the block, so that *error* can be raised on."""
     try:
         yield
     except Exception as failure:

@@ -1,1 +1,1 @@
-"""What threads and processes need whatever they do: nothing of jobs."""
+"""Helpers for threads and forked processes that know nothing of jobs."""

@@ -1,4 +1,4 @@
-"""Tells objects that their process is the child of the one they knew."""
+"""Calls methods of objects in a process that was forked, to start anew."""
 
 import functools
 import os
@@ -11,16 +11,22 @@ _methods: list[weakref.WeakMethod[Callable[[], None]]] = []
 
 
 def call_after_fork(method: Callable[[], None]) -> None:
-    """Call a bound method in each child, as long as its object lives.
+    """Have a method called in each forked child while its object exists.
 
-    Threads do not follow into a child, and a lock that one of them held at
-    that moment is never released there.
+    A fork copies no threads but the one that forks. A lock that another
+    thread has acquired at that moment is never released in the child, so an
+    object with locks or threads must make new ones there.
+
+    Args:
+        method: a bound method without parameters. Its object is not kept
+            alive by this.
     """
     _watch_forks()
     _methods[:] = [known for known in _methods if known() is not None]
     _methods.append(weakref.WeakMethod(method))
 
 
+# cached, because the registration cannot be undone and must happen only once
 @functools.cache
 def _watch_forks() -> None:
     os.register_at_fork(after_in_child=_call_all)

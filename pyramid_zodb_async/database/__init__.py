@@ -1,1 +1,1 @@
-"""Manners towards the ZODB: its connections, transactions and storages."""
+"""The use of the ZODB: connections, own transactions, storages and pools."""

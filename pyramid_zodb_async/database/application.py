@@ -1,4 +1,4 @@
-"""The databases of an application, as pyramid_zodbconn opened them."""
+"""The databases that pyramid_zodbconn opens, and connections of requests."""
 
 from typing import Any
 
@@ -15,11 +15,16 @@ __all__ = ["RequestConnections", "database_of", "databases_of"]
 def databases_of(registry: Any) -> dict[str, DB]:
     """Return the databases of an application by their names.
 
+    The name of the primary one is empty.
+
     Args:
-        registry: the application's; there are none if it does not include
-            pyramid_zodbconn, or has configured no database.
+        registry: the registry of the application.
+
+    Returns:
+        The databases. There are none if the application does not include
+        pyramid_zodbconn, or has configured no database.
     """
-    # which has no public way to them but through the connection of a request
+    # pyramid_zodbconn gives public access only by the connection of a request
     databases: dict[str, DB] | None = getattr(
         registry, "_zodb_databases", None
     )
@@ -27,14 +32,14 @@ def databases_of(registry: Any) -> dict[str, DB]:
 
 
 def database_of(registry: Any, name: str) -> DB:
-    """Return the database of an application that keeps its jobs.
+    """Return the database of an application that contains its jobs.
 
     Args:
-        registry: the application's.
+        registry: the registry of the application.
         name: the name of the database, empty for the primary one.
 
     Raises:
-        ConfigurationError: pyramid_zodbconn has not opened it.
+        ConfigurationError: pyramid_zodbconn has not opened the database.
     """
     try:
         return databases_of(registry)[name]
@@ -55,8 +60,9 @@ class RequestConnections:
         request.add_finished_callback(self._end)
 
     def _end(self, request: Any) -> None:
-        # from now on its connection may be anybody's, and one that it opened
-        # would stay open
+        # pyramid_zodbconn closes the connections of the request in a callback
+        # like this one. From then on another thread may use them, and
+        # nothing would close a connection that is opened for this request.
         self._is_over = True
 
     @property
@@ -64,7 +70,15 @@ class RequestConnections:
         return databases_of(self._request.registry)
 
     def to(self, db: DB) -> Connection:
-        """Give the request's connection to *db*."""
+        """Return the request's connection to *db*.
+
+        Args:
+            db: a database that pyramid_zodbconn has opened.
+
+        Raises:
+            JobNotLoadable: the request has ended, or pyramid_zodbconn has not
+                opened the database for this application.
+        """
         if self._is_over:
             raise JobNotLoadable(
                 "The request that asked for the job is over; ask for the job"
@@ -79,14 +93,17 @@ class RequestConnections:
         return get_connection(self._request, name or None)
 
     def sole(self) -> Connection | None:
-        """Give the connection to the primary database, if there is one."""
+        """Return the connection to the primary database, if there is one."""
         return get_connection(self._request) if self._databases else None
 
     def own(self, jar: Connection) -> bool:
-        """Tell whether *jar* is a connection of this request.
+        """Return whether *jar* is a connection of this request.
+
+        Args:
+            jar: the connection of a persistent object.
 
         Raises:
-            NotTransferable: the application has no database for jobs.
+            NotTransferable: the application has no database.
         """
         if self._is_over:
             return False

@@ -1,4 +1,4 @@
-"""Whose database connections are whose, and how each party gets its own."""
+"""The database connections of transactions, threads and persistent objects."""
 
 import contextlib
 import contextvars
@@ -25,29 +25,42 @@ __all__ = [
 
 
 class _Root(NamedTuple):
+    """A connection through which those to related databases are reached."""
+
     connection: Connection
-    #: Tells this use of the connection from later ones by others.
+    #: When the connection was opened. The ZODB sets a new time when it opens
+    #: a connection again, for another user.
     since: float | None
+    #: Whether the caller has opened it.
     adopted: bool
+    #: Whether to close it when the transaction has ended.
     close: bool
 
     def is_open(self) -> bool:
-        """Tell whether nobody closed the connection in the meantime."""
+        """Return whether the connection was not closed since it was added."""
         return self.since is not None and self.connection.opened == self.since
 
 
 class OpenedConnections:
-    """Connections opened on demand, one per database, closed together."""
+    """Connections opened on demand, one per database, and closed together.
+
+    Args:
+        transaction_manager: the manager whose transaction they take part in.
+    """
 
     def __init__(self, transaction_manager: Any) -> None:
         self.transaction_manager = transaction_manager
         self._roots: dict[int, _Root] = {}
 
     def to(self, db: DB) -> Connection:
-        """Give the connection to *db*, opened now if need be.
+        """Return the connection to *db*, which is opened if there is none.
 
-        Databases that know each other are reached through one of them, so
-        that none is opened twice in a transaction: that can deadlock.
+        Databases that belong together (``db.databases``) are reached through
+        one root connection, so that none is opened twice in a transaction:
+        the commit of such a transaction can deadlock.
+
+        Args:
+            db: the database.
         """
         root = self.known(db)
         if root is None:
@@ -58,6 +71,7 @@ class OpenedConnections:
     def _keep(
         self, connection: Connection, *, adopted: bool, close: bool
     ) -> None:
+        # databases that belong together share this one dictionary
         key = id(connection.db().databases)
         self._roots[key] = _Root(connection, connection.opened, adopted, close)
 
@@ -66,15 +80,23 @@ class OpenedConnections:
         return _share_transactions(jar, self.transaction_manager)
 
     def known(self, db: DB) -> Connection | None:
-        """Give the root connection for *db* if there is one already."""
+        """Return the root connection for *db* if there is one already.
+
+        Args:
+            db: the database, or one that belongs together with it.
+        """
         root = self._roots.get(id(db.databases))
         return root.connection if root and root.is_open() else None
 
     def adopt(self, connection: Connection, *, close: bool = False) -> None:
-        """Use *connection* for its databases; close it only with *close*.
+        """Use a connection that the caller has opened for its databases.
+
+        Args:
+            connection: the root connection.
+            close: whether :meth:`close` closes it.
 
         Raises:
-            ValueError: another connection to them is in use already.
+            ValueError: another root connection to these databases is in use.
         """
         root = self.known(connection.db())
         if root is None:
@@ -86,11 +108,11 @@ class OpenedConnections:
             )
 
     def sole(self) -> Connection | None:
-        """Give the connection that is open if there is exactly one."""
+        """Return the root connection if exactly one is open."""
         return self._only(lambda _root: True)
 
     def adopted(self) -> Connection | None:
-        """Give the adopted connection if there is exactly one."""
+        """Return the adopted connection if exactly one is open."""
         return self._only(lambda root: root.adopted)
 
     def _only(self, wanted: Callable[[_Root], bool]) -> Connection | None:
@@ -102,28 +124,39 @@ class OpenedConnections:
         return roots[0] if len(roots) == 1 else None
 
     def close(self, current: Any = None) -> None:
-        """Close what was opened here; its transaction must be over.
+        """Close the connections; their transaction must have ended.
 
-        *current* is that transaction, if this is one of its hooks: it aborts
-        what takes part in it once more after them, when a closed connection
-        may be another thread's already.
+        Args:
+            current: the transaction, if one of its hooks calls this; else
+                ``None``. After its hooks, a transaction aborts all
+                connections that take part in it once more. At that time a
+                closed connection may be in use by another thread, whose
+                changes would be lost, so they leave the transaction before.
         """
         roots = list(self._roots.values())
+        # first, so that none is found here while, or after, it is closed
         self._roots.clear()
         for root in roots:
             if not (root.close and root.is_open()):
                 continue
             if current is not None:
+                # before the close, after which another thread may have them
                 for connection in root.connection.connections.values():
                     current._unjoin(connection)  # noqa: SLF001
             root.connection.close()
 
 
 def _share_transactions(jar: Connection, transaction_manager: Any) -> bool:
+    """Return whether *jar* takes part in the transactions of a manager.
+
+    With a manager that has one transaction per thread, that is a question of
+    the calling thread.
+    """
     manager = jar.transaction_manager
     if (
         isinstance(manager, transaction.ThreadTransactionManager)
-        # opened as pyramid_zodbconn does, maybe by another thread
+        # pyramid_zodbconn opens its connections with this manager. The one of
+        # another thread is not registered with the manager of this thread.
         and jar not in manager.manager._synchs  # noqa: SLF001
     ):
         return False
@@ -133,14 +166,18 @@ def _share_transactions(jar: Connection, transaction_manager: Any) -> bool:
 
 
 def _of_thread(transaction_manager: Any) -> Any:
-    """Give the calling thread's manager where there is one per thread."""
+    """Return the calling thread's manager if there is one per thread."""
     if isinstance(transaction_manager, transaction.ThreadTransactionManager):
         return transaction_manager.manager
     return transaction_manager
 
 
 class JarConnections:
-    """The connection of a persistent object, and those that belong to it."""
+    """The connection of a persistent object, and those to related databases.
+
+    Args:
+        jar: the connection.
+    """
 
     def __init__(self, jar: Connection) -> None:
         self._jar = jar
@@ -151,8 +188,8 @@ class JarConnections:
         """See :class:`~pyramid_zodb_async.interfaces.Connections`.
 
         Raises:
-            JobNotLoadable: the connection was closed, and may be another
-                thread's by now.
+            JobNotLoadable: the connection was closed, so another thread may
+                use it by now.
         """
         if self._since is None or self._jar.opened != self._since:
             raise JobNotLoadable(
@@ -171,7 +208,12 @@ class JarConnections:
 
 
 class ThreadConnections:
-    """The connections of the current transaction, closed when it ends."""
+    """The connections of the current transaction, closed when it ends.
+
+    Args:
+        transaction_manager: the manager whose current transaction is meant;
+            by default that of the calling thread.
+    """
 
     def __init__(self, transaction_manager: Any = transaction.manager) -> None:
         self.transaction_manager = transaction_manager
@@ -183,8 +225,8 @@ class ThreadConnections:
     def own(self, jar: Connection) -> bool:
         """See :class:`~pyramid_zodb_async.interfaces.Connections`.
 
-        A connection of the caller's own is from then on the one to its
-        databases, unless another is in use.
+        If *jar* takes part in the transaction and there is no other root
+        connection to its databases, it is adopted as that.
         """
         if not _share_transactions(jar, self.transaction_manager):
             return False
@@ -198,7 +240,7 @@ class ThreadConnections:
         return self.opened().adopted()
 
     def opened(self) -> OpenedConnections:
-        """Give the connections that the current transaction has."""
+        """Return the connections that the current transaction has."""
         current = self.transaction_manager.get()
         opened = _opened(current)
         if opened is None:
@@ -220,7 +262,7 @@ def _opened(current: Any) -> OpenedConnections | None:
 
 
 class _Closing:
-    """A hook that closes the connections of its transaction."""
+    """A hook that closes the connections of a transaction after its end."""
 
     def __init__(self, current: Any, opened: OpenedConnections) -> None:
         self._current = current
@@ -228,11 +270,13 @@ class _Closing:
 
     def __call__(self, _committed: bool = False) -> None:  # noqa: FBT001, FBT002 - a hook's signature
         self._opened.close(self._current)
-        # whoever opens one after this needs hooks of its own
+        # A connection that a later hook opens needs new hooks to close it,
+        # which only a new OpenedConnections gets: see opened().
         if _opened(self._current) is self._opened:
             self._current.set_data(_OF_TRANSACTION, None)
 
 
+# the key of the OpenedConnections in the data of their transaction
 _OF_TRANSACTION = object()
 
 
@@ -245,10 +289,13 @@ _in_this_thread = _InThread()
 
 
 def root_connection_of_thread(db: DB) -> Connection | None:
-    """Give the root connection for *db* that this thread has told of.
+    """Return the root connection for *db* that this thread uses, if any.
 
-    It may belong to any transaction manager: an application with an explicit
-    one has no connection of the thread's own.
+    It is found whatever transaction manager it belongs to: with an explicit
+    manager it does not belong to the thread's own.
+
+    Args:
+        db: the database, or one that belongs together with it.
     """
     for opened in list(_in_this_thread.opened):
         if connection := opened.known(db):
@@ -256,14 +303,15 @@ def root_connection_of_thread(db: DB) -> Connection | None:
     return None
 
 
-# with the thread that set it, for contexts are copied into other threads
+# The value names the thread that has set it, because a context can be copied
+# into another thread, which must not use these connections.
 _current: contextvars.ContextVar[tuple[threading.Thread, Connections]] = (
     contextvars.ContextVar("connections")
 )
 
 
 def current_connections() -> Connections:
-    """Give the connections of the running job, else of the transaction."""
+    """Return the connections of the running job, or of the transaction."""
     thread, connections = _current.get((None, None))
     if connections is None or thread is not threading.current_thread():
         return ThreadConnections()
@@ -272,7 +320,11 @@ def current_connections() -> Connections:
 
 @contextlib.contextmanager
 def use_connections(connections: Connections) -> Iterator[None]:
-    """Make *connections* the current ones of this thread for the block."""
+    """Make *connections* the current ones of this thread in a ``with`` block.
+
+    Args:
+        connections: what :func:`current_connections` returns in the block.
+    """
     token = _current.set((threading.current_thread(), connections))
     try:
         yield

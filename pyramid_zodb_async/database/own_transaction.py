@@ -1,4 +1,4 @@
-"""Transactions of the package's own, beside those of requests and jobs."""
+"""Transactions that are independent of those of requests, jobs and threads."""
 
 import random
 import time
@@ -14,23 +14,33 @@ __all__ = ["in_own_transaction"]
 
 T = TypeVar("T")
 
-#: How often a transaction is tried, and the longest wait before the second
-#: try in seconds; it grows, and chance makes it shorter.
+#: How often a transaction is tried, and, in seconds, half of the longest wait
+#: before the second try. The longest wait doubles before each further try; the
+#: actual wait is a random part of it.
 TRIES, LONGEST_WAIT = 8, 0.05
 
 
 def in_own_transaction(
     db: DB, work: Callable[[Connection], T], note: str | None = None
 ) -> T:
-    """Do *work* with a connection of its own, and commit it.
+    """Call *work* in a transaction and with a connection of its own.
 
-    After a conflict it is done again, with everything read anew. It belongs
-    to no thread's and no request's transaction. Without a *note*, which the
-    history of the database will show, nothing is committed.
+    They are independent of the transactions of the thread and of a request.
+    After a conflict or another transient error it is called again, with a new
+    transaction.
+
+    Args:
+        db: the database.
+        work: called with the connection to it.
+        note: the description of the transaction, which the history of the
+            database shows. If it is ``None``, nothing is committed.
+
+    Returns:
+        What *work* has returned.
 
     Raises:
-        Exception: what *work* or the commit raises, a transient error when
-            it came each time.
+        Exception: what *work* or the commit raises; a transient error only
+            after the last try.
     """
     tries = 0
     while True:
@@ -56,9 +66,12 @@ def _try(db: DB, work: Callable[[Connection], T], note: str | None) -> T:
                 current.commit()
                 return result
         except BaseException:
-            current.abort()  # one whose commit failed is open, too
+            # also after a failed commit, which leaves the transaction open
+            current.abort()
             raise
         current.abort()
         return result
     finally:
+        # after the abort: a connection that still takes part in a transaction
+        # cannot be closed
         connection.close()

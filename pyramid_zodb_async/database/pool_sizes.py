@@ -1,4 +1,4 @@
-"""Warns of pools of connections that are too small for a process."""
+"""Warnings about connection pools that are too small for a process."""
 
 import logging
 from typing import Any
@@ -11,18 +11,18 @@ __all__ = ["check_pools", "check_pools_of_worker"]
 
 log = logging.getLogger(__name__)
 
-#: The option of a zodbconn.uri.
+#: The option of a ``zodbconn.uri`` that sets the size of the pool.
 OPTION = "connection_pool_size"
 
 
 def check_pools(registry: Any, workers: int) -> None:
-    """Warn of each database whose pool has too little room.
+    """Warn of each database whose connection pool is too small.
 
-    A pool that is too small still gives connections, but the ZODB complains,
-    and each that does not fit begins with an empty cache.
+    A pool that is too small still opens connections. But the ZODB logs a
+    warning, and each connection in excess begins with an empty cache.
 
     Args:
-        registry: that of an application that serves.
+        registry: the registry of an application that serves requests.
         workers: how many jobs the process runs at a time.
     """
     threads = registry.getUtility(ISettings).server_threads
@@ -31,12 +31,17 @@ def check_pools(registry: Any, workers: int) -> None:
 
 
 def check_pools_of_worker(registry: Any, threads: int) -> None:
-    """Do so for a process that only runs jobs, on so many threads."""
+    """Warn as :func:`check_pools` does, in a process that only runs jobs.
+
+    Args:
+        registry: the registry of the application.
+        threads: how many jobs the process runs at a time.
+    """
     _check(registry, threads, f"{threads} threads of the worker")
 
 
 def _check(registry: Any, number: int, users: str) -> None:
-    needed = number + 1
+    needed = number + 1  # one for the housekeeper
     for name, db in databases_of(registry).items():
         if db.getPoolSize() >= needed:
             continue
@@ -48,26 +53,26 @@ def _check(registry: Any, number: int, users: str) -> None:
             db.getPoolSize(),
             users,
             needed,
-            _cure(setting, registry.settings.get(setting), needed),
+            _what_to_set(setting, registry.settings.get(setting), needed),
             extra={"action": "pool_too_small", "database": name},
         )
 
 
-def _cure(setting: str, uri: str | None, size: int) -> str:
-    """Tell what to set, so that a pool has room for *size*."""
+def _what_to_set(setting: str, uri: str | None, size: int) -> str:
+    """Describe how to set the size of a pool to *size*."""
     if uri is None:
         return f"its pool_size to {size} where it is made"
     if uri.startswith("zconfig:"):
         return f"'pool-size {size}' in the file that {setting} = {uri} names"
-    place, _, query = uri.partition("?")
+    address, _, query = uri.partition("?")
     options = [
         (name, value)
         for name, value in parse_qsl(query, keep_blank_values=True)
         if name != OPTION
     ]
-    # a password is not for a log
-    scheme, separator, rest = place.rpartition("@")
+    # without the user and the password, which must not be in a log
+    scheme, separator, rest = address.rpartition("@")
     if separator:
-        place = f"{scheme.partition('://')[0]}://…@{rest}"
+        address = f"{scheme.partition('://')[0]}://…@{rest}"
     options.append((OPTION, str(size)))
-    return f"{setting} = {place}?{urlencode(options, safe='/:')}"
+    return f"{setting} = {address}?{urlencode(options, safe='/:')}"

@@ -1,4 +1,4 @@
-"""Tells what a storage can do, and its errors from those of a job."""
+"""What is asked of storages: whether one failed, or has only one process."""
 
 import traceback
 from types import FrameType
@@ -12,17 +12,20 @@ from ZODB.POSException import ConflictError, POSKeyError, ReadOnlyError
 
 __all__ = ["is_for_one_process", "storage_failed"]
 
-#: What a storage raises that is in order.
+#: What a storage raises although it works: these are answers, not failures.
 _ANSWERS = (ConflictError, POSKeyError, ReadOnlyError)
 
 
 def storage_failed(error: BaseException) -> bool:
-    """Tell whether *error* says that a storage could not do its work.
+    """Return whether *error* was raised because a storage failed.
 
-    A storage lets pass what its driver, its socket or its disk raises, for
-    instance ``psycopg2.OperationalError``, and a job may use such things by
-    itself. So what counts is that a storage was being asked when it was
-    raised, not of what type it is.
+    A storage does not convert the errors of its driver, socket or disk, for
+    instance ``psycopg2.OperationalError``, and a job may use such things
+    itself. So the type of the error does not decide, but whether its
+    traceback goes through a method of a storage.
+
+    Args:
+        error: an exception with its traceback.
     """
     if isinstance(error, _ANSWERS):
         return False
@@ -33,17 +36,23 @@ def storage_failed(error: BaseException) -> bool:
 
 
 def _is_of_storage(frame: FrameType) -> bool:
-    # RelStorage lends its storages the methods of other objects
+    # the methods of RelStorage's storages are partly those of other objects
     if frame.f_globals.get("__name__", "").startswith("relstorage."):
         return True
-    # the class, for to ask an object of the job could load it
+    # by the class of self: asking self, which may be a persistent object of
+    # the job, could load it from the database
     return bool(IStorage.implementedBy(type(frame.f_locals.get("self"))))
 
 
 def is_for_one_process(storage: Any) -> bool:
-    """Tell whether *storage* is open in no other process than this.
+    """Return whether no other process can have *storage* open.
 
-    A storage that is not known may be open in others.
+    Args:
+        storage: a storage, or a wrapper around one.
+
+    Returns:
+        Whether it is a FileStorage, a MappingStorage or a DemoStorage of
+        such. Of other storages it is assumed that other processes use them.
     """
     if isinstance(storage, DemoStorage):
         return is_for_one_process(storage.base) and is_for_one_process(

@@ -1,1 +1,1 @@
-"""What a job is: plain data that every other part knows."""
+"""The data of a job: its state, its options, its progress and its failure."""

@@ -1,4 +1,4 @@
-"""The running job, as the code inside it sees it."""
+"""The current job: what code that runs in a job can ask and report."""
 
 import contextlib
 import contextvars
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class Run(Protocol):
-    """One attempt at a job, as the scheduler hands it out."""
+    """What a :class:`CurrentJob` needs of its run."""
 
     sid: str
     attempt: int
@@ -22,17 +22,17 @@ class Run(Protocol):
     function: str
 
     def report(self, progress: Progress) -> None:
-        """Let those who ask for the job see *progress*."""
+        """Show *progress* to those who ask for the job."""
 
     def stop_reason(self) -> JobError | None:
-        """Tell why the run should end at once, or ``None``."""
+        """Return why the run should end at once, or ``None``."""
 
 
 class CurrentJob:
-    """What a job knows of itself, and how it tells of its progress.
+    """The running job, for code inside it.
 
-    :func:`current_job` gives it. It belongs to one run; use it in the thread
-    that runs the job.
+    :func:`current_job` returns it. It belongs to one run; use it in the
+    thread that runs the job.
     """
 
     def __init__(self, run: Run) -> None:
@@ -45,14 +45,14 @@ class CurrentJob:
 
     @property
     def owner(self) -> str | None:
-        """The userid that scheduled the job, ``None`` if nobody was in."""
+        """The userid that scheduled the job, ``None`` without a login."""
         return self._run.owner
 
     @property
     def attempt(self) -> int:
-        """Which run this is, from 1.
+        """The number of the attempt, from 1.
 
-        A run that is repeated because of a conflict counts once.
+        It stays the same when a run is repeated because of a conflict.
         """
         return self._run.attempt
 
@@ -62,7 +62,9 @@ class CurrentJob:
         Call it now and then in long work that reports no progress.
 
         Raises:
-            JobCancelled: nobody wants the job any more.
+            JobCancelled: the job was cancelled or removed, or is not to be
+                run by this process any more.
+            JobTimeout: this run has taken longer than the job's time limit.
         """
         if reason := self._run.stop_reason():
             raise reason
@@ -73,15 +75,22 @@ class CurrentJob:
         total: float | None = None,
         message: str | None = None,
     ) -> None:
-        """Tell how far the job has come; does :meth:`check` first.
+        """Report how far the job has come, after a :meth:`check`.
 
-        *done* and *total* are in units of your choice; *message* is a line
-        for people. Those who poll see the latest call; it is no part of the
-        job's transaction.
+        Clients that poll see the latest report. It is not a part of the job's
+        transaction: it is visible at once, and is not rolled back.
+
+        Args:
+            done: the units of work that are done, in units of your choice.
+            total: the units of work in all; ``None`` if that is not known.
+            message: a line of text for people.
 
         Raises:
+            JobCancelled: see :meth:`check`.
+            JobTimeout: see :meth:`check`.
             TypeError: an argument is not of the type that JSON needs.
-            ValueError: *done* or *total* is negative, too large or no number.
+            ValueError: *done* or *total* is negative, NaN or greater than
+                2**53.
         """
         self.check()
         _require_amount("done", done)
@@ -91,7 +100,8 @@ class CurrentJob:
             raise TypeError(
                 f"progress() takes a str as message, not {message!r}"
             )
-        # subclasses, as translation strings are, may hold anything
+        # only plain values: the message may be of a subclass, such as a
+        # translation string, that refers to other objects
         self._run.report(
             Progress(
                 done=_plain(done),
@@ -107,11 +117,21 @@ class CurrentJob:
         total: float | None = None,
         message: str | Callable[[T], str] | None = None,
     ) -> Iterator[T]:
-        """Iterate over *items*, and report each as done when it is.
+        """Iterate over *items*, and report how many of them are done.
 
-        *total* is ``len(items)`` where they have a length. *message* is a
-        text, or a function that makes one of the item at hand; when all are
-        done there is none at hand, and no message of that kind.
+        It reports before each item, and once more after the last.
+
+        Args:
+            items: what the job works on, one after the other.
+            total: the number of items; by default ``len(items)`` if they have
+                a length.
+            message: a line of text for people, or a function that is called
+                with the next item and returns such a line. The last report,
+                when all items are done, has no message of a function.
+
+        Returns:
+            The items, in an iterator that raises what :meth:`progress`
+            raises.
         """
         if total is None:
             with contextlib.suppress(TypeError):
@@ -125,7 +145,8 @@ class CurrentJob:
         self.progress(done, total, None if callable(message) else message)
 
 
-#: Up to here JavaScript tells whole numbers apart.
+#: The greatest amount: JavaScript, as clients read the progress with it,
+#: represents each whole number exactly only up to here.
 MOST = 2**53
 
 
@@ -148,15 +169,16 @@ _current: contextvars.ContextVar[CurrentJob] = contextvars.ContextVar(
 
 
 def running_job() -> CurrentJob | None:
-    """Give the job that the calling code runs in, or ``None``."""
+    """Return the job that the calling code runs in, or ``None``."""
     return _current.get(None)
 
 
 def current_job() -> CurrentJob:
-    """Give the job that the calling code runs in.
+    """Return the job that the calling code runs in.
 
     Raises:
-        JobError: it runs in none.
+        JobError: the code does not run in a job, or runs in a thread that a
+            job has started.
     """
     job = running_job()
     if job is None:
@@ -169,7 +191,11 @@ def current_job() -> CurrentJob:
 
 @contextlib.contextmanager
 def running(run: Run) -> Iterator[CurrentJob]:
-    """Make *run* the current job of the block."""
+    """Make the job of *run* the current one inside a ``with`` block.
+
+    Args:
+        run: the attempt at the job that the block executes.
+    """
     token = _current.set(CurrentJob(run))
     try:
         yield _current.get()

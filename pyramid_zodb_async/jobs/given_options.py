@@ -1,4 +1,4 @@
-"""Which options a job was given: by its function, and by who schedules it."""
+"""The options that a job gets from its function and the scheduling call."""
 
 import functools
 import time
@@ -13,50 +13,57 @@ __all__ = ["NONE_GIVEN", "job", "merged", "resolved"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-#: Where a function keeps the options that :func:`job` gave it.
+#: The attribute of a function that has the options from :func:`job`.
 ATTRIBUTE = "__job_options__"
 
-#: When no options are given beside those of the function.
+#: The options of a scheduling call that names none.
 NONE_GIVEN: Mapping[str, Any] = types.MappingProxyType({})
 
 
 def job(**options: Any) -> Callable[[F], F]:
-    """Give a function options for whenever it is scheduled.
+    """Set options that a function has whenever it is scheduled.
 
-    It stays an ordinary function. ``with_options`` takes the same, and goes
-    before::
+    It stays an ordinary function. ``with_options`` takes the same options for
+    one call of ``schedule()``; they take precedence over these::
 
         @job(attempts=5, retry_on=ConnectionError, time_limit=60)
         def fetch_rates(day): ...
 
     Args:
-        attempts: how many runs may fail for a reason of *retry_on*, or end
-            their process, before the job fails; a whole number from 1.
-            ``zodb_async.attempts`` unless given.
-        retry_on: an exception or several, after which the job is tried again;
-            after any other it fails at once.
-        backoff: how long it waits before that, in seconds: a number, the most
-            before the second attempt, which doubles with each further one up
-            to an hour, or a pair of that number and what it goes up to.
-            (5, 3600) unless given. Chance makes each wait shorter.
-        delay: how long it waits before its first run, in seconds or as a
+        attempts: how many attempts may fail with an exception of *retry_on*,
+            or end their process, before the job fails; a whole number from 1.
+            The default is the setting ``zodb_async.attempts``.
+        retry_on: an exception class, or several in a tuple, after which the
+            job is tried again. After any other exception it fails at once.
+            By default there are none.
+        backoff: the longest wait before the second attempt, in seconds. It
+            doubles with each further attempt, up to an hour; a pair sets the
+            first and the greatest wait. The default is (5, 3600). The actual
+            wait is a random part of it.
+        delay: how long the job waits before its first run, in seconds or as a
             ``timedelta``.
         time_limit: how long a run may take, in seconds or as a
             ``timedelta``. A job that takes longer fails with
-            :exc:`~pyramid_zodb_async.JobTimeout`, and leaves no effects.
+            :exc:`~pyramid_zodb_async.JobTimeout`, and leaves no effects. The
+            default is the setting ``zodb_async.time_limit``.
         priority: a whole number; of the jobs that are due, the one with the
-            greatest runs first. 0 unless given.
-        queue: the name of the queue that it waits in, which tells Celery's
-            workers apart; see ``zodb_async.queues``. ``"default"`` unless
-            given. Other engines have one queue, whatever the name.
-        result_timeout: how long its outcome is kept, in seconds or as a
-            ``timedelta``. ``zodb_async.result_timeout`` unless
-            given.
-        title: what people call it, a line of text.
+            greatest priority runs first. The default is 0.
+        queue: the name of the queue that the job waits in. With the engine
+            ``celery``, it decides which processes run the job; see the
+            setting ``zodb_async.queues``. Other engines have one queue for
+            all names. The default is ``"default"``.
+        result_timeout: how long the outcome is stored after the job's end, in
+            seconds or as a ``timedelta``. The default is the setting
+            ``zodb_async.result_timeout``.
+        title: a name of the job for people, a line of text.
+
+    Returns:
+        A decorator, which sets the options and returns the same function.
 
     Raises:
-        TypeError: there is no such option, or its value is of a wrong type.
-        ValueError: the value is of that type, but makes no sense.
+        TypeError: there is no such option, a value is of a wrong type, or
+            what is decorated is not callable.
+        ValueError: a value is of the right type, but not allowed.
     """
     if "at" in options:
         raise TypeError(
@@ -77,9 +84,14 @@ def job(**options: Any) -> Callable[[F], F]:
 def merged(
     options: Mapping[str, Any], later: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Give *options* with what was said *later*; both are checked.
+    """Return *options* updated by the *later* ones.
 
-    When a job is to run is said by one of two options.
+    The options ``delay`` and ``at`` exclude each other, so a later one
+    removes the other.
+
+    Args:
+        options: options by name, as ``checked`` returns them.
+        later: options of the same form, which take precedence.
     """
     values = {**options, **later}
     if later.get("at") is not None:
@@ -92,13 +104,17 @@ def merged(
 def resolved(
     function: Any, given: Mapping[str, Any]
 ) -> tuple[Options, float | None]:
-    """Give the options of a job, and when it is due.
-
-    That is in seconds since the epoch, or ``None`` for at once.
+    """Return the options of a job, and when it is due.
 
     Args:
-        function: what is scheduled; may have options by :func:`job`.
-        given: those of this one time, as :func:`checked` gives them.
+        function: what is scheduled. It may have options from :func:`job`; a
+            ``functools.partial`` without any has those of its function.
+        given: the options of this scheduling call, as ``checked`` returns
+            them. They take precedence.
+
+    Returns:
+        The options, and the time before which the job is not to run, in
+        seconds since the epoch; ``None`` if it may run at once.
     """
     own = getattr(function, ATTRIBUTE, None)
     if own is None and isinstance(function, functools.partial):
@@ -112,6 +128,8 @@ def resolved(
         due = now + delay
     if due is not None and due <= now:
         due = None
-    # to say None is to say what nobody has said
-    values = {name: it for name, it in values.items() if it is not None}
+    # the value None stands for the default, as if the option were not given
+    values = {
+        name: value for name, value in values.items() if value is not None
+    }
     return Options(**values), due

@@ -1,4 +1,4 @@
-"""What is known of a job, as plain data."""
+"""What is known of a job: its view, state, progress, failure and version."""
 
 import enum
 from collections.abc import Callable
@@ -13,9 +13,13 @@ __all__ = ["Failure", "JobState", "JobView", "Progress", "Version", "moment"]
 
 
 def moment(seconds: float) -> datetime | None:
-    """Give a moment of seconds since the epoch in UTC.
+    """Return a time as a ``datetime`` in UTC.
 
-    ``None`` if it is so late that it is never.
+    Args:
+        seconds: the time, in seconds since the epoch.
+
+    Returns:
+        The ``datetime``, or ``None`` if the time is too late for one.
     """
     try:
         return datetime.fromtimestamp(seconds, UTC)
@@ -25,17 +29,17 @@ def moment(seconds: float) -> datetime | None:
 
 @stored_at("pyramid_zodb_async.job")
 class JobState(enum.StrEnum):
-    """The states of a job; its text is what JSON shows."""
+    """The states of a job; JSON shows their texts."""
 
-    #: Committed, and waiting for a worker.
+    #: It is committed, and waits for a worker or for its time.
     PENDING = "pending"
-    #: A worker is at it.
+    #: A worker runs it.
     RUNNING = "running"
     #: It returned, and its effects are committed.
     SUCCEEDED = "succeeded"
-    #: It raised, or could not be committed; it left no effects.
+    #: It raised, or could not be committed; it has left no effects.
     FAILED = "failed"
-    #: It was cancelled; it left no effects.
+    #: It was cancelled; it has left no effects.
     CANCELLED = "cancelled"
 
     @property
@@ -50,17 +54,17 @@ _UNFINISHED = (JobState.PENDING, JobState.RUNNING)
 @stored_at("pyramid_zodb_async.job")
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Progress:
-    """How far a job has come, in units of its own choice."""
+    """How far a job has come, in units that the job chooses."""
 
     #: Units of work done.
     done: float
-    #: Units of work in all, ``None`` where the job does not know.
+    #: Units of work in all, ``None`` if the job does not know.
     total: float | None = None
-    #: A line for people.
+    #: A line of text for people.
     message: str | None = None
 
     def as_tuple(self) -> tuple[float, float | None, str | None]:
-        """Give the three without their class, as they are stored."""
+        """Return the three attributes as a tuple, as they are stored."""
         return self.done, self.total, self.message
 
 
@@ -71,27 +75,27 @@ class Failure:
 
     #: The name of the exception's type.
     type: str
-    #: Its text, for logs and for the application.
+    #: The text of the exception, for logs and for the application.
     message: str
-    #: Whether that text may be shown to whoever waits for the job.
+    #: Whether that text may be shown to users who wait for the job.
     public: bool = False
 
 
 @stored_at("pyramid_zodb_async.job")
 class Version(NamedTuple):
-    """Which of two views of the same job is the newer one: the greater.
+    """The version of a view of a job: newer views have greater ones.
 
-    Processes know a job from different moments. One that does not run it may
-    know less of its progress than one that does.
+    Processes know a job from different times. A process that does not run the
+    job may know less of its progress than the one that does.
     """
 
-    #: Counts how often the job came to another process, or was retried.
+    #: How often the job came to another process, or was retried.
     run: int = 0
-    #: Whether it has ended; nothing follows in that run.
+    #: Whether the job has ended; nothing follows in that run.
     done: bool = False
-    #: Counts what the job has said of its progress.
+    #: How often the job has reported its progress.
     progress: int = 0
-    #: Counts its starts, and its ends by conflicts.
+    #: How often the job was started, or ended by a conflict.
     starts: int = 0
 
 
@@ -101,37 +105,37 @@ FIRST_VERSION = Version()
 @stored_at("pyramid_zodb_async.job")
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobView:
-    """A job as it was at one moment; later changes do not show in it."""
+    """A job as it was at one time; later changes do not show in it."""
 
     #: The id of the job.
     sid: str
-    #: Where it stands.
+    #: Its state.
     state: JobState
-    #: What it runs, as ``module:qualname``, for people and logs.
+    #: The name of what it calls, as ``module:qualname``, for people and logs.
     function: str
     #: The userid that scheduled it, ``None`` if nobody was logged in.
     owner: str | None = None
-    #: Which attempt this is or was, from 1; 0 before the first.
+    #: The number of its current or last attempt, from 1; 0 before the first.
     attempt: int = 0
-    #: What the job last said of its progress.
+    #: The progress that the job has reported last.
     progress: Progress | None = None
-    #: When the scheduling transaction made it, in UTC.
+    #: When it was scheduled, in UTC.
     scheduled: datetime
-    #: When its next run is to begin, in UTC, if it waits for that moment.
+    #: When its next run is to begin, in UTC, if it waits for that time.
     due: datetime | None = None
     #: When its last run began, in UTC.
     started: datetime | None = None
     #: When it ended, in UTC.
     finished: datetime | None = None
-    #: When it will be forgotten, in UTC.
+    #: When its outcome will be removed, in UTC.
     expires: datetime | None = None
-    #: Why it failed; ``None`` unless it did.
+    #: Why it failed; ``None`` unless it has failed.
     failure: Failure | None = None
-    #: How it is to be run.
+    #: The options that it was scheduled with.
     options: Options = NO_OPTIONS
-    #: Which view of the job this is.
+    #: The version of this view, to compare it with other views of the job.
     version: Version = FIRST_VERSION
-    #: Loads what the job returned; see :attr:`result`.
+    #: Loads what the job has returned; see :attr:`result`.
     load_result: Callable[[], Any]
 
     @property
@@ -141,15 +145,15 @@ class JobView:
 
     @property
     def title(self) -> str | None:
-        """What people call it, if it was given a title."""
+        """The name of the job for people, ``None`` if it has none."""
         return self.options.title
 
     @property
     def result(self) -> Any:
-        """What the job returned; ``None`` unless it succeeded.
+        """What the job has returned; ``None`` unless it has succeeded.
 
-        Persistent objects in it are loaded through the connection of whoever
-        got this view, anew each time.
+        It is loaded each time. Persistent objects in it come from the
+        connections that this view was made with.
 
         Raises:
             JobNotLoadable: an object in it was deleted since.

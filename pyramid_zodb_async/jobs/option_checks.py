@@ -1,4 +1,4 @@
-"""Checks the options that a job is given, and names what is wrong."""
+"""The checks of the options that a job is given."""
 
 import datetime
 import difflib
@@ -10,19 +10,27 @@ from .options import QUEUE_NAME, Backoff, name_of_exception
 
 __all__ = ["checked"]
 
-#: Priorities are within so many of 0.
+#: A priority is not greater than this, and not less than its negative.
 GREATEST_PRIORITY = 1_000_000
 
-#: A title is a line for people.
+#: How many characters a title may have.
 LONGEST_TITLE = 200
 
 
 def checked(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Give *options* in the one form that the rest of the package knows.
+    """Check options, and convert them to what the rest of the package uses.
+
+    Args:
+        options: options by name, as an application gives them. A value may be
+            ``None``, for the default.
+
+    Returns:
+        The options by name: times and periods are numbers of seconds, and
+        exceptions are names, as ``name_of_exception`` returns them.
 
     Raises:
         TypeError: there is no such option, or its value is of a wrong type.
-        ValueError: the value is of that type, but makes no sense.
+        ValueError: the value is of the right type, but not allowed.
     """
     given = {}
     for name, value in options.items():
@@ -67,7 +75,7 @@ def _seconds(name: str, value: Any) -> float:
     else:
         try:
             seconds = float(value)
-        except OverflowError:  # no float is as large
+        except OverflowError:  # an int that is too large for a float
             seconds = math.inf
     if not 0 <= seconds < math.inf:
         raise ValueError(_refusal(name, "seconds, 0 or more", value))
@@ -128,7 +136,8 @@ def _moment(name: str, value: Any) -> float:
 def _title(name: str, value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(_refusal(name, "a text", value))
-    # subclasses, as translation strings are, may hold anything
+    # only a plain text: the value may be of a subclass, such as a translation
+    # string, that refers to other objects
     title = str.__str__(value)
     if not title.strip() or len(title) > LONGEST_TITLE:
         raise ValueError(

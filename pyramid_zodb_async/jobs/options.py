@@ -1,4 +1,4 @@
-"""How a job is to be run: its options, as they are kept with it."""
+"""The options of a job, as they are stored with it."""
 
 import functools
 import random
@@ -17,10 +17,10 @@ __all__ = [
     "name_of_exception",
 ]
 
-#: The queue of a job that names none.
+#: The queue of a job whose options name none.
 DEFAULT_QUEUE = "default"
 
-#: What a queue may be called; brokers know these characters.
+#: The allowed names of queues: all brokers accept these characters.
 QUEUE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
@@ -28,18 +28,23 @@ QUEUE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 class Backoff(NamedTuple):
     """How long a job waits before it is tried again.
 
-    Before the second attempt it waits up to *first* seconds, before each
-    further one up to twice as long as before the last, but never longer than
-    *greatest* seconds. How much of that it waits is left to chance, so that
-    jobs that failed together do not come back together.
+    The longest wait is *first* seconds before the second attempt, and doubles
+    before each further one, up to *greatest* seconds. The actual wait is a
+    random part of it, so that jobs that failed together are not all tried
+    again at the same time.
     """
 
     first: float = 5.0
     greatest: float = 3600.0
 
     def delay(self, failures: int) -> float:
-        """Give the seconds to wait after so many failures, from 1."""
-        # no larger power, which could not be multiplied any more
+        """Return how long to wait before the next attempt, in seconds.
+
+        Args:
+            failures: how many attempts have failed, from 1.
+        """
+        # the exponent is limited: a float cannot be multiplied by an int that
+        # is too large for a float
         longest = self.first * 2 ** min(failures - 1, 60)
         most = min(self.greatest, longest)
         return random.uniform(0, most)  # noqa: S311 - no secret
@@ -51,40 +56,47 @@ DEFAULT_BACKOFF = Backoff()
 @stored_at("pyramid_zodb_async.options")
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Options:
-    """The options of a job that are kept with it.
+    """The options of a job that are stored with it.
 
-    ``None`` stands for what the settings or the scheduler say.
+    ``None`` stands for the default of the settings or of the scheduler.
     """
 
-    #: How many runs may fail for a reason of :attr:`retry_on`, or end their
-    #: process, before the job fails.
+    #: How many attempts may fail with an exception of :attr:`retry_on`, or
+    #: end their process, before the job fails.
     attempts: int | None = None
     #: The exceptions after which the job is tried again, as
-    #: ``module:qualname``; subclasses are meant as well.
+    #: ``module:qualname``; they include their subclasses.
     retry_on: tuple[str, ...] = ()
-    #: How long it waits before that.
+    #: How long it waits before it is tried again.
     backoff: Backoff = DEFAULT_BACKOFF
     #: How long a run may take, in seconds.
     time_limit: float | None = None
-    #: Of the jobs that are due, the one with the greatest runs first.
+    #: Of the jobs that are due, the one with the greatest priority runs first.
     priority: int = 0
-    #: Which processes run it, where others than those that schedule do.
+    #: The name of the queue that it waits in.
     queue: str = DEFAULT_QUEUE
-    #: How long its outcome is kept, in seconds from its end.
+    #: How long its outcome is stored after its end, in seconds.
     result_timeout: float | None = None
-    #: What people call it.
+    #: A name of the job for people.
     title: str | None = None
 
     def covers(self, error: BaseException) -> bool:
-        """Tell whether the job is to be tried again after *error*."""
+        """Return whether the job may be tried again after *error*.
+
+        Args:
+            error: what an attempt has raised.
+        """
         return bool(self.retry_on) and any(
             name_of_exception(kind) in self.retry_on
             for kind in type(error).__mro__
         )
 
     def stored(self) -> tuple[tuple[str, Any], ...]:
-        """Give what differs from the defaults, as plain data."""
-        if self is NO_OPTIONS:  # as nearly always
+        """Return the pairs of name and value that differ from the defaults.
+
+        They are plain data: a ``Backoff`` becomes a tuple.
+        """
+        if self is NO_OPTIONS:  # the usual case, made fast
             return ()
         return tuple(
             (field.name, _plain(getattr(self, field.name)))
@@ -94,7 +106,12 @@ class Options:
 
     @classmethod
     def load(cls, stored: tuple[tuple[str, Any], ...]) -> "Options":
-        """Give what :meth:`stored` gave, of this version or another."""
+        """Return the options that :meth:`stored` has returned.
+
+        Args:
+            stored: pairs of name and value, also of another version of this
+                package: names that this version does not know are ignored.
+        """
         return _load(stored) if stored else NO_OPTIONS
 
 
@@ -115,12 +132,12 @@ def _load(stored: tuple[tuple[str, Any], ...]) -> Options:
 
 
 def name_of_exception(kind: type) -> str:
-    """Return the name of an exception class, as it is kept with a job.
+    """Return the name of an exception class, as it is stored with a job.
 
     Args:
         kind: the class.
 
     Returns:
-        ``module:qualname``, which other processes can compare.
+        The name as ``module:qualname``, which other processes can compare.
     """
     return f"{kind.__module__}:{kind.__qualname__}"

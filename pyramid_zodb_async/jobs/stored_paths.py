@@ -1,4 +1,4 @@
-"""Keeps the paths by which databases find classes that have moved."""
+"""A decorator that has pickles name a class by a path that never changes."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -9,14 +9,14 @@ T = TypeVar("T", bound=Any)
 
 
 def stored_at(module: str) -> Callable[[T], T]:
-    """Decorate what pickles are to name by the path of *module*.
+    """Have pickles name a class or function by the path of *module*.
 
-    So what is written today can be read by processes of an older version,
-    and by those of a later one, wherever the code is by then.
+    Databases contain pickles with such paths. Processes of older and of later
+    versions can read them as long as the path stays the same, wherever the
+    code itself has been moved to.
 
     Args:
-        module: the module by its dotted name; it has an alias of what is
-            decorated.
+        module: the dotted name of a module that imports what is decorated.
 
     Returns:
         The decorator of a class or function.

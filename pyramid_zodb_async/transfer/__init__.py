@@ -1,1 +1,1 @@
-"""What crosses threads and processes: calls, values and failures."""
+"""How calls, values and failures are passed to other threads and processes."""

@@ -1,4 +1,4 @@
-"""What a job calls: functions that can be a job, and how they are named."""
+"""The functions that jobs call: which are allowed, and how they are stored."""
 
 import functools
 import inspect
@@ -32,8 +32,8 @@ __all__ = [
 Function = Callable[..., Any]
 T = TypeVar("T")
 
-#: Functions and classes hold no state of a thread, and are found by their
-#: names.
+#: The types of what is not pickled but found by its name: functions and
+#: classes, which all threads share.
 KNOWN_BY_NAME = (types.FunctionType, type)
 
 
@@ -44,22 +44,29 @@ def require_transferable(
     args: tuple[Any, ...],
     named_args: dict[str, Any],
 ) -> T:
-    """Give what *check* makes of a call, or name the part it refuses.
+    """Check a call, and raise an error that names the part that is refused.
 
     Args:
-        check: raises :class:`NotTransferable` for what cannot travel.
-        function: what is called, to be named.
-        travelling: what of it travels with the arguments.
+        check: returns its argument in another form, or raises
+            ``NotTransferable`` if that cannot be passed to another thread.
+        function: what is called, for the error.
+        travelling: the part of the function that is passed on with the
+            arguments, such as the object of a bound method.
         args: the positional arguments.
         named_args: the named arguments.
 
+    Returns:
+        What *check* returns for the triple of *travelling*, *args* and
+        *named_args*.
+
     Raises:
-        ArgumentNotTransferable: *check* refused something.
+        ArgumentNotTransferable: *check* has refused something.
     """
     try:
         return check((travelling, args, named_args))
     except NotTransferable as error:
         refused = error
+    # only now, for the error: to check each part by itself takes longer
     try:
         check(travelling)
     except NotTransferable as cause:
@@ -88,7 +95,12 @@ def _by_name(
 
 
 def function_name(function: Function) -> str:
-    """Name *function* for people, as ``module:qualname``."""
+    """Return the name of a function, as ``module:qualname``.
+
+    Args:
+        function: anything that can be called. A partial has the name of its
+            function, and an object without a name has that of its class.
+    """
     if isinstance(function, functools.partial):
         return function_name(function.func)
     if not hasattr(function, "__qualname__"):
@@ -99,15 +111,21 @@ def function_name(function: Function) -> str:
 def check_call(
     function: Any, args: tuple[Any, ...], named_args: dict[str, Any]
 ) -> None:
-    """Refuse what cannot be a job, and what cannot be called so.
+    """Refuse a function that cannot be a job, and arguments that do not fit.
+
+    Args:
+        function: what the job would call.
+        args: the positional arguments.
+        named_args: the named arguments.
 
     Raises:
-        TypeError: it is one of these.
+        TypeError: the function cannot be a job, or cannot be called with
+            these arguments.
     """
-    look_at = _look_at
+    signature_of = _signature_of
     if isinstance(function, KNOWN_BY_NAME):
-        look_at = _look_at_once
-    signature = look_at(function)
+        signature_of = _cached_signature_of
+    signature = signature_of(function)
     if signature is None:
         return
     try:
@@ -119,8 +137,12 @@ def check_call(
         ) from None
 
 
-def _look_at(function: Any) -> inspect.Signature | None:
-    """Refuse what cannot be a job, and tell how it is called, if known."""
+def _signature_of(function: Any) -> inspect.Signature | None:
+    """Refuse what cannot be a job; return its signature, ``None`` if unknown.
+
+    Raises:
+        TypeError: the function cannot be a job.
+    """
     if not callable(function):
         raise TypeError(
             f"A job needs something to call, and {function!r} is not callable"
@@ -145,15 +167,16 @@ def _look_at(function: Any) -> inspect.Signature | None:
     try:
         return inspect.signature(function)
     except ValueError:
-        return None  # a builtin that does not tell
+        return None  # a builtin without a signature
 
 
 def _require_shared(function: Any) -> None:
-    """Refuse a function that may hold objects of the calling thread.
+    """Refuse a function that may refer to objects of the calling thread.
 
-    One that its module knows by its name is the module's own. In a session
-    or a script's ``__main__``, where that cannot always be told, it must hold
-    nothing that belongs to a database.
+    A function that is an attribute of its module under its own name is shared
+    by all threads. One of ``__main__``, which in an interactive session may
+    have been replaced by another of its name, may be used nevertheless if it
+    refers to nothing that belongs to a database.
     """
     if _find(function.__module__, function.__qualname__) is function:
         return
@@ -174,20 +197,20 @@ def _find(module: str, qualname: str) -> Any:
 
 
 def _holds_references(function: Any) -> bool:
-    """Tell whether defaults and closures hold more than plain values."""
-    held: list[Any] = []
+    """Return whether defaults or closures have more than plain values."""
+    values: list[Any] = []
     seen = [function]
-    for part in seen:  # which grows
+    for part in seen:  # seen grows in this loop
         if isinstance(part, types.FunctionType):
-            holds = [cell.cell_contents for cell in part.__closure__ or ()]
-            holds += part.__defaults__ or ()
-            holds += (part.__kwdefaults__ or {}).values()
+            parts = [cell.cell_contents for cell in part.__closure__ or ()]
+            parts += part.__defaults__ or ()
+            parts += (part.__kwdefaults__ or {}).values()
             known = {id(old) for old in seen}
-            seen += [new for new in holds if id(new) not in known]
+            seen += [new for new in parts if id(new) not in known]
         else:
-            held.append(part)
+            values.append(part)
     try:
-        return bool(dump(held, ThreadConnections()).shared)
+        return bool(dump(values, ThreadConnections()).shared)
     except NotTransferable:
         return True
 
@@ -198,11 +221,14 @@ _LAZY = (
     (inspect.isasyncgenfunction, "an asynchronous generator"),
 )
 
-#: To look costs more than all the rest of a small job.
-_look_at_once = functools.lru_cache(maxsize=512)(_look_at)
+#: To make a signature takes longer than all the rest of a small job. This is
+#: only for functions and classes: other objects need not be hashable, and
+#: should not stay in memory.
+_cached_signature_of = functools.lru_cache(maxsize=512)(_signature_of)
 
 
 def _advice(value: object) -> str | None:
+    """Return what to pass in place of a request or a connection."""
     if IRequest.providedBy(value):
         return (
             "a request ends before the job begins; pass the values that the"
@@ -217,14 +243,18 @@ def _advice(value: object) -> str | None:
 
 
 def stored_form(function: Callable[..., Any]) -> Any:
-    """Give what the database keeps of *function*.
+    """Return the form in which a function is stored in the database.
 
-    That is its name, ``module:qualname``, where importing gives the same
-    again; the object and the name of a bound method; else a tuple of just
-    the callable, as it is pickled.
+    Args:
+        function: what a job calls.
+
+    Returns:
+        The name of a function or class, as ``module:qualname``; the pair of
+        the object and the method's name of a bound method; for anything else
+        a tuple of the callable alone, which is then pickled.
 
     Raises:
-        TypeError: another process could not find it by its name.
+        TypeError: another process would not find the same by its name.
     """
     if isinstance(function, types.MethodType):
         owner, name = function.__self__, function.__name__
@@ -236,7 +266,8 @@ def stored_form(function: Callable[..., Any]) -> Any:
                 )
             _refuse_main(owner)
             return owner, name
-        # of the class that it was asked from, which may have inherited it
+        # a method of a class: by the class that it is bound to, which may
+        # have inherited it
         name = f"{function_name(owner)}.{name}"
     elif isinstance(function, KNOWN_BY_NAME):
         name = function_name(function)
@@ -260,7 +291,7 @@ def stored_form(function: Callable[..., Any]) -> Any:
 
 
 def _refuse_main(function: Any, name: str = "") -> None:
-    """Refuse what belongs to the module that was started."""
+    """Refuse what is in ``__main__``, which other processes do not have."""
     name = name or f"{type(function).__module__}:"
     if isinstance(function, functools.partial):
         name = function_name(function)
@@ -272,10 +303,14 @@ def _refuse_main(function: Any, name: str = "") -> None:
 
 
 def callable_of(stored: Any) -> Callable[..., Any]:
-    """Give what :func:`stored_form` was made of.
+    """Return the function that :func:`stored_form` was called with.
+
+    Args:
+        stored: what :func:`stored_form` has returned.
 
     Raises:
-        JobNotLoadable: it is gone.
+        JobNotLoadable: the function, its module or the method no longer
+            exists, or cannot be called.
     """
     if isinstance(stored, tuple):
         if len(stored) == 1:

@@ -1,4 +1,4 @@
-"""What remains of an exception when it leaves its thread."""
+"""Exceptions of jobs, as plain data and as pickles for other threads."""
 
 import contextlib
 import pickle
@@ -11,7 +11,8 @@ from .references import dump
 __all__ = ["as_bytes", "describe", "loaded_exception", "pickled_exception"]
 
 
-#: A longer text is cut: whoever asks for the job loads it, and it is told.
+#: How many characters of an exception's text are stored: it is loaded with
+#: the record of the job, and is sent to clients.
 LONGEST_TEXT = 10_000
 
 
@@ -19,10 +20,14 @@ def describe(
     error: BaseException,
     public: tuple[type[BaseException], ...] = (),
 ) -> Failure:
-    """Tell *error* as plain data.
+    """Return the description of an exception as plain data.
 
-    Its text is public if it is a :class:`JobError` for people, or one of
-    *public*.
+    Its text is marked as public if it is a ``JobError`` whose ``public`` is
+    true, or an instance of one of *public*.
+
+    Args:
+        error: the exception.
+        public: classes of other exceptions whose text users may see.
     """
     return Failure(
         type=type(error).__qualname__,
@@ -39,35 +44,54 @@ def _text(error: BaseException) -> str:
         return f"(the text of this {type(error).__qualname__} raises)"
     if isinstance(error, SystemExit):
         return f"The job called sys.exit({text})"
-    text = str.__str__(text)  # what it gave may be of a class of its own
+    text = str.__str__(text)  # __str__ may have returned a subclass of str
     if len(text) > LONGEST_TEXT:
         text = text[:LONGEST_TEXT] + "…"
     return text
 
 
 def pickled_exception(error: BaseException, connections: Connections) -> bytes:
-    """Give a pickle of *error* without its traceback.
+    """Return a pickle of an exception, without its traceback.
 
-    An exception that does not survive pickling, that holds persistent
-    objects or that cannot be printed is replaced by a :class:`JobError` that
-    tells of it.
+    Args:
+        error: the exception.
+        connections: those of the thread that has caught it.
+
+    Returns:
+        The pickle. If the exception cannot be pickled and loaded again, if
+        ``str()`` of the copy raises, or if it refers to persistent objects,
+        this is the pickle of a ``JobError`` with its type and text.
     """
-    # its methods may raise whatever they like
+    # its methods may raise any exception
     with contextlib.suppress(BaseException):
         dumped = dump(error, connections)
         if not dumped.shared:
+            # try it now: who loads the pickle later could do nothing about
+            # a copy that cannot be made or shown
             str(dumped.load(connections))
             return dumped.data
     return as_bytes(JobError(f"{type(error).__qualname__}: {_text(error)}"))
 
 
 def as_bytes(error: JobError) -> bytes:
-    """Give a pickle of an error of ours."""
+    """Return the pickle of an error of this package.
+
+    Args:
+        error: an exception that can be pickled.
+    """
     return pickle.dumps(error)
 
 
 def loaded_exception(data: bytes) -> BaseException:
-    """Give the exception of a pickle of ours, or a stand-in if it is gone."""
+    """Return the exception of a pickle that this package has made.
+
+    Args:
+        data: the pickle.
+
+    Returns:
+        The exception. If it cannot be loaded, because its class no longer
+        exists for instance, it is a ``JobError`` that says so.
+    """
     try:
         error: BaseException = pickle.loads(data)  # noqa: S301 - we made it
     except Exception as problem:  # noqa: BLE001 - classes raise what they like

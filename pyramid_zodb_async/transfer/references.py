@@ -1,4 +1,4 @@
-"""Values between threads: pickled, with references to persistent objects."""
+"""Pickles of values, with references in place of persistent objects."""
 
 import io
 import pickle
@@ -29,9 +29,13 @@ __all__ = [
 
 @stored_at("pyramid_zodb_async.references")
 class SharedDatabase:
-    """A database to which a value refers in a way of its own.
+    """A database that an object refers to, for example a context.
 
-    Threads share it; pickled by anybody else it is none.
+    In a pickle of this module it is the same database for all threads. Any
+    other pickle leaves it out.
+
+    Args:
+        db: the database, or ``None``.
     """
 
     __slots__ = ("db",)
@@ -44,18 +48,23 @@ class SharedDatabase:
 
 
 class Dumped(NamedTuple):
-    """A value that belongs to no thread until it is loaded."""
+    """A pickled value, which any thread can load."""
 
     #: The pickle.
     data: bytes
-    #: The databases that are referred to, and what is shared.
+    #: What the pickle refers to by index: databases of persistent objects,
+    #: and instances of :class:`SharedDatabase`.
     shared: tuple[Any, ...]
 
     def load(self, connections: Connections) -> Any:
-        """Make the value anew, its persistent objects from *connections*.
+        """Return a new copy of the value.
+
+        Args:
+            connections: where its persistent objects are loaded from.
 
         Raises:
-            JobNotLoadable: an object or a class in it is gone.
+            JobNotLoadable: a persistent object or a class in it no longer
+                exists.
         """
         try:
             return _Loader(self, connections).load()
@@ -69,22 +78,25 @@ class Dumped(NamedTuple):
 def dump(
     value: object, connections: Connections, *, final: bool = True
 ) -> Dumped:
-    """Take *value* apart so that another thread can load it.
+    """Pickle a value so that another thread can load it.
 
     Args:
-        value: plain values and persistent objects, nested at will.
+        value: plain values and persistent objects, nested to any depth.
         connections: those of the thread that *value* belongs to.
-        final: whether persistent objects must be stored by now; if not, they
-            may still be new, and the outcome only tells that the rest is
-            right.
+        final: whether all persistent objects in it must have an oid already.
+            If not, they may be new; the return value then only shows that
+            the value can be pickled, and must not be loaded.
 
     Raises:
-        NotTransferable: *value*, or something in it, cannot be taken apart.
+        NotTransferable: *value*, or something in it, cannot be pickled, or
+            belongs to another thread.
     """
     stream = io.BytesIO()
     dumper = _Dumper(stream, connections, final=final)
     try:
         dumper.dump(value)
+    # a transient error, of an object that was loaded to be pickled, has to
+    # pass: it has the transaction repeated
     except (NotTransferable, TransientError):
         raise
     except Exception as error:
@@ -106,7 +118,7 @@ class _Dumper(pickle.Pickler):
 
     def persistent_id(self, value: Any) -> tuple[Any, ...] | None:
         if isinstance(value, type):
-            return None
+            return None  # pickled by its name
         if isinstance(value, Persistent):
             return self._reference(value)
         if isinstance(value, SharedDatabase):
@@ -157,23 +169,28 @@ class _Loader(pickle.Unpickler):
         return self._connections.to(shared).get(pid[1])
 
 
-#: What is of use to its own thread only, and what to pass instead.
+#: Classes of objects that only their own thread can use, and what to pass
+#: instead.
 _HELPERS = {
     RootConvenience: "connection.root is a helper for sessions; pass"
     " connection.root(), which is the persistent object",
     BaseRequest: "a request belongs to its thread; pass the values that are"
     " needed of it",
-    # small ones could be pickled, larger ones are temporary files
+    # pickling would refuse only large ones, which are temporary files
     cgi_FieldStorage: "an uploaded file ends with its request; pass its"
     " bytes, as .file.read() gives them",
 }
 
 
 def refuse_helper(value: object) -> None:
-    """Refuse what is of use to its own thread only.
+    """Refuse an object that only its own thread can use.
+
+    Args:
+        value: any object.
 
     Raises:
-        NotTransferable: *value* is of that kind.
+        NotTransferable: it is a request, an uploaded file or the ``root`` of
+            a connection; the text says what to pass instead.
     """
     for kind, advice in _HELPERS.items():
         if isinstance(value, kind):
@@ -181,10 +198,14 @@ def refuse_helper(value: object) -> None:
 
 
 def require_own(value: Any, connections: Connections) -> None:
-    """Refuse a persistent object that another connection has loaded.
+    """Refuse a persistent object that is not of one of *connections*.
+
+    Args:
+        value: a persistent object that is stored in a database.
+        connections: those of the calling thread.
 
     Raises:
-        NotTransferable: it has.
+        NotTransferable: its connection is closed, or is another one.
     """
     jar = value._p_jar
     if jar.opened is None:
@@ -201,6 +222,10 @@ def require_own(value: Any, connections: Connections) -> None:
 
 
 def name_of(value: object) -> str:
-    """Name an object by its class, for errors."""
+    """Return a description of an object by its class, for errors.
+
+    Args:
+        value: the object, of which no attribute is loaded.
+    """
     kind = type(value)
     return f"the {kind.__module__}.{kind.__qualname__} object"
