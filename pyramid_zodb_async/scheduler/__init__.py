@@ -1,4 +1,4 @@
-"""The schedulers as an application makes them, complete with an engine."""
+"""The schedulers that applications make themselves, each with an engine."""
 
 from ..engine.threads import ThreadEngine
 from ..execution.runner import Runner
@@ -12,18 +12,23 @@ __all__ = ["PersistentTransactionalScheduler", "TransactionalScheduler"]
 class TransactionalScheduler(MemoryScheduler):
     """A scheduler in memory for scripts and threads outside Pyramid.
 
-    It calls the function as it is, on one of *workers* threads: let
-    :func:`~pyramid_zodb_async.transactional` see to the function's
-    transaction. What the function leaves uncommitted is aborted. A restart
-    forgets all jobs.
+    A job is a call of the function on one of *workers* threads, without a
+    transaction of its own: decorate the function with
+    :func:`~pyramid_zodb_async.transactional` if it needs one. What the
+    function leaves uncommitted is aborted. All jobs are lost when the process
+    ends.
 
     Args:
-        timeout: how long an outcome that nobody fetches is kept, in seconds.
+        timeout: for how long an outcome that is not fetched is stored, in
+            seconds; ``None`` stands for the attribute ``timeout``.
         workers: how many jobs run at a time.
-        max_pending: how many jobs may wait.
+        max_pending: how many jobs may wait to be run.
+
+    Raises:
+        ValueError: *timeout* is negative or no number.
     """
 
-    # surrounds each run
+    # Makes the context manager that surrounds each run.
     _environment: SurroundingsFactory = staticmethod(bare_thread)
 
     def __init__(

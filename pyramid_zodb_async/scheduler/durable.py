@@ -1,6 +1,6 @@
-"""A scheduler that is a persistent object, with its jobs in itself.
+"""A scheduler that is a persistent object and contains its jobs.
 
-Its class stays where it is and keeps its name: the database finds it by that.
+Do not move or rename the class: databases find it by module and name.
 """
 
 import threading
@@ -24,10 +24,10 @@ __all__ = ["PersistentTransactionalScheduler"]
 
 
 class PersistentTransactionalScheduler(Store):
-    """A scheduler to be put somewhere into the database.
+    """A scheduler that an application stores anywhere in its database.
 
-    To schedule a job, to fetch its outcome and to remove it are parts of the
-    transaction of the connection that this object was loaded by. A job runs
+    Scheduling a job, fetching its outcome and removing it are parts of the
+    transaction of the connection that loaded this object. A job runs
     in the process that scheduled it, on one of *workers* threads, in a
     transaction of its own, which functions that
     :func:`~pyramid_zodb_async.transactional` decorates join. Jobs survive a
@@ -36,21 +36,27 @@ class PersistentTransactionalScheduler(Store):
     A subclass may change the attributes.
     """
 
-    #: How long an outcome that nobody fetches is kept, in seconds.
+    #: For how long an outcome that is not fetched is stored, in seconds.
     timeout: float = 3600
     #: How many jobs a process runs at a time.
     workers = 2
-    #: How many jobs of a process may wait.
+    #: How many jobs of a process may wait to be run.
     max_pending = 10_000
     #: How often a job is repeated after conflicts and other transient errors.
     max_conflicts = 50
-    # surrounds each run
+    # Makes the context manager that surrounds each run.
     _environment: SurroundingsFactory = staticmethod(thread_transaction)
 
     def schedule(self, f: Callable[..., Any], /, *args: Any, **kw: Any) -> str:
         """Have ``f(*args, **kw)`` called once the transaction has committed.
 
-        Returns the sid, the job's id.
+        Args:
+            f: the function to call.
+            args: its positional arguments.
+            kw: its named arguments.
+
+        Returns:
+            The sid, which is the id of the job.
 
         Raises:
             TypeError: *f* cannot be a job or cannot be called so.
@@ -58,6 +64,7 @@ class PersistentTransactionalScheduler(Store):
             QueueFull: too many jobs are waiting.
             ValueError: this scheduler is not in a database yet.
         """
+        # The Zope flavour overrides _schedule() to pass an owner.
         return self._schedule(f, args, kw)
 
     def _schedule(
@@ -69,42 +76,64 @@ class PersistentTransactionalScheduler(Store):
     ) -> str:
         connections = self._connections()
         process = self._process()
+        # Before the job is made: a job is assigned to this process only if
+        # the process runs jobs by then. A scheduler that stop() has stopped
+        # stays stopped.
         process.start(recover=False)
         return process.schedule_call(
             function, args, named_args, connections, owner=owner
         )
 
     def get(self, sid: str) -> JobView | None:
-        """Tell what is known of the job, or ``None``; it changes nothing."""
+        """Return a view of the job, without changing anything.
+
+        Args:
+            sid: the sid of the job.
+
+        Returns:
+            What is known of the job; ``None`` if there is no such job.
+        """
         return self._process().get(sid, self._connections())
 
     def completed(self, sid: str) -> bool | None:
-        """``None``, ``False``, ``True``: unknown, unfinished, finished."""
+        """Return whether the job has ended.
+
+        Args:
+            sid: the sid of the job.
+
+        Returns:
+            ``True`` if it has ended, ``False`` if it has not; ``None`` if
+            there is no such job.
+        """
         view = self.get(sid)
         return view.done if view else None
 
     def get_result(
         self, sid: str
     ) -> tuple[Any, BaseException | None] | bool | None:
-        """Fetch the outcome, and forget it.
+        """Return the outcome of a job, and remove the job.
 
         See :class:`~pyramid_zodb_async.interfaces.IScheduler`.
         """
         return self._process().get_result(sid, self._connections())
 
     def remove(self, sid: str) -> None:
-        """Forget the job, if it exists."""
+        """Remove the job, if it exists.
+
+        Args:
+            sid: the sid of the job.
+        """
         self._process().remove(sid, self._connections())
 
     def cancel(self, sid: str) -> bool:
-        """End a job that has not ended; it leaves no effects.
+        """Cancel a job that has not ended; it leaves no effects.
 
         See :class:`~pyramid_zodb_async.interfaces.IScheduler`.
         """
         return self._process().cancel(sid, self._connections())
 
     def retry(self, sid: str) -> bool:
-        """Have a failed job run again, with the arguments that it had.
+        """Have a failed job run again, with the same arguments.
 
         See :class:`~pyramid_zodb_async.interfaces.IScheduler`.
         """
@@ -113,32 +142,45 @@ class PersistentTransactionalScheduler(Store):
     def wait(
         self, sid: str | None = None, timeout: float | None = None
     ) -> bool:
-        """Wait until the job, or every committed one, has ended.
+        """Wait until a job, or every committed job, has ended.
 
-        Returns whether that came to pass within *timeout* seconds. To see
-        the outcome, begin another transaction after it.
+        To see the outcome, begin another transaction afterwards.
+
+        Args:
+            sid: the sid of the job; ``None`` stands for all jobs.
+            timeout: the longest wait in seconds; ``None`` for no limit.
+
+        Returns:
+            Whether it has, or they have, ended within *timeout* seconds.
         """
         return self._process().wait(sid, timeout)
 
     def start(self, db: DB | None = None) -> None:
-        """Run jobs in this process, also those that earlier ones left.
+        """Run jobs in this process, also those that earlier processes left.
 
-        *db* is the scheduler's database; it is needed if this is not asked of
-        an object that the database has loaded.
+        Args:
+            db: the scheduler's database. It may be ``None`` if a connection
+                to the database has loaded this object.
         """
         self._process(db).start()
 
     def stop(self, grace: float | None = None) -> list[str]:
-        """Take no new job in this process, and wait for the running ones.
+        """Begin no more jobs in this process, and wait for the running ones.
 
-        *grace* is the longest wait in seconds. Returns the sids of the jobs
-        that run on.
+        Args:
+            grace: the longest wait in seconds; ``None`` stands for the
+                default of the engine.
+
+        Returns:
+            The sids of the jobs that still run.
         """
         return self._process().stop(grace)
 
     def _connections(self) -> JarConnections:
         if self._p_jar is None or self._p_oid is None:
-            # it may be reachable since a moment ago
+            # The current transaction may have added it to the database. A
+            # new object gets its connection and its oid only when it is
+            # stored, which a savepoint does before the commit.
             transaction.savepoint(optimistic=True)
         if self._p_jar is None or self._p_oid is None:
             raise ValueError(
@@ -148,9 +190,14 @@ class PersistentTransactionalScheduler(Store):
         return JarConnections(self._p_jar)
 
     def _process(self, db: DB | None = None) -> ZODBScheduler:
-        """Give what runs the jobs of this scheduler in this process."""
+        """Return what runs the jobs of this scheduler in this process.
+
+        It is made at the first call.
+        """
         if db is None:
             db = self._connections().sole().db()
+        # Else two threads could make two of them, each with its own engine
+        # and its own identity.
         with _lock:
             schedulers = _processes.setdefault(db, {})
             process = schedulers.get(self._p_oid)
@@ -173,8 +220,9 @@ class PersistentTransactionalScheduler(Store):
 
 _lock = threading.Lock()
 
-#: By database and oid; the schedulers as this process has loaded them are
-#: many, and go with their connections.
+#: What runs the jobs in this process, by database and by the oid of the
+#: scheduler. It is not an attribute of the scheduler: each connection loads a
+#: scheduler object of its own, which goes away with the connection.
 _processes: weakref.WeakKeyDictionary[DB, dict[bytes, ZODBScheduler]] = (
     weakref.WeakKeyDictionary()
 )

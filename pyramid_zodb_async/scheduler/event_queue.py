@@ -1,4 +1,4 @@
-"""Holds what is to be told of jobs until it is true, and can be told."""
+"""The queue of events that subscribers get after the commit."""
 
 import contextlib
 from collections import deque
@@ -13,13 +13,15 @@ __all__ = ["EventQueue"]
 
 
 class EventQueue:
-    """Events that wait to be told.
+    """The events of a scheduler that are not delivered yet.
 
-    Threads may use it at the same time. Views are made only if somebody
-    wants to know.
+    An event is delivered after the commit that made it true, when no lock is
+    held and no transaction is open: a subscriber may do anything. The view of
+    the job is made only if there is a subscriber for that kind of event.
+    Threads may use a queue at the same time.
 
     Args:
-        announcer: gives who tells of events.
+        announcer: returns the announcer that calls the subscribers.
     """
 
     def __init__(self, announcer: Callable[[], Announcer]) -> None:
@@ -27,11 +29,20 @@ class EventQueue:
         self._events: deque[tuple[type[JobEvent], JobView]] = deque()
 
     def has_subscribers(self, kind: type[JobEvent]) -> bool:
-        """Tell whether somebody wants to know of events of *kind*."""
+        """Return whether there are subscribers for events of *kind*.
+
+        Args:
+            kind: the class of the events.
+        """
         return self._announcer().has_subscribers(kind)
 
     def add(self, kind: type[JobEvent], view: Callable[[], JobView]) -> None:
-        """Have an event told by the next :meth:`tell`."""
+        """Add an event that is true, for the next :meth:`deliver`.
+
+        Args:
+            kind: the class of the event.
+            view: makes the view of the job that the event is about.
+        """
         if self.has_subscribers(kind):
             self._events.append((kind, view()))
 
@@ -41,28 +52,43 @@ class EventQueue:
         kind: type[JobEvent],
         view: Callable[[], JobView],
     ) -> None:
-        """Have an event told when the transaction of *changes* commits."""
+        """Add an event if and when a transaction commits.
+
+        Args:
+            changes: returns the changes of that transaction; it is called
+                only if there are subscribers.
+            kind: the class of the event.
+            view: makes the view of the job that the event is about.
+        """
         if self.has_subscribers(kind):
+            # The view is made now, while the transaction can load the record.
             changes().add(_Event(self._events, kind, view()))
 
     def deliver_now(self, kind: type[JobEvent], jobs: list[JobView]) -> None:
-        """Tell at once of events that somebody wanted to know of."""
+        """Deliver events that are true already.
+
+        Args:
+            kind: the class of the events.
+            jobs: the views of the jobs, one for each event.
+        """
+        # behind what waits already, so that the order of events is right
         self._events.extend((kind, job) for job in jobs)
         self.deliver()
 
     def deliver(self) -> None:
-        """Tell of what has happened; no lock must be held."""
+        """Deliver all events. The caller must not hold a lock."""
         if not self._events:
             return
         announcer = self._announcer()
-        # other threads may do so at the same time
+        # Another thread may deliver at the same time and empty the queue
+        # between a check and popleft(), so there is no check.
         with contextlib.suppress(IndexError):
             while True:
                 announcer.announce(*self._events.popleft())
 
 
 class _Event(CertainChange):
-    """An event that is true with the commit."""
+    """An event that becomes true with the commit of a transaction."""
 
     def __init__(
         self,

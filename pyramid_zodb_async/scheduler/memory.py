@@ -1,4 +1,4 @@
-"""Keeps jobs in memory: fast, bounded, and forgotten by a restart."""
+"""The scheduler that stores its jobs in the memory of one process."""
 
 import contextlib
 import pickle
@@ -38,22 +38,23 @@ T = TypeVar("T")
 
 @implementer(IScheduler)
 class MemoryScheduler:
-    """A scheduler for one process, whose jobs end with it.
+    """A scheduler whose jobs are in memory, without a database.
 
-    What it does not do is to survive: a restart forgets waiting, running and
-    finished jobs. It needs no database. The cost of a job does not depend on
-    how many others wait, or are kept. See
+    Pending, running and finished jobs are lost when the process ends. The
+    cost of a job does not depend on how many others wait or are stored. See
     :class:`~pyramid_zodb_async.interfaces.IScheduler`.
 
     Args:
-        timeout: how long an outcome that nobody fetches is kept, in seconds.
-        max_pending: how many jobs may wait.
+        timeout: for how long an outcome that is not fetched is stored, in
+            seconds; ``None`` stands for the attribute ``timeout``.
+        max_pending: how many jobs may wait to be run.
 
     Raises:
         ValueError: *timeout* is negative or no number.
     """
 
-    #: How long an outcome is kept, in seconds; a subclass may change it.
+    #: For how long an outcome that is not fetched is stored, in seconds; a
+    #: subclass may change it.
     timeout: float = 3600
 
     def __init__(
@@ -80,11 +81,20 @@ class MemoryScheduler:
         call_after_fork(self._begin)
 
     def _begin(self) -> None:
-        """Have nothing to submit; in a child that is the parent's."""
+        """Start with no jobs to submit.
+
+        Called again in a forked child, which must not run those of the
+        parent.
+        """
         self._to_submit: deque[Job] = deque()
 
     def use(self, engine: IEngine) -> None:
-        """Have *engine* run the jobs."""
+        """Set the engine that runs the jobs.
+
+        Args:
+            engine: the engine. It also gets the jobs that were committed
+                before this call.
+        """
         self._engine = engine
         self._hand_over()
 
@@ -180,6 +190,8 @@ class MemoryScheduler:
         connections = connections or current_connections()
         if change := self._find_uncommitted(sid, connections):
             self.changes.of(connections.transaction_manager).discard(change)
+        # First the table, then the engine: a worker that has got the sid
+        # already finds that the job is gone when it claims the job.
         self.table.forget(sid)
         if self._engine is not None:
             self._engine.withdraw(sid)
@@ -191,6 +203,8 @@ class MemoryScheduler:
             self.changes.of(connections.transaction_manager).discard(change)
             return True
         self._hand_over()
+        # First the table, as in remove(). It returns a copy, so the event
+        # shows the job as it was when it was cancelled.
         job = self.table.cancel(sid)
         if job is None:
             return False
@@ -212,7 +226,7 @@ class MemoryScheduler:
 
     def start(self) -> None:
         """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
-        if self._engine is not None:  # as long as nobody gave one
+        if self._engine is not None:  # use() may not have been called yet
             self._engine.start()
 
     def stop(self, grace: float | None = None) -> list[str]:
@@ -244,38 +258,57 @@ class MemoryScheduler:
     def _find_uncommitted(
         self, sid: str, connections: Connections
     ) -> "_Scheduling | None":
-        """Find a job among those of the current transaction."""
+        """Return the scheduling of a job by the current transaction."""
         for change in self.changes.known(connections.transaction_manager):
             if isinstance(change, _Scheduling) and change.job.sid == sid:
                 return change
         return None
 
     def accept(self, job: Job) -> None:
-        """Take in a job whose transaction is committed."""
+        """Add a job whose transaction is being committed.
+
+        It runs within the commit, after all other participants have
+        committed. Only the after-commit hook submits the job to the engine.
+
+        Args:
+            job: the job.
+        """
+        # The event is queued first: as soon as the job is submitted, which
+        # any thread may do, it can run and cause further events.
         self._note(JobScheduled, job)
+        # In the table before it can be submitted: a worker that does not
+        # find the job there takes it for one that is gone.
         self.table.accept(job)
         self._to_submit.append(job)
 
     def _note(self, kind: type[JobEvent], job: Job) -> None:
-        """Have an event told soon."""
+        """Queue an event, to be delivered by the next ``_hand_over()``."""
         self.event_queue.add(kind, lambda: view_of(job, None))
 
     def submit(self, job: Job) -> None:
-        """Have a job run once more, at its time."""
+        """Have the engine run a job once more.
+
+        Args:
+            job: the job, with the time when it is due.
+        """
         self._to_submit.append(job)
         self._hand_over()
 
     def _hand_over(self) -> None:
-        """Give the engine the jobs that it has not got yet.
+        """Deliver the events, and submit the committed jobs to the engine.
 
-        An after-commit hook calls it; and, should a transaction have ended
-        without calling its hooks, whoever asks for a job next.
+        An after-commit hook calls this. A transaction does not always call
+        its hooks, for instance if a synchronizer raises; so do all methods
+        that ask for a job.
         """
+        # before the jobs are submitted: a subscriber gets JobScheduled
+        # before the job can run
         self.event_queue.deliver()
         if self._engine is None:
             return
         jobs = []
-        # other threads may add to it and take from it at the same time
+        # Another thread may empty the queue between a check and popleft(),
+        # so there is no check.
         with contextlib.suppress(IndexError):
             while True:
                 jobs.append(self._to_submit.popleft())
@@ -289,7 +322,7 @@ class MemoryScheduler:
 
 
 class _Scheduling(CertainChange):
-    """A job that comes to be with the commit."""
+    """A job that exists from the commit of its transaction on."""
 
     def __init__(
         self, scheduler: MemoryScheduler, job: Job, call: Call
@@ -300,6 +333,8 @@ class _Scheduling(CertainChange):
         self._call = call
 
     def prepare(self) -> None:
+        # In the commit: new persistent objects among the arguments have
+        # their oids only now.
         self.job.call = self._call.loadable()
 
     def apply(self) -> None:
@@ -307,7 +342,7 @@ class _Scheduling(CertainChange):
 
 
 class _Removal(CertainChange):
-    """A fetched outcome that is forgotten with the commit."""
+    """A job that is removed with the commit: its outcome was fetched."""
 
     def __init__(self, table: JobTable, sid: str) -> None:
         self._table = table

@@ -1,7 +1,6 @@
-"""What the database keeps of jobs: the store, its slices, their records.
+"""The persistent classes of jobs: the store, its slices, their records.
 
-The persistent classes here stay where they are and keep their names: the
-database finds them by these.
+Do not move or rename the classes: databases find them by module and name.
 """
 
 import secrets
@@ -27,33 +26,33 @@ __all__ = [
     "TakenOver",
 ]
 
-#: The format of what is stored; a greater one belongs to a later version.
+#: The format of a store; a later version of this package has a greater one.
 FORMAT = 1
 
-#: Trees of a new slice. With 16 of them, four threads that finish jobs met 9
-#: to 33 conflicts in a thousand; with 64, at most 4. With 256 there is less to
-#: load and to store for each job, as long as not many thousands are kept.
+#: Trees of a new slice. Measured: with 16 of them, four threads that finish
+#: jobs met 9 to 33 conflicts in a thousand; with 64, at most 4. With 256 each
+#: job loads and stores less, up to some thousands of jobs per slice.
 TREES = 256
 
-#: A key that each tree keeps: an empty one conflicts with its next insert.
+#: A key that is never removed: two inserts into an empty tree conflict.
 KEPT = b""
 
 REMOVED = "removed"
 
 
 class TakenOver(JobCancelled):
-    """The job is another process's by now, or has ended."""
+    """A run may not change the job's record: it was taken over, or ended."""
 
 
 class Fence(NamedTuple):
-    """What whoever changes a record believes of it."""
+    """What a process that changes a record must know of its current state."""
 
     state: str
     runner: str | None
     run_number: int
 
 
-#: A function by its name, its arguments, and the names and values of others.
+#: The name of a function, positional arguments, and pairs of named ones.
 PlainCall = tuple[str, tuple[Any, ...], tuple[tuple[str, Any], ...]]
 
 #: The function, the positional and the named arguments.
@@ -61,7 +60,7 @@ Parts = tuple[Any, tuple[Any, ...], dict[str, Any]]
 
 
 class StoredCall(Persistent):
-    """A function and its arguments; no code of ours changes it."""
+    """A function and its arguments; the package never changes them."""
 
     def __init__(
         self, function: Any, args: tuple[Any, ...], named_args: dict[str, Any]
@@ -73,10 +72,10 @@ class StoredCall(Persistent):
             self.named_args = named_args
 
     args: tuple[Any, ...] = ()
-    named_args: dict[str, Any] = {}  # noqa: RUF012 - nobody changes it
+    named_args: dict[str, Any] = {}  # noqa: RUF012 - never changed
 
     def parts(self) -> Parts:
-        """Give the three as they were stored, whatever an earlier run did."""
+        """Return the call as stored, even if a run has changed arguments."""
         self._p_invalidate()
         return self.function, self.args, self.named_args
 
@@ -96,52 +95,52 @@ class Outcome(Persistent):
             self.exception = exception
 
     def load(self) -> Any:
-        """Give the value as it was stored, whatever an earlier reader did."""
+        """Return the value as stored, even if a reader has changed it."""
         self._p_invalidate()
         return self.value
 
 
 class Record(Persistent):
-    """A job as plain data; what is not plain and small is apart.
+    """A job as plain data; calls and results that are not are other objects.
 
-    So to ask for a job, to look for lost ones and to let them expire loads
-    nothing of the application's. What has its default is not stored.
+    So polls, takeover and expiry load no objects of the application.
+    Attributes that have their defaults are not stored.
     Moments are seconds since the epoch.
     """
 
     state: str = JobState.PENDING.value
     owner: str | None = None
     base_url: str | None = None
-    #: How it is to be run, as :meth:`.Options.stored` tells it.
+    #: How it is to be run, as ``Options.stored()`` returns it.
     options: tuple[tuple[str, Any], ...] = ()
-    #: When its next run is to begin.
+    #: When its next run is to begin; ``None`` stands for at once.
     due: float | None = None
-    #: How many runs ended in a way that counts.
+    #: The number of the last attempt that has ended.
     attempt = 0
-    #: How many of them failed since it was scheduled, or retried.
+    #: How many attempts failed since it was scheduled, or retried.
     failures = 0
-    #: Counts the takeovers, and the attempts that are to follow others.
+    #: Grows with each takeover, claim and retry; runs before it are void.
     run_number = 0
-    #: The process incarnation that is to run it; ``None`` if nobody is yet.
+    #: The incarnation that is to run it; ``None`` if there is none yet.
     runner: str | None = None
     #: Whether it was taken over: it may have ended its process.
     suspect = False
-    #: Whether a suspect's run began.
+    #: Whether a run began that counts as a crash if its process ends.
     begun = False
     #: How often its process ended while it ran.
     crashes = 0
     started: float | None = None
     finished: float | None = None
     expires: float | None = None
-    #: What it last said of its progress: done, total and message.
+    #: The last progress: done, total and message.
     progress: tuple[float, float | None, str | None] | None = None
     #: Of a failure: type, message, and whether that is public.
     error: tuple[str, str, bool] | None = None
-    #: What it calls; kept with a failure, to try again.
+    #: What it calls; a failed job still has it, for a retry.
     call: StoredCall | PlainCall | None = None
-    #: What it returned, if that is plain and small.
+    #: The result, if that is plain and small.
     value: Any = None
-    #: What it returned else, or raised.
+    #: Any other result, or the exception.
     outcome: Outcome | None = None
 
     def __init__(
@@ -157,32 +156,32 @@ class Record(Persistent):
         self.change(**values)
 
     def change(self, **values: Any) -> None:
-        """Set attributes; for :meth:`Store.change` alone."""
+        """Set attributes; only :meth:`Store.change` may call this."""
         for name, value in values.items():
             if getattr(self, name) == value:
-                continue
+                continue  # a write of the same value could conflict
             if getattr(type(self), name) == value:
                 delattr(self, name)
             else:
                 setattr(self, name, value)
 
     def parts(self) -> Parts | None:
-        """Give the parts of its call as they were stored, if it has one."""
+        """Return its call as it was stored; ``None`` if it has none."""
         call = self.call
         if isinstance(call, tuple):
             function, args, named_args = call
             return function, args, dict(named_args)
-        # a method of a ghost would load it, for nothing
+        # call.parts() would load a ghost, only for parts() to invalidate it
         return None if call is None else StoredCall.parts(call)
 
     @property
     def fence(self) -> Fence:
-        """What the record is now, for a later change of it."""
+        """The state of the record that a later change has to expect."""
         return Fence(self.state, self.runner, self.run_number)
 
     @property
     def failure(self) -> Failure | None:
-        """Why the job failed."""
+        """Why the job failed; ``None`` if it did not."""
         if self.error is None:
             return None
         kind, message, public = self.error
@@ -194,33 +193,33 @@ class Slice(Persistent):
 
     #: When it may be dropped; ``None`` until its last job has ended.
     keep_until: float | None = None
-    #: Written when it is dropped: whoever adds to it at that time conflicts.
+    #: Set when it is dropped: that write conflicts with a new job's fence.
     closed = False
 
     def __init__(self, opened: float, longest_timeout: float) -> None:
         self.opened = opened
-        #: The longest time that one of its outcomes is kept, in seconds.
+        #: The longest time for which it stores an outcome, in seconds.
         self.longest_timeout = longest_timeout
         self.jobs = tuple(OOBTree({KEPT: None}) for _ in range(TREES))
         self.unfinished = tuple(OOTreeSet([KEPT]) for _ in range(TREES))
 
     def tree(self, key: bytes) -> OOBTree:
-        """Give the tree of the record with that key."""
+        """Return the tree that has the record of *key*."""
         return self.jobs[key[0] % len(self.jobs)]
 
     def unfinished_of(self, key: bytes) -> OOTreeSet:
-        """Give the set that has that key as long as its job is unfinished."""
+        """Return the set that has *key* while its job is unfinished."""
         return self.unfinished[key[0] % len(self.unfinished)]
 
     def require_current(self) -> None:
-        """Conflict if somebody drops the slice in the meantime."""
+        """Let the commit conflict if another one has dropped the slice."""
         if self._p_jar is not None and self._p_oid is not None:
             self._p_jar.readCurrent(self)
 
     def require_no_new_jobs(self) -> None:
-        """Conflict if somebody adds a job in the meantime.
+        """Let the commit conflict if another one has added a job.
 
-        That one cannot find out by itself if it commits first.
+        If that commits first, its own fence cannot see the later drop.
         """
         for keys in self.unfinished:
             for part in (keys, keys._firstbucket):  # noqa: SLF001 - its data
@@ -228,44 +227,44 @@ class Slice(Persistent):
                     part._p_jar.readCurrent(part)
 
     def is_used(self) -> bool:
-        """Tell whether a job was ever put into it."""
+        """Return whether a job was ever added."""
         return any(tree.maxKey() != KEPT for tree in self.jobs)
 
     def records(self) -> Iterator[tuple[bytes, Record]]:
-        """Give the records of all jobs in it, and their keys."""
+        """Return the keys and records of all jobs, also of removed ones."""
         for tree in self.jobs:
             yield from tree.items(KEPT, excludemin=True)
 
     def unfinished_keys(self) -> Iterator[bytes]:
-        """Give the keys of the jobs that have not ended."""
+        """Return the keys of the jobs that have not ended."""
         for keys in self.unfinished:
             yield from keys.keys(KEPT, excludemin=True)
 
     def has_unfinished(self) -> bool:
-        """Tell whether a job in it has not ended."""
+        """Return whether a job in it has not ended."""
         return any(keys.maxKey() != KEPT for keys in self.unfinished)
 
 
 class Beat(Persistent):
-    """The sign of life of a process: a number that grows."""
+    """The sign of life of an incarnation: a number that grows."""
 
     count = 0
-    #: What its running jobs have told, by sid; see :mod:`.reports`.
+    #: By sid, of its running jobs; see ``process.progress_reports``.
     reports: dict[str, tuple[Any, ...]] = {}  # noqa: RUF012 - set, not changed
 
 
 class Store(Persistent):
-    """The jobs of an application, in slices.
+    """The jobs of an application, in slices, and the beats of incarnations.
 
     A sid is the number of a slice and a key of 128 random bits in it.
     """
 
     format = FORMAT
-    #: How long an outcome is kept, in seconds, if nothing else tells it.
+    #: The seconds for which an outcome is stored, if no option says others.
     timeout: float = 3600
 
     def __init__(self, longest_timeout: float | None = None) -> None:
-        # as an attribute of the instance, it is stored
+        # set on the instance, since only that is stored
         self.format = FORMAT
         self.slices = OOBTree()
         self.runners = OOBTree({"": None})
@@ -274,10 +273,10 @@ class Store(Persistent):
         self.open_slice(time.time(), longest_timeout)
 
     def open_slice(self, now: float, longest_timeout: float) -> None:
-        """Make a new newest slice.
+        """Add the slice that new jobs go to from now on.
 
-        Its number is the hour, or the next greater one if the clock was put
-        back.
+        Its number is the hour of *now*, in seconds since the epoch, or the
+        next greater one if the clock was set back.
         """
         number = max(0, int(now // 3600))
         if self.slices:
@@ -285,15 +284,15 @@ class Store(Persistent):
         self.slices[number] = Slice(now, longest_timeout)
 
     def newest(self) -> tuple[int, Slice]:
-        """Give the slice that new jobs go to, and its number."""
+        """Return the number of the slice that new jobs go to, and it."""
         number = self.slices.maxKey()
         return number, self.slices[number]
 
     def require_format(self) -> None:
-        """Refuse what a later version has written.
+        """Refuse a store that a later version of the package has written.
 
         Raises:
-            StoreNotUsable: it did.
+            StoreNotUsable: its format is not known.
         """
         if self.format > FORMAT:
             raise StoreNotUsable(
@@ -303,18 +302,18 @@ class Store(Persistent):
             )
 
     def expect(self, timeout: float) -> None:
-        """Keep the newest slice for jobs whose outcomes are kept so long.
+        """Keep the newest slice for outcomes that are stored *timeout* s.
 
-        Done ahead, so that the first jobs of a slice do not conflict.
+        Called ahead, so that the first jobs of a slice do not conflict.
         """
         _, slice_ = self.newest()
         if slice_.longest_timeout < timeout:  # noqa: PLR1730 - no idle write
             slice_.longest_timeout = timeout
 
     def add(self, record: Record, timeout: float) -> str:
-        """Put a new record into the newest slice, and give its sid."""
+        """Add a record whose outcome is stored *timeout* s; return its sid."""
         number, slice_ = self.newest()
-        slice_.require_current()
+        slice_.require_current()  # else a drop at this time loses the job
         self.expect(timeout)
         key = secrets.token_bytes(16)
         slice_.tree(key)[key] = record
@@ -322,7 +321,7 @@ class Store(Persistent):
         return make_sid(number, key)
 
     def find(self, sid: str) -> Record | None:
-        """Give the record of a job, unless it was removed."""
+        """Return the record of a job; ``None`` if there is none any more."""
         try:
             number, key = split_sid(sid)
         except ValueError:
@@ -334,20 +333,20 @@ class Store(Persistent):
         return record if record and record.state != REMOVED else None
 
     def record(self, sid: str) -> Record:
-        """Give the record of a job that is there, whatever its state."""
+        """Return a record, also of a removed job, or raise a KeyError."""
         number, key = split_sid(sid)
         record: Record = self.slices[number].tree(key)[key]
         return record
 
     def change(self, sid: str, expected: Fence, **values: Any) -> Record:
-        """Change a job's record: nothing else does.
+        """Set attributes of a record; no other code may change records.
 
-        To be asked in every transaction that changes one, with what the
-        caller believes of the record: another process may have changed it
-        since.
+        *expected* is its state as the caller knows it. Another process may
+        have changed it since: what this transaction sees is compared here,
+        and of two concurrent changes one commit conflicts.
 
         Raises:
-            TakenOver: the record is not what was *expected*.
+            TakenOver: the record is gone, or not as *expected*.
         """
         record = self.find(sid)
         if record is None or record.fence != expected:
@@ -361,35 +360,35 @@ class Store(Persistent):
         return record
 
     def _note_end(self, sid: str, *, is_revived: bool) -> None:
-        """Have a job among the unfinished ones of its slice, or not."""
+        """Remove a job from the unfinished ones of its slice, or add it."""
         number, key = split_sid(sid)
         slice_ = self.slices[number]
         unfinished = slice_.unfinished_of(key)
         if not is_revived:
             unfinished.remove(key)
             return
-        slice_.require_current()
+        slice_.require_current()  # as in add()
         unfinished.add(key)
-        if slice_.keep_until is not None:  # its end was set; not any more
+        if slice_.keep_until is not None:  # else unfinished() skips the job
             slice_.keep_until = None
 
     def _keep_slice(self, sid: str, timeout: float) -> None:
-        """Keep the slice of a job as long as its outcome is kept."""
+        """Keep the slice of a job while its outcome is stored."""
         slice_ = self.slices[split_sid(sid)[0]]
         if slice_.longest_timeout < timeout:  # noqa: PLR1730 - no idle write
             slice_.longest_timeout = timeout
 
     def beat_of(self, runner: str) -> Beat:
-        """Give the beat of a process, made now if need be."""
+        """Return the beat of an incarnation, made if needed."""
         beat: Beat | None = self.runners.get(runner)
         if beat is None:
             beat = self.runners[runner] = Beat()
         return beat
 
     def unfinished(self) -> Iterator[str]:
-        """Give the sids of the jobs that have not ended."""
+        """Return the sids of the jobs that have not ended."""
         for number, slice_ in self.slices.items():
-            if slice_.keep_until is not None:
+            if slice_.keep_until is not None:  # has none, so load none
                 continue
             for key in slice_.unfinished_keys():
                 yield make_sid(number, key)

@@ -1,4 +1,4 @@
-"""The ids of jobs in the database, which tell where their records are."""
+"""The sids of jobs in the database, which contain where the record is."""
 
 import base64
 import functools
@@ -7,19 +7,30 @@ __all__ = ["make_sid", "split_sid"]
 
 
 def make_sid(number: int, key: bytes) -> str:
-    """Give the sid of a job of the slice *number*."""
+    """Return the sid of a job.
+
+    Args:
+        number: the number of the slice that contains the record.
+        key: the key of the record in the slice, 16 random bytes.
+    """
     text = base64.urlsafe_b64encode(key).rstrip(b"=").decode()
     return f"{number:x}-{text}"
 
 
 def split_sid(sid: str) -> tuple[int, bytes]:
-    """Give the number of the slice, and the key.
+    """Return where the record of a job is.
+
+    Args:
+        sid: the sid of the job; it may come from a client.
+
+    Returns:
+        The number of the slice, and the key of the record in it.
 
     Raises:
-        ValueError: *sid* is none of ours, or no string at all.
+        ValueError: :func:`make_sid` does not make such a sid.
     """
     if not isinstance(sid, str):
-        raise ValueError(repr(sid))  # noqa: TRY004 - as one that is unknown
+        raise ValueError(repr(sid))  # noqa: TRY004 - as for an unknown sid
     return _split(sid)
 
 
@@ -28,6 +39,8 @@ def _split(sid: str) -> tuple[int, bytes]:
     first, _, text = sid.partition("-")
     number = int(first, 16)
     key = base64.b64decode(text + "==", altchars=b"-_", validate=True)
+    # int() and b64decode() accept more than make_sid() makes. A job must
+    # have one sid only: jobs in memory are found by it.
     if make_sid(number, key) != sid or len(key) != 16:  # noqa: PLR2004
         raise ValueError(sid)
     return number, key

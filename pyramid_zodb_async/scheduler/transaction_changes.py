@@ -1,4 +1,4 @@
-"""Changes to things in memory that follow a transaction's fate."""
+"""Changes in memory that are made if and when a transaction commits."""
 
 import threading
 import weakref
@@ -19,45 +19,47 @@ __all__ = ["CertainChange", "Change", "Changes", "OpenChanges"]
 
 
 class Change(Protocol):
-    """Something that happens if a transaction commits."""
+    """A change in memory that is made if a transaction commits."""
 
-    #: How many places in a queue it takes up until then.
+    #: How many pending jobs the change will make; they count against the
+    #: bound of the queue from now on.
     pending_jobs: int
 
     def prepare(self) -> None:
-        """Do what may fail; whatever is raised aborts the transaction."""
+        """Do what may fail; an exception aborts the transaction."""
 
     def apply(self) -> None:
-        """Make the change, now that nothing can stop the commit."""
+        """Make the change. It must not fail: the others have committed."""
 
     def abandon(self) -> None:
-        """Undo what :meth:`prepare` did, if it was called: it is over."""
+        """Undo :meth:`prepare`, if it was called; there is no commit."""
 
 
 class CertainChange:
-    """A base for changes that nothing can stop, and that prepare nothing."""
+    """A base class of changes that cannot fail and need no preparation."""
 
     pending_jobs = 0
 
     def prepare(self) -> None:
-        """Nothing can fail."""
+        """Do nothing: nothing can fail."""
 
     def abandon(self) -> None:
-        """Nothing was done."""
+        """Do nothing: there is nothing to undo."""
 
 
 @implementer(ISavepointDataManager)
 class Changes:
-    """The changes of one transaction, which it takes part in.
+    """A data manager with the changes of one transaction.
 
-    They are prepared after all other participants have stored what they
-    have, and before the first of them votes: some commit with their vote.
-    They are made after all others have committed. An abort drops them, a
-    rolled back savepoint drops those that came after it.
+    The changes are prepared after all other participants have stored their
+    objects, and before the first of them votes, since some commit with their
+    vote. They are applied after all others have committed. An abort drops
+    them; the rollback of a savepoint drops those that were added after it.
 
     Args:
         transaction: the transaction to take part in.
-        after_commit: called when the transaction has committed.
+        after_commit: called by an after-commit hook of the transaction, if
+            it has committed.
     """
 
     def __init__(
@@ -67,13 +69,16 @@ class Changes:
         self._transaction = transaction
         self._after_commit = after_commit
         self._changes: list[Change] = []
-        #: The places that the changes take up together.
+        #: How many pending jobs the changes will make in all.
         self.pending_jobs = 0
         self._joined = False
         self._hooked = False
 
     def add(self, change: Change) -> None:
-        """Have *change* made when the transaction commits.
+        """Have a change made when the transaction commits.
+
+        Args:
+            change: the change.
 
         Raises:
             TransactionRequired: the transaction is committing, or is over.
@@ -92,6 +97,8 @@ class Changes:
                 " before its commit, or in a transaction of your own"
             ) from error
         self._joined = True
+        # abort() makes the next add() join again, but the transaction still
+        # has the hook.
         if not self._hooked:
             self._transaction.addAfterCommitHook(self._hook)
             self._hooked = True
@@ -101,11 +108,19 @@ class Changes:
             self._after_commit()
 
     def discard(self, change: Change) -> None:
-        """Forget a change that was added."""
+        """Remove a change.
+
+        Args:
+            change: a change that was added.
+        """
         self.keep([kept for kept in self._changes if kept is not change])
 
     def keep(self, changes: list[Change]) -> None:
-        """Forget all changes but those."""
+        """Remove all changes but some.
+
+        Args:
+            changes: the changes that stay.
+        """
         self._changes[:] = changes
         self.pending_jobs = sum(change.pending_jobs for change in changes)
 
@@ -116,7 +131,11 @@ class Changes:
         return iter(self._changes)
 
     def sortKey(self) -> str:  # noqa: N802 - the interface's name
-        """Give the greatest of keys, to be the last of all participants."""
+        """Return a key that is greater than those of other participants.
+
+        A transaction commits, votes and finishes them in the order of their
+        keys.
+        """
         return chr(0x10FFFF)
 
     def savepoint(self) -> "_Savepoint":
@@ -124,29 +143,35 @@ class Changes:
         return _Savepoint(self)
 
     def abort(self, transaction: Any) -> None:
-        """Drop all changes; also called when all is done already."""
+        """Drop all changes; there may be none left."""
         for change in self._changes:
             change.abandon()
         self.keep([])
         self._joined = False
 
     def tpc_begin(self, transaction: Any) -> None:
-        """Wait for :meth:`commit`."""
+        """Do nothing: :meth:`commit` prepares the changes."""
 
     def commit(self, transaction: Any) -> None:
-        """Prepare all changes."""
+        """Prepare all changes.
+
+        Here and not in :meth:`tpc_vote`: a transaction calls ``commit()`` of
+        all participants before it calls the first ``tpc_vote()``, and some
+        participants commit with their vote.
+        """
         for change in self._changes:
             change.prepare()
 
     def tpc_vote(self, transaction: Any) -> None:
-        """Wait for :meth:`tpc_finish`."""
+        """Do nothing: :meth:`commit` has prepared the changes."""
 
     def tpc_finish(self, transaction: Any) -> None:
-        """Make all changes."""
+        """Apply all changes."""
         for change in self._changes:
             change.apply()
         self.keep([])
-        # what the hooks after the commit add would never be made
+        # So the next add() joins again. If an after-commit hook calls it,
+        # that fails; else the change would be added and never be made.
         self._joined = False
 
     def tpc_abort(self, transaction: Any) -> None:
@@ -163,7 +188,7 @@ class _Savepoint:
     def rollback(self) -> None:
         """See :class:`~transaction.interfaces.IDataManagerSavepoint`.
 
-        What was discarded since stays so.
+        A change that was discarded after the savepoint does not come back.
         """
         before = {id(change) for change in self._before}
         self._changes.keep(
@@ -172,10 +197,10 @@ class _Savepoint:
 
 
 class OpenChanges:
-    """The changes of all transactions that have not ended.
+    """The changes of all transactions of a process that have not ended.
 
     Args:
-        after_commit: called when a transaction that has some has committed.
+        after_commit: called when a transaction with changes has committed.
     """
 
     def __init__(self, after_commit: Callable[[], None]) -> None:
@@ -184,12 +209,22 @@ class OpenChanges:
         call_after_fork(self._begin)
 
     def _begin(self) -> None:
-        """Know of no transaction; in a child they are the parent's."""
+        """Start with no transactions.
+
+        Called again in a forked child, where those of the parent must not be
+        used.
+        """
         self._lock = threading.Lock()
+        #: Weak, so that a transaction that is dropped without an end does not
+        #: count any more.
         self._open: weakref.WeakSet[Changes] = weakref.WeakSet()
 
     def of(self, transaction_manager: Any) -> Changes:
-        """Give those of the current transaction."""
+        """Return the changes of the current transaction, made if needed.
+
+        Args:
+            transaction_manager: that of the transaction.
+        """
         current = transaction_manager.get()
         try:
             changes: Changes = current.data(self)
@@ -201,7 +236,12 @@ class OpenChanges:
         return changes
 
     def known(self, transaction_manager: Any) -> Iterable[Change]:
-        """Give those of the current transaction, if there is one."""
+        """Return the changes of the current transaction, if it has some.
+
+        Args:
+            transaction_manager: that of the transaction, of which there may
+                be none.
+        """
         try:
             changes: Changes = transaction_manager.get().data(self)
         except (NoTransaction, KeyError):
@@ -216,23 +256,29 @@ class OpenChanges:
         pending: Callable[[], int],
         max_pending: int,
     ) -> None:
-        """Add a change that takes up places, unless there are too few.
+        """Add a change that makes pending jobs, unless there are too many.
 
         Args:
             transaction_manager: that of the transaction to add to.
             change: the change.
-            pending: counts the places that are taken up already.
-            max_pending: how many there are.
+            pending: counts the committed jobs that are pending.
+            max_pending: how many jobs may be pending.
 
         Raises:
-            QueueFull: there are too few.
+            QueueFull: there would be more than *max_pending*.
+            TransactionRequired: the transaction is committing, or is over.
         """
         changes = self.of(transaction_manager)
+        # Counted and added under the lock: else two threads could both find
+        # room for the last job. Jobs that wait for their commit count, so
+        # that one large transaction cannot exceed the bound.
         with self._lock:
-            taken = pending() + sum(other.pending_jobs for other in self._open)
-            if taken + change.pending_jobs > max_pending:
+            waiting = pending() + sum(
+                other.pending_jobs for other in self._open
+            )
+            if waiting + change.pending_jobs > max_pending:
                 raise QueueFull(
-                    f"{taken} jobs are waiting, and no more than"
+                    f"{waiting} jobs are waiting, and no more than"
                     f" {max_pending} may; try again later"
                 )
             changes.add(change)

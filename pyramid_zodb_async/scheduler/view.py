@@ -1,4 +1,4 @@
-"""Where databases find what is in ``process.views``."""
+"""An alias for databases: pickles name ``_nothing`` by this module."""
 
 from .process.views import _nothing
 

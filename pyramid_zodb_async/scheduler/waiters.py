@@ -1,4 +1,4 @@
-"""Wakes those who wait for a job to change."""
+"""The waiters of a process, which are woken when a job changes."""
 
 import threading
 import time
@@ -12,16 +12,17 @@ from ..jobs.model import Version
 
 __all__ = ["Waiter", "Waiters"]
 
-#: How long a wait goes on at least before progress ends it, in seconds: so
-#: somebody who waits again and again is answered twice a second at most.
+#: For how long a waiter waits at least before progress ends its wait, in
+#: seconds. So a client that asks again and again gets an answer twice a
+#: second at most, however often the job reports progress.
 PROGRESS_PACE = 0.5
 
 
 class Waiters:
-    """Who waits for which jobs in this process.
+    """The waiters of this process, by the jobs that they wait for.
 
-    Threads may use it at the same time. A change of a job that nobody waits
-    for costs next to nothing.
+    Threads may use it at the same time. A change of a job that has no waiter
+    costs one look-up in a dictionary.
     """
 
     def __init__(self) -> None:
@@ -29,29 +30,44 @@ class Waiters:
         call_after_fork(self._begin)
 
     def _begin(self) -> None:
-        """Know of nobody; in a child they are the parent's."""
+        """Start with no waiters.
+
+        Called again in a forked child, where the parent's threads, and thus
+        their waiters, do not exist.
+        """
         self._lock = threading.Lock()
         self._by_sid: dict[str, set[Waiter]] = {}
 
     def add(self, sids: Iterable[str]) -> "Waiter":
-        """Add a waiter for jobs, from now until it is closed."""
-        watch = Waiter(self, frozenset(sids))
+        """Return a new waiter for jobs, which is notified until it is closed.
+
+        Add it before the jobs are read: then a change between the reading
+        and the wait is not missed.
+
+        Args:
+            sids: the sids of the jobs.
+        """
+        waiter = Waiter(self, frozenset(sids))
         with self._lock:
-            for sid in watch.sids:
-                self._by_sid.setdefault(sid, set()).add(watch)
-        return watch
+            for sid in waiter.sids:
+                self._by_sid.setdefault(sid, set()).add(waiter)
+        return waiter
 
     def close(self, watch: "Waiter") -> None:
-        """Forget a watch."""
+        """Remove a waiter; it may have been removed already.
+
+        Args:
+            watch: the waiter.
+        """
         with self._lock:
             for sid in watch.sids:
-                watches = self._by_sid.get(sid, set())
-                watches.discard(watch)
-                if not watches:
+                waiters = self._by_sid.get(sid, set())
+                waiters.discard(watch)
+                if not waiters:
                     self._by_sid.pop(sid, None)
 
     def sids(self) -> list[str]:
-        """List the sids of the jobs that are watched."""
+        """Return the sids of the jobs that have waiters."""
         with self._lock:
             return list(self._by_sid)
 
@@ -59,36 +75,63 @@ class Waiters:
         return bool(self._by_sid)
 
     def wake(self, sid: str, *, is_progress: bool = False) -> None:
-        """Wake those who wait for the job; *is_progress* may wait a bit."""
+        """Wake the waiters of a job that has changed.
+
+        Args:
+            sid: the sid of the job.
+            is_progress: whether only its progress has changed; see
+                ``Waiter.wait()``.
+        """
+        # Without the lock, since nearly no job has a waiter. A waiter that
+        # is added just now belongs to a thread that has not read the job yet.
         if sid not in self._by_sid:
             return
         with self._lock:
-            for watch in self._by_sid.get(sid, ()):
-                watch.notify(is_progress=is_progress)
+            for waiter in self._by_sid.get(sid, ()):
+                waiter.notify(is_progress=is_progress)
 
     def compare(self, sid: str, version: Version | None) -> None:
-        """Wake those who have seen an older version, or one of a job gone."""
+        """Wake the waiters of a job that have seen an older version of it.
+
+        Args:
+            sid: the sid of the job.
+            version: what the database has; ``None`` if the job is gone.
+        """
         with self._lock:
-            for watch in self._by_sid.get(sid, ()):
-                watch.compare(sid, version)
+            for waiter in self._by_sid.get(sid, ()):
+                waiter.compare(sid, version)
 
 
 @implementer(IWaiter)
 class Waiter:
-    """One who waits for jobs."""
+    """Waits, on one thread, until one of some jobs changes.
+
+    Args:
+        waiters: where to remove the waiter when it is closed.
+        sids: the sids of the jobs.
+    """
 
     def __init__(self, waiters: Waiters, sids: frozenset[str]) -> None:
         self.sids = sids
-        #: What its owner has seen of the jobs since it was made.
+        #: The versions of the jobs that the client knows, by sid.
         self.seen: dict[str, Version] = {}
         self._waiters = waiters
         self._woken = threading.Event()
+        #: Whether a job has changed otherwise than by its progress.
         self._has_changed = False
+        #: Whether a job has reported progress.
         self._has_moved = False
+        #: When the first wait began, on the monotonic clock.
         self._begin: float | None = None
 
     def notify(self, *, is_progress: bool) -> None:
-        """Take note of a change of one of the jobs."""
+        """Record that one of the jobs has changed.
+
+        Args:
+            is_progress: whether only its progress has changed.
+        """
+        # The flag before the event: the waiting thread reads the flags when
+        # the event has woken it.
         if is_progress:
             self._has_moved = True
         else:
@@ -96,20 +139,32 @@ class Waiter:
         self._woken.set()
 
     def compare(self, sid: str, version: Version | None) -> None:
-        """Take note of what a job is now; ``None`` if it is not any more."""
+        """Record a change of a job if the client knows an older version.
+
+        Args:
+            sid: the sid of the job.
+            version: what the database has; ``None`` if the job is gone.
+        """
         seen = self.seen.get(sid)
         if seen is None:
             return
+        # run and done come first: these changes end a wait at once
         if version is None or version[:2] > seen[:2]:
             self.notify(is_progress=False)
         elif version > seen and version.progress > seen.progress:
             self.notify(is_progress=True)
 
     def wait(self, seconds: float) -> bool:
-        """Wait for a change since the watch was made.
+        """Wait for a change since the waiter was made.
 
-        Returns whether there was one within *seconds*. Progress counts when
-        half a second has passed since the first wait began.
+        Progress ends the wait when ``PROGRESS_PACE`` has passed since
+        the first wait began, other changes end it at once.
+
+        Args:
+            seconds: the longest wait.
+
+        Returns:
+            Whether there was a change.
         """
         begin = time.monotonic()
         if self._begin is None:
@@ -124,8 +179,10 @@ class Waiter:
             if left <= 0:
                 return self._has_moved
             self._woken.wait(left)
+            # Cleared before the flags are read again: a change after that
+            # sets the event again, so none is missed.
             self._woken.clear()
 
     def close(self) -> None:
-        """Wait no more."""
+        """Stop being notified; to be called when the wait is over."""
         self._waiters.close(self)

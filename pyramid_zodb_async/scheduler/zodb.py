@@ -1,4 +1,4 @@
-"""Keeps jobs in the database, as parts of the transactions of others."""
+"""The scheduler that stores its jobs in a ZODB."""
 
 import atexit
 import math
@@ -42,8 +42,8 @@ __all__ = ["ZODBScheduler"]
 
 T = TypeVar("T")
 
-#: The time between two looks of somebody who waits for a job, in seconds; for
-#: one that another process runs it grows to the longer.
+#: The seconds between two checks of ``wait()``; they grow from the first to
+#: the second number for a job that another process runs.
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.05, 0.5
 
 
@@ -57,13 +57,13 @@ class ZODBScheduler:
 
     Args:
         location: where the store is.
-        timeout: how long an outcome that nobody fetches is kept, in seconds;
-            ``None`` if the store has a ``timeout`` of its own.
-        max_pending: how many jobs of this process may wait.
+        timeout: for how long an outcome that is not fetched is stored, in
+            seconds; ``None`` if the store has a ``timeout`` of its own.
+        max_pending: how many jobs of this process may wait to be run.
         attempts: how many attempts at a job may fail, or end their process,
-            if its options do not tell.
-        lease: how long another process may give no sign of life before its
-            jobs are taken over, in seconds.
+            if its options set no number.
+        lease: after how many seconds without a sign of life the jobs of
+            another process are taken over.
     """
 
     def __init__(
@@ -105,12 +105,12 @@ class ZODBScheduler:
         call_after_fork(self._begin)
 
     def _begin(self) -> None:
-        """Have nothing to stop; in a child that is the parent's."""
+        """Start with nothing to stop, also in a forked child."""
         self._lock = threading.Lock()
         atexit.unregister(self.stop)
 
     def use(self, engine: IEngine) -> None:
-        """Have *engine* run the jobs."""
+        """Set the *engine*, which runs jobs or sends messages for them."""
         self.dispatcher.use(engine)
 
     @property
@@ -126,18 +126,18 @@ class ZODBScheduler:
         """
         with self._lock:
             if self._is_stopped and not recover:
-                return  # as it was wanted, until somebody starts it again
+                return  # scheduling a job does not undo stop()
             self._is_stopped = False
             if not self._maintenance.does(recover=recover):
                 if recover:
-                    # now, so that no request has to
+                    # makes the store here, so that no request has to
                     self.location.write(
                         lambda store: store.expect(self.timeout_of(store)),
                         note="the store of jobs",
                     )
                 self.dispatcher.engine.start()
                 self._maintenance.start(recover=recover)
-                # registered last, so that it comes first at the exit
+                # after the engine's own: the exit calls the last one first
                 atexit.unregister(self.stop)
                 atexit.register(self.stop)
 
@@ -147,19 +147,20 @@ class ZODBScheduler:
         with self._lock:
             self._is_stopped = True
             self._maintenance.wind_down()
+        # without the lock, and with signs of life until it returns
         left: list[str] = self.dispatcher.engine.stop(grace)
         with self._lock:
             if self._is_stopped:
                 self._maintenance.stop()
-            else:  # it was started meanwhile, perhaps before the engine ended
+            else:  # start() was called meanwhile, maybe in vain for the engine
                 self.dispatcher.engine.start()
         suspect = self.assigned_jobs.running_suspect()
-        if suspect is not None:  # it does not end this process, we do
+        if suspect is not None:  # this stop, not the job, ends the process
             clear_suspicion_in_time(self.location, suspect)
         return left
 
     def timeout_of(self, store: Store) -> float:
-        """Tell for how long an outcome is kept, in seconds."""
+        """Return for how many seconds outcomes are stored by default."""
         return store.timeout if self.timeout is None else self.timeout
 
     def schedule(self, f: Callable[..., Any], /, *args: Any, **kw: Any) -> str:
@@ -185,7 +186,7 @@ class ZODBScheduler:
         incarnation = self.dispatcher.incarnation_for(due, own_options)
         hand_off = None
         if self.dispatcher.needs_handing_over(incarnation, due, own_options):
-            # who waits for a moment takes up no place
+            # a job that waits until it is due does not count as pending
             hand_off = HandOff(self, is_new=due is None)
             self.changes.add_unless_full(
                 connections.transaction_manager,
@@ -213,11 +214,11 @@ class ZODBScheduler:
         return sid
 
     def committed(self, assigned: AssignedJob) -> None:
-        """Take note of a job whose transaction has committed."""
+        """Record a job for the after-commit hook, during its commit."""
         self._committed.append(assigned)
 
     def check_soon(self, sid: str) -> None:
-        """Find out soon what others have done to a job of this process."""
+        """Have the database checked soon for a job of this process."""
         self._maintenance.check_soon(sid)
 
     def _hand_over(self) -> None:
@@ -313,7 +314,7 @@ class ZODBScheduler:
     def _stored(
         self, sid: str, connections: Connections | None
     ) -> TransactionJob | None:
-        """Give a job as the transaction of *connections* sees it."""
+        """Return a job as the transaction of *connections* sees it."""
         connections = connections or current_connections()
         record = self._find(sid, connections)
         return record and TransactionJob(self, sid, record, connections)
@@ -334,32 +335,32 @@ class ZODBScheduler:
         end = math.inf if timeout is None else time.monotonic() + timeout
         pause = SHORTEST_PAUSE
         while True:
-            drops = self.assigned_jobs.drops
+            drops = self.assigned_jobs.drops  # read before the check
             if self._has_ended(sid):
                 return True
             left = end - time.monotonic()
             if left < 0:
                 return False
-            # another process may run it, which nobody tells of
+            # only a while: no drop here shows that another process ran it
             self.assigned_jobs.wait_for_drop(drops, min(pause, left))
             if sid is not None and sid not in self.assigned_jobs:
                 pause = min(2 * pause, LONGEST_PAUSE)
 
     def _has_ended(self, sid: str | None) -> bool:
-        """Tell whether a job, or every one, is not unfinished any more."""
+        """Return whether a job, or every job, has ended or is gone."""
         if sid is None:
             return not self.unfinished()
 
-        # as of before the look: what is assigned later has not ended
+        # before the read: a job that is assigned after it may be a retry
         assigned = self.assigned_jobs.get(sid)
 
-        def look(store: Store) -> bool:
+        def is_over(store: Store) -> bool:
             record = store.find(sid)
             return record is None or record.state != JobState.PENDING
 
-        has_ended = self.location.read(look, default=True)
-        # else this process would show it as running until all subscribers
-        # have been told of its end
+        has_ended = self.location.read(is_over, default=True)
+        # The run drops the job only after the subscribers have got its end;
+        # until then glance() would show it as running.
         if (
             has_ended
             and assigned is not None
@@ -369,18 +370,17 @@ class ZODBScheduler:
         return has_ended
 
     def accept_message(self, sid: str, *, begun: bool) -> bool:
-        """Have this process run a job that another has sent word of.
+        """Claim the job of a message, and have the engine run it.
 
-        With *begun*, an end of the process counts as one that the job has
-        caused. Returns whether it is to be run here; the engine is given it
-        then. Raises if the database is not there.
+        With *begun*, an end of the process counts as a crash of the job.
+        Returns whether it is to be run here; raises if the database is away.
         """
         assigned = claim_announced(
             self.location, sid, self.incarnation, begun=begun
         )
         if assigned is None:
             return False
-        self.assigned_jobs.assign([assigned])
+        self.assigned_jobs.assign([assigned])  # after the claim's commit
         return True
 
     def claim(self, sid: str) -> IRun | None:

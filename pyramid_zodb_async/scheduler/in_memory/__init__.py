@@ -1,1 +1,1 @@
-"""The jobs of the scheduler that keeps them in memory."""
+"""The jobs of the scheduler in memory: call, state, run and table."""

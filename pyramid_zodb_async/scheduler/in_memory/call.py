@@ -1,4 +1,4 @@
-"""The call of a job in memory, on its way from one thread to another."""
+"""The call of a job in memory, which one thread makes and another loads."""
 
 import functools
 from collections.abc import Callable
@@ -20,14 +20,18 @@ __all__ = ["Call", "Loadable"]
 class Loadable(NamedTuple):
     """A call that any thread can load and make."""
 
-    #: A function or class that is the same for all threads, or ``None`` if
-    #: the callable travels with the arguments.
+    #: A function or class, which is the same for all threads; ``None`` if the
+    #: callable is pickled with the arguments.
     function: Function | None
-    #: The callable or ``None``, the positional and the named arguments.
+    #: The pickle of the callable or ``None``, the positional and the named
+    #: arguments.
     dumped: Dumped
 
     def load(self, connections: Connections) -> Callable[[], Any]:
-        """Give a callable that makes the call.
+        """Return a callable that makes the call.
+
+        Args:
+            connections: those that load persistent objects.
 
         Raises:
             JobNotLoadable: something that the call refers to is gone.
@@ -39,7 +43,10 @@ class Loadable(NamedTuple):
 
 
 class Call:
-    """A call on its way from the code that schedules it.
+    """A call as it is given to ``schedule()``.
+
+    It is pickled here once, so that an error comes where the mistake is, and
+    again in the commit.
 
     Args:
         function: what to call.
@@ -68,14 +75,15 @@ class Call:
 
     @property
     def function(self) -> str:
-        """The name of what is called."""
+        """The name of what is called, as ``module:qualname``."""
         return function_name(self._function)
 
     def loadable(self) -> Loadable:
-        """Give the call as other threads load it.
+        """Return the call as other threads load it.
 
-        To be asked when the commit has stored new objects, but before it has
-        ended.
+        Call this in the commit, after the databases have stored their
+        objects: new ones have no oid before that. An error still aborts the
+        transaction.
 
         Raises:
             ArgumentNotTransferable: a new object was not stored.
@@ -83,6 +91,7 @@ class Call:
         return self._dump(final=True)
 
     def _dump(self, *, final: bool) -> Loadable:
+        # Functions and classes are not pickled: all threads share them.
         shared, travelling = self._function, None
         if not isinstance(self._function, KNOWN_BY_NAME):
             shared, travelling = None, self._function  # type: ignore[assignment]

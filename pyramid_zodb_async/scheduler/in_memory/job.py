@@ -1,4 +1,4 @@
-"""A job that is in memory, and the view of it."""
+"""The state of a job in memory, and the view of it."""
 
 import datetime
 import functools
@@ -16,14 +16,15 @@ __all__ = ["Job", "load", "utc_now", "view_of"]
 
 
 def utc_now() -> datetime.datetime:
-    """Return the time now, in UTC."""
+    """Return the present time in UTC."""
     return datetime.datetime.now(datetime.UTC)
 
 
 @dataclass(kw_only=True, slots=True)
 class Job:
-    """All that is kept of a job; only its table changes it."""
+    """A job in memory. Only its table changes it, under the table's lock."""
 
+    #: The name of what it calls, as ``module:qualname``.
     function: str
     owner: str | None
     base_url: str | None
@@ -33,20 +34,23 @@ class Job:
     #: When its next run is to begin, in seconds since the epoch.
     due: float | None = None
     state: JobState = JobState.PENDING
+    #: The number of the last attempt that has begun.
     attempt: int = 0
+    #: How often this attempt was repeated after a conflict.
     conflicts: int = 0
     #: How many attempts have failed since it was scheduled, or retried.
     failures: int = 0
     #: Whether the next run repeats the attempt.
     repeats: bool = False
-    #: Tells the run that is under way from those that were given up.
+    #: Grows with each run: an earlier run that still goes on has another one,
+    #: and cannot change the job any more.
     run_number: int = 0
     #: Whether its effects may be committed already: too late to cancel.
     committing: bool = False
-    #: How often it was to be tried again.
+    #: How often it was set back to pending after a failure.
     retries: int = 0
     progress: Progress | None = None
-    #: How often it has told of its progress.
+    #: How often it has reported progress.
     reports: int = 0
     scheduled: datetime.datetime = field(default_factory=utc_now)
     started: datetime.datetime | None = None
@@ -58,7 +62,7 @@ class Job:
 
     @property
     def version(self) -> Version:
-        """Which view of the job this is."""
+        """The version of a view of the job as it is now."""
         if self.state.done:
             return Version(run=self.retries, done=True)
         return Version(
@@ -67,7 +71,13 @@ class Job:
 
 
 def view_of(job: Job, connections: Connections | None) -> JobView:
-    """Make the view of *job*; its result is loaded through *connections*."""
+    """Return the view of a job as it is now.
+
+    Args:
+        job: the job; a copy, if other threads may change the job.
+        connections: those by which the view loads the result; ``None`` for a
+            view without the result.
+    """
     due = job.due
     return JobView(
         sid=job.sid,
@@ -89,7 +99,18 @@ def view_of(job: Job, connections: Connections | None) -> JobView:
 
 
 def load(dumped: Dumped | None, connections: Connections | None) -> Any:
-    """Load a result, if there is one, and a connection to load it."""
+    """Return a result, with persistent objects from *connections*.
+
+    Args:
+        dumped: the pickled result; ``None`` if there is none.
+        connections: those by which it is loaded; ``None`` if it cannot be.
+
+    Returns:
+        The result; ``None`` if one of the two is ``None``.
+
+    Raises:
+        JobNotLoadable: something that the result refers to is gone.
+    """
     if dumped is None or connections is None:
         return None
     return dumped.load(connections)

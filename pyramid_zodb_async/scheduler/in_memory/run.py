@@ -1,4 +1,4 @@
-"""One attempt at a job that is in memory."""
+"""The run of a job in memory, and the ways in which it ends."""
 
 import copy
 from typing import Any, Protocol
@@ -22,22 +22,25 @@ __all__ = ["MemoryRun"]
 
 
 class _Scheduler(Protocol):
-    """What a run asks of the scheduler of its job."""
+    """The parts of a scheduler that a run uses."""
 
     table: JobTable
     changes: OpenChanges
 
     def submit(self, job: Job) -> None:
-        """Have a job run once more, at its time."""
+        """Have the engine run a job once more."""
 
 
 @implementer(IRun)
 class MemoryRun:
     """See :class:`~pyramid_zodb_async.interfaces.IRun`.
 
+    The table compares the run number before each change, so a run that was
+    cancelled, or whose job was retried meanwhile, changes nothing.
+
     Args:
-        scheduler: where the job is.
-        job: the one to run.
+        scheduler: the scheduler of the job.
+        job: the job, which the table has just set to running.
     """
 
     def __init__(self, scheduler: _Scheduler, job: Job) -> None:
@@ -86,15 +89,23 @@ class MemoryRun:
         changes.add(_Success(self, value, connections))
 
     def begin_commit(self) -> bool:
-        """Let nobody cancel it any more; tell whether somebody has."""
+        """Make cancels wait until the commit has ended.
+
+        Returns:
+            Whether the run may commit; it may not if it was cancelled.
+        """
         return self._table.begin_commit(self._job, self._number)
 
     def abort_commit(self) -> None:
-        """Let it be cancelled again."""
+        """Record that the commit has failed: the job can be cancelled."""
         self._table.abort_commit(self._job, self._number)
 
     def has_succeeded(self, value: Dumped) -> None:
-        """Take note that its effects are committed."""
+        """Record that the effects of the job are committed.
+
+        Args:
+            value: what it returned, pickled.
+        """
         self._table.succeed(self._job, self._number, value)
 
     def fail(self, failure: Failure, exception: bytes) -> bool:
@@ -118,20 +129,25 @@ class MemoryRun:
 
     def give_back(self) -> None:
         """See :class:`~pyramid_zodb_async.interfaces.IRun`."""
-        # there are no others
+        # there are no other processes
         self.release(counts=False)
 
     def leave(self) -> None:
         """See :class:`~pyramid_zodb_async.interfaces.IRun`."""
-        # it may cancel nothing and record nothing any more
+        # nothing to do: the table refuses what this run still does
 
     def close(self) -> None:
         """See :class:`~pyramid_zodb_async.interfaces.IRun`."""
-        # the table knows it from the outcome
+        # nothing to do: the table has recorded the outcome already
 
 
 class _Success:
-    """A job that succeeds with the commit of its effects."""
+    """The success of a job, which is recorded with the commit of its effects.
+
+    Other participants commit between ``prepare()`` and ``apply()``. In this
+    time the job must not be cancelled, so ``prepare()`` marks it. If the
+    transaction fails, ``abandon()`` removes the mark.
+    """
 
     pending_jobs = 0
 
@@ -144,6 +160,8 @@ class _Success:
         self._dumped: Dumped
 
     def prepare(self) -> None:
+        # First the mark: a cancel after this check would come too late. If
+        # dump() raises, the transaction calls abandon().
         if not self._run.begin_commit():
             raise JobCancelled(
                 f"The job {self._run.sid} is not to be run any more"

@@ -1,4 +1,4 @@
-"""The table of the jobs that a process has in memory, and their states."""
+"""The table of the jobs in memory, and all changes of their states."""
 
 import contextlib
 import copy
@@ -16,8 +16,8 @@ from .job import Job, utc_now
 
 __all__ = ["JobTable"]
 
-#: How long somebody who cancels waits for a commit that is under way, in
-#: seconds: it may turn out either way.
+#: For how many seconds a cancel waits for a commit of the job that is under
+#: way, which may succeed or fail.
 COMMIT_TIME = 5.0
 
 
@@ -25,13 +25,15 @@ class JobTable:
     """The jobs whose transactions have committed.
 
     Threads may use it at the same time. No operation costs much more when
-    there are many jobs.
+    there are many jobs. There is no thread that removes expired jobs: methods
+    do so before they read.
 
     Args:
-        timeout: gives the seconds for which an outcome is kept.
-        waiters: who waits for a job to change.
-        on_expiry: called with a job whose outcome is forgotten in time; must
-            not ask the table for anything.
+        timeout: returns for how many seconds an outcome is stored if the
+            options of the job set no number.
+        waiters: the waiters of this process.
+        on_expiry: called with each job that expires, before it is removed;
+            must not call the table, which is locked.
     """
 
     def __init__(
@@ -47,17 +49,30 @@ class JobTable:
         call_after_fork(self._begin)
 
     def _begin(self) -> None:
-        """Know of no job; in a child they are the parent's."""
+        """Start with no jobs.
+
+        Called again in a forked child, which must not run those of the
+        parent, and in which its locks may never be released.
+        """
         self._lock = threading.RLock()
+        #: Notified when a job has ended, or its commit has failed.
         self._ended = threading.Condition(self._lock)
         self._jobs: dict[str, Job] = {}
+        #: The sids of those that count against the bound of the queue.
         self._waiting: set[str] = set()
         self._unfinished: set[str] = set()
-        #: When to forget which finished job, by the monotonic clock.
+        #: When jobs that have ended expire, on the monotonic clock, by sid.
         self._expiring: Deadlines[str] = Deadlines()
 
     def get(self, sid: str) -> Job | None:
-        """Give a copy of a job as it is now, unless it has expired."""
+        """Return a copy of a job as it is now.
+
+        Args:
+            sid: the sid of the job.
+
+        Returns:
+            The copy; ``None`` if there is no such job, or it has expired.
+        """
         with self._lock:
             self._expire()
             return copy.copy(self._jobs.get(sid))
@@ -68,20 +83,28 @@ class JobTable:
             return len(self._jobs)
 
     def waiting(self) -> int:
-        """Count the jobs that wait for a worker, and have not begun yet.
+        """Return how many jobs wait for a worker and have never run.
 
-        Those that wait for their time, or to be repeated or tried again, do
-        not count.
+        Those that wait until they are due, or are to be repeated or retried,
+        do not count.
         """
         return len(self._waiting)
 
     def unfinished(self) -> list[str]:
-        """List the sids of the jobs that have not ended."""
+        """Return the sids of the jobs that have not ended."""
         with self._lock:
             return list(self._unfinished)
 
     def wait(self, sid: str | None, timeout: float | None) -> bool:
-        """Wait until the job of *sid*, or every job, has ended."""
+        """Wait until a job, or every job, has ended.
+
+        Args:
+            sid: the sid of the job; ``None`` stands for all jobs.
+            timeout: the longest wait in seconds; ``None`` for no limit.
+
+        Returns:
+            Whether it has, or they have, ended.
+        """
         with self._ended:
             return self._ended.wait_for(
                 lambda: (
@@ -95,7 +118,11 @@ class JobTable:
             )
 
     def accept(self, job: Job) -> None:
-        """Take in a job that was committed."""
+        """Add a job whose transaction has committed.
+
+        Args:
+            job: the job.
+        """
         with self._lock:
             self._jobs[job.sid] = job
             if job.due is None:
@@ -103,7 +130,14 @@ class JobTable:
             self._unfinished.add(job.sid)
 
     def claim(self, sid: str) -> Job | None:
-        """Start a run of a job, unless it is not to be run."""
+        """Record that a run of a job begins.
+
+        Args:
+            sid: the sid of the job.
+
+        Returns:
+            The job; ``None`` if it is not pending.
+        """
         with self._lock:
             job = self._jobs.get(sid)
             if job is None or job.state is not JobState.PENDING:
@@ -111,6 +145,7 @@ class JobTable:
             self._waiting.discard(sid)
             if not job.repeats:
                 job.attempt += 1
+            # from here on, all that an earlier run still does is refused
             job.run_number += 1
             job.state = JobState.RUNNING
             job.progress = job.due = None
@@ -118,7 +153,12 @@ class JobTable:
             return job
 
     def is_current(self, job: Job, run_number: int) -> bool:
-        """Tell whether that run of *job* is under way."""
+        """Return whether a run is the one that is under way.
+
+        Args:
+            job: the job.
+            run_number: the number of the run.
+        """
         return (
             self._jobs.get(job.sid) is job
             and job.state is JobState.RUNNING
@@ -126,7 +166,13 @@ class JobTable:
         )
 
     def report(self, job: Job, run_number: int, progress: Progress) -> None:
-        """Take note of the progress of a run."""
+        """Record the progress of a run, if it is the current one.
+
+        Args:
+            job: the job.
+            run_number: the number of the run.
+            progress: its progress.
+        """
         with self._lock:
             if self.is_current(job, run_number):
                 job.progress = progress
@@ -134,9 +180,14 @@ class JobTable:
         self._waiters.wake(job.sid, is_progress=True)
 
     def begin_commit(self, job: Job, run_number: int) -> bool:
-        """Let nobody cancel a run whose effects are about to be committed.
+        """Make cancels wait, since effects are about to be committed.
 
-        Returns whether the run is under way.
+        Args:
+            job: the job.
+            run_number: the number of the run.
+
+        Returns:
+            Whether the run is the current one, and may commit.
         """
         with self._lock:
             if not self.is_current(job, run_number):
@@ -145,7 +196,12 @@ class JobTable:
             return True
 
     def abort_commit(self, job: Job, run_number: int) -> None:
-        """Let it be cancelled again: the commit has failed."""
+        """Let cancels go on, since the commit has failed.
+
+        Args:
+            job: the job.
+            run_number: the number of the run.
+        """
         with self._lock:
             if job.run_number == run_number:
                 job.committing = False
@@ -154,7 +210,13 @@ class JobTable:
     def release(
         self, job: Job, run_number: int, *, counts: bool = True
     ) -> None:
-        """End a run, to repeat it."""
+        """Set a job back to pending, to repeat the attempt.
+
+        Args:
+            job: the job.
+            run_number: the number of the run, which must be the current one.
+            counts: whether the run counts as one more conflict.
+        """
         with self._lock:
             if self.is_current(job, run_number):
                 job.state = JobState.PENDING
@@ -162,7 +224,16 @@ class JobTable:
                 job.repeats = True
 
     def succeed(self, job: Job, run_number: int, value: Dumped) -> bool:
-        """End a run, and its job with it; returns whether it was current."""
+        """Record the success of a job.
+
+        Args:
+            job: the job.
+            run_number: the number of the run.
+            value: what the job returned, pickled.
+
+        Returns:
+            Whether the run was the current one. If not, nothing changes.
+        """
         with self._lock:
             if not self.is_current(job, run_number):
                 return False
@@ -173,10 +244,20 @@ class JobTable:
     def fail(
         self, job: Job, run_number: int, failure: Failure, exception: bytes
     ) -> bool:
-        """End a run, and its job with it; returns whether it was current.
+        """Record the failure of a job.
 
-        It is not if its effects may be committed already.
+        Args:
+            job: the job.
+            run_number: the number of the run.
+            failure: why it failed.
+            exception: the pickled exception.
+
+        Returns:
+            Whether the run was the current one. If not, or if its effects may
+            be committed already, nothing changes.
         """
+        # The watchdog of time limits calls this while the run goes on, so a
+        # commit may be under way.
         with self._lock:
             if not self.is_current(job, run_number) or job.committing:
                 return False
@@ -186,21 +267,27 @@ class JobTable:
             return True
 
     def try_again(self, job: Job, run_number: int, due: float) -> bool:
-        """End a run that failed, to begin another attempt when that is due.
+        """Set a job whose attempt failed back to pending.
 
-        Returns whether it was current, as :meth:`fail` does.
+        Args:
+            job: the job.
+            run_number: the number of the run.
+            due: when the next attempt is due, in seconds since the epoch.
+
+        Returns:
+            Whether the run was the current one, as :meth:`fail` does.
         """
         with self._lock:
             if not self.is_current(job, run_number) or job.committing:
                 return False
-            self._rest(job)
+            self._reset(job)
             job.failures += 1
             job.due = due
         self._waiters.wake(job.sid)
         return True
 
-    def _rest(self, job: Job) -> None:
-        """Have a job wait as if it had not run, but for what it counts."""
+    def _reset(self, job: Job) -> None:
+        """Set a job back to pending, for another attempt."""
         job.state = JobState.PENDING
         job.retries += 1
         job.conflicts, job.repeats = 0, False
@@ -208,11 +295,22 @@ class JobTable:
         job.failure = job.exception = None
 
     def cancel(self, sid: str) -> Job | None:
-        """End a job that has not ended; gives it if it did so."""
+        """Cancel a job, if it has not ended.
+
+        If its effects are being committed, this waits for the end of that
+        commit for up to five seconds.
+
+        Args:
+            sid: the sid of the job.
+
+        Returns:
+            A copy of the cancelled job; ``None`` if it was not cancelled.
+        """
         with self._lock:
             job = self._jobs.get(sid)
             if job is None:
                 return None
+            # The wait releases the lock, so all is checked again after it.
             self._ended.wait_for(lambda: not job.committing, COMMIT_TIME)
             if job.committing or job.state.done or sid not in self._jobs:
                 return None
@@ -221,7 +319,14 @@ class JobTable:
             return copy.copy(job)
 
     def retry(self, sid: str) -> Job | None:
-        """Have a failed job wait again; gives it if it was one."""
+        """Set a failed job back to pending.
+
+        Args:
+            sid: the sid of the job.
+
+        Returns:
+            A copy of the job; ``None`` if it is not a failed one.
+        """
         with self._lock:
             self._expire()
             job = self._jobs.get(sid)
@@ -229,12 +334,16 @@ class JobTable:
                 return None
             self._expiring.discard(sid)
             self._unfinished.add(sid)
-            self._rest(job)
+            self._reset(job)
             job.failures = 0
             return copy.copy(job)
 
     def forget(self, sid: str) -> None:
-        """Remove a job, whatever its state."""
+        """Remove a job in any state, if it exists.
+
+        Args:
+            sid: the sid of the job.
+        """
         with self._lock:
             self._jobs.pop(sid, None)
             self._waiting.discard(sid)
@@ -245,16 +354,17 @@ class JobTable:
         self._waiters.wake(sid)
 
     def _end(self, job: Job, state: JobState) -> None:
+        """Set the state of a job that has ended; the lock must be held."""
         timeout = job.options.result_timeout
         if timeout is None:
             timeout = self._timeout()
         job.state = state
         job.committing = False
         job.due = None
-        if state is not JobState.FAILED:  # or it may be tried again
+        if state is not JobState.FAILED:  # a failed job can be retried
             job.call = None
         job.finished = utc_now()
-        with contextlib.suppress(OverflowError):  # so late that it is never
+        with contextlib.suppress(OverflowError):  # a date too late for Python
             job.expires = job.finished + datetime.timedelta(seconds=timeout)
         self._unfinished.discard(job.sid)
         self._expire()
@@ -263,6 +373,7 @@ class JobTable:
         self._waiters.wake(job.sid)
 
     def _expire(self) -> None:
+        """Remove the jobs that have expired; the lock must be held."""
         now = time.monotonic()
         while (sid := self._expiring.pop(now)) is not None:
             self._on_expiry(self._jobs[sid])

@@ -1,1 +1,1 @@
-"""What is done for jobs beside running them, on a thread of its own."""
+"""What a housekeeper thread does for jobs besides running them."""

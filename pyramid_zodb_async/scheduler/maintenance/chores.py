@@ -1,4 +1,4 @@
-"""What a process does for its jobs beside running them."""
+"""The chores of the maintenance thread, and when each of them is done."""
 
 from collections.abc import Callable
 
@@ -17,31 +17,33 @@ from .thread import Chore, Housekeeper
 
 __all__ = ["Maintenance"]
 
-#: The time between two looks for what other processes have done, in seconds.
-#: A cancel is to reach a job that runs elsewhere within a second.
+#: The seconds between two checks of what other processes have done. A cancel
+#: by another process must reach a running job within a second.
 LOOK_INTERVAL = 0.5
 
-#: The least time between two writings of progress, in seconds.
+#: The least number of seconds between two writes of progress.
 REPORT_INTERVAL = 1.0
 
-#: The least time until one of these is tried again after it failed: while a
-#: storage is away, a log need not tell it twice a second.
+#: The least number of seconds until one of these two is tried again after it
+#: failed. While a storage is away, the log gets no message twice a second.
 PATIENCE = 5.0
 
 
 class Maintenance:
-    """Has the chores of a scheduler done, on one thread.
+    """The maintenance of a scheduler's jobs, done by one thread.
 
     Args:
         location: where the store is.
-        jobs: the jobs that this process is to run.
-        waiters: who waits for a job to change.
-        incarnation: this process's identity.
-        lease: how long another runner may be silent, in seconds.
-        attempts: how many ends of its process a job may cause.
-        timeout: gives the seconds for which an outcome is kept.
-        event_queue: takes note of what happens to jobs.
-        dispatcher: tells who is to run which jobs.
+        jobs: the jobs that are assigned to this process.
+        waiters: the waiters of this process.
+        incarnation: the identity of this process as one that runs jobs.
+        lease: after how many seconds without a sign of life the jobs of
+            another incarnation are taken over.
+        attempts: how many attempts at a job may fail, or end their process,
+            if its options set no number.
+        timeout: returns for how many seconds outcomes are stored by default.
+        event_queue: delivers the events of jobs that fail or expire here.
+        dispatcher: decides which process runs a job.
     """
 
     def __init__(  # noqa: PLR0913 - what it is about, and three figures
@@ -66,30 +68,41 @@ class Maintenance:
         self._lease = lease
         self._attempts = attempts
         self._timeout = timeout
+        #: Whether the jobs of other incarnations are taken over.
         self._recovers = False
+        #: Whether only the chores are done that running jobs need.
         self._winds_down = False
         self._housekeeper: Housekeeper | None = None
         self._observer = Observer(location, jobs, waiters, wake=self.wake)
 
     @property
     def is_running(self) -> bool:
-        """Whether all the chores are being done."""
+        """Whether the thread runs, with all its chores."""
         return self._housekeeper is not None and not self._winds_down
 
     def does(self, *, recover: bool) -> bool:
-        """Tell whether they are, those of recovery included if asked for."""
+        """Return whether :meth:`start` with this argument has been called.
+
+        Args:
+            recover: whether the jobs of other incarnations must be taken
+                over.
+        """
         return self.is_running and (self._recovers or not recover)
 
     def start(self, *, recover: bool) -> None:
-        """Have the chores done from now on.
+        """Start the thread; one that runs is replaced.
 
-        Without *recover*, jobs of other processes are left to others.
+        Args:
+            recover: whether to take over the jobs of incarnations that are
+                gone. If not, only jobs of this incarnation are looked for.
         """
         if self._housekeeper is not None:
             self._housekeeper.stop()
         is_shared = not is_for_one_process(self._location.db.storage)
         self._recovers = recover
         self._winds_down = False
+        # Before any job is assigned: on a storage for one process, another
+        # scheduler of this process would take the jobs over at once.
         LIVE_INCARNATIONS.add(self._incarnation)
         self._housekeeper = Housekeeper(
             self._slow_chores(is_shared=is_shared)
@@ -98,31 +111,41 @@ class Maintenance:
         self._housekeeper.start()
 
     def wind_down(self) -> None:
-        """Do no more than what the jobs need that still run.
+        """Do only what the jobs need that still run.
 
-        That are signs of life, lest others take them over, and word of them.
+        These are signs of life, so that no process takes the jobs over, and
+        reports of their progress.
         """
         self._winds_down = True
 
     def stop(self) -> None:
-        """Have nothing done any more."""
+        """Stop the thread; other processes may take over what still runs."""
         LIVE_INCARNATIONS.discard(self._incarnation)
         housekeeper, self._housekeeper = self._housekeeper, None
         if housekeeper is not None:
             housekeeper.stop()
 
     def wake(self) -> None:
-        """See what is to be done: somebody has begun to wait."""
+        """Have the thread check what is to be done: there is a new waiter."""
+        # in a local name, since another thread may call stop()
         housekeeper = self._housekeeper
         if housekeeper is not None:
             housekeeper.wake()
 
     def check_soon(self, sid: str) -> None:
-        """Find out soon what others have done to a job of this process."""
+        """Have the database checked soon for a job of this process.
+
+        Args:
+            sid: the sid of the job.
+        """
         self._observer.check_soon(sid)
 
     def _slow_chores(self, *, is_shared: bool) -> list[Chore]:
-        """Give what keeps jobs from being lost, and the store in order."""
+        """Return the chores of takeover and of expiry.
+
+        They are done three times in a lease: signs of life must come more
+        often than the lease, and a silence must be seen at several checks.
+        """
         takeover = Takeover(
             self._location,
             self._jobs,
@@ -133,21 +156,23 @@ class Maintenance:
             event_queue=self._event_queue,
             dispatcher=self._dispatcher,
         )
-        look = (
+        search = (
             takeover.take_over_lost
             if self._recovers
             else takeover.find_unassigned
         )
         tidy = SliceExpiry(self._location, self._event_queue).open_and_drop
         interval = self._lease / 3
+        # The beat comes first, and also while the process stops: other
+        # processes must see it while jobs still run here.
         return [
             Chore(takeover.beat, interval),
-            Chore(look, interval, is_wanted=lambda: not self._winds_down),
+            Chore(search, interval, is_wanted=lambda: not self._winds_down),
             Chore(tidy, interval, is_wanted=lambda: not self._winds_down),
         ]
 
     def _quick_chores(self, *, is_shared: bool) -> list[Chore]:
-        """Give what keeps those up to date who look at a job."""
+        """Return the chores that let processes see the changes of others."""
         observer = self._observer
         observer.is_shared = is_shared
         chores = [
@@ -155,7 +180,7 @@ class Maintenance:
                 observer.observe, LOOK_INTERVAL, PATIENCE, observer.is_wanted
             )
         ]
-        if is_shared:  # else whoever could read it asks this process
+        if is_shared:  # else no other process could read the reports
             chores.append(
                 Chore(
                     self._write_reports,

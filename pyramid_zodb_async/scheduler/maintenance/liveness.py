@@ -1,4 +1,4 @@
-"""Tells which other processes have given no sign of life for too long."""
+"""The check whether another incarnation has been silent for its lease."""
 
 from dataclasses import dataclass
 
@@ -7,20 +7,25 @@ __all__ = ["LivenessMonitor"]
 
 @dataclass(slots=True)
 class _Seen:
+    """The last beat of an incarnation, and the silence since then."""
+
     beat: int
+    #: How many checks have seen no other beat.
     looks: int = 0
+    #: For how many seconds the beat has not changed.
     silent: float = 0.0
 
 
 class LivenessMonitor:
-    """For how long other runners have given no sign of life.
+    """Measures for how long other incarnations have given no sign of life.
 
-    Only time between two looks that both succeeded counts, so that a storage
-    that was away condemns nobody; and it counts on this process's own clock,
-    so that no clocks are compared.
+    Only the time between two checks that both succeeded counts, so that no
+    incarnation counts as dead because the storage was away. The time is
+    measured on the clock of this process; clocks of different processes are
+    not compared.
 
     Args:
-        lease: how long a runner may be silent, in seconds.
+        lease: after how many seconds of silence an incarnation is dead.
     """
 
     def __init__(self, lease: float) -> None:
@@ -29,14 +34,24 @@ class LivenessMonitor:
         self._last_look: float | None = None
 
     def observation_failed(self) -> None:
-        """Take note that a look failed."""
+        """Record that a check failed: the time until the next does not count.
+
+        The others may have been unable to write, for the same reason.
+        """
         self._last_look = None
 
     def observe(self, beats: dict[str, int], now: float) -> None:
-        """Take note of the beats of those runners that have due jobs."""
+        """Record the beats that a check has read.
+
+        Args:
+            beats: the beats of the incarnations with jobs that are due. Others
+                need not give signs of life, and their silence does not count.
+            now: the time of the check on the monotonic clock.
+        """
         passed = 0.0
         if self._last_look is not None:
-            # a process that was stopped itself has seen nothing meanwhile
+            # If this process was stopped for a while, it has not seen whether
+            # others gave signs of life. So one pause never makes a lease.
             passed = min(now - self._last_look, self._lease / 2)
         self._last_look = now
         for incarnation in set(self._seen) - set(beats):
@@ -50,7 +65,11 @@ class LivenessMonitor:
                 seen.silent += passed
 
     def is_dead(self, incarnation: str) -> bool:
-        """Tell whether a runner has been silent for its lease."""
+        """Return whether an incarnation has been silent for its lease.
+
+        Args:
+            incarnation: the identity of the incarnation.
+        """
         seen = self._seen.get(incarnation)
         return (
             seen is not None

@@ -1,4 +1,4 @@
-"""Looks for what other processes have done to the jobs that matter here."""
+"""The check of what other processes have done to jobs that matter here."""
 
 from collections.abc import Callable
 
@@ -16,15 +16,16 @@ _Found = dict[str, tuple[Fence, Version] | None]
 
 
 class Observer:
-    """One who looks at the storage for all who would like to.
+    """Reads the records of jobs for all waiters and running jobs together.
 
-    That are the waiting requests, and the jobs that ask whether to go on.
+    These are the jobs that requests wait for, and the jobs of this process
+    that ask whether to go on. One read transaction serves all of them.
 
     Args:
         location: where the store is.
-        jobs: the jobs that this process is to run.
-        waiters: who waits for a job to change.
-        wake: called when there is something to look for.
+        jobs: the jobs that are assigned to this process.
+        waiters: the waiters of this process.
+        wake: wakes the thread that calls :meth:`observe`.
     """
 
     def __init__(
@@ -41,20 +42,31 @@ class Observer:
         #: Whether other processes can have the storage open.
         self.is_shared = False
         self._wake = wake
+        #: The sids of the jobs that have asked since the last check.
         self._asked: set[str] = set()
 
     def check_soon(self, sid: str) -> None:
-        """Have a look at a job that this process is to run, soon."""
+        """Have the record of a job of this process read by the next check.
+
+        Args:
+            sid: the sid of the job.
+        """
         if self.is_shared and sid not in self._asked:
             self._asked.add(sid)
             self._wake()
 
     def is_wanted(self) -> bool:
-        """Tell whether anybody would like to know something."""
+        """Return whether there is a job to check."""
         return bool(self._asked or self._waiters)
 
     def observe(self) -> None:
-        """See what became of the jobs, and let know whom it concerns."""
+        """Read the records, wake waiters, and drop jobs that are gone.
+
+        A job of this process is dropped if another process has taken it
+        over, or a request elsewhere has cancelled or removed it. Its run
+        notices that when it asks whether to go on.
+        """
+        # a job that asks from now on is checked by the next call
         asked, self._asked = self._asked, set()
         wanted = asked.union(self._waiters.sids())
         sids = [
@@ -63,11 +75,12 @@ class Observer:
         if not sids:
             return
 
-        # as of before the look: what comes later is newer than what it sees
+        # Before the read: a job that is assigned after it may have a newer
+        # record than the one that is read, and must not be compared with it.
         known = {sid: self._jobs.get(sid) for sid in sids}
 
         def find(store: Store) -> _Found:
-            return {sid: _look_at(store, sid) for sid in sids}
+            return {sid: _fence_and_version(store, sid) for sid in sids}
 
         nothing: _Found = {}
         for sid, found in self._location.read(find, nothing).items():
@@ -77,10 +90,13 @@ class Observer:
             elif (
                 found is None or found[0] != assigned.fence
             ) and self._jobs.get(sid) is assigned:
-                self._jobs.drop(sid)  # it was cancelled, or taken over
+                # It was cancelled, removed or taken over. If another job
+                # object is there by now, that one is newer than the read.
+                self._jobs.drop(sid)
 
 
-def _look_at(store: Store, sid: str) -> tuple[Fence, Version] | None:
+def _fence_and_version(store: Store, sid: str) -> tuple[Fence, Version] | None:
+    """Return what a record says of its job; ``None`` if there is none."""
     record = store.find(sid)
     if record is None:
         return None

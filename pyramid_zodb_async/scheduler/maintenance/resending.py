@@ -1,4 +1,4 @@
-"""Sends word again of jobs that seem to have been forgotten."""
+"""The repetition of messages for jobs that still wait for a worker."""
 
 import functools
 import itertools
@@ -13,55 +13,57 @@ from ..process.dispatch import Dispatcher
 
 __all__ = ["Resender"]
 
-#: The longest time after which word of a job that still waits is sent again,
-#: in seconds. It may just be that there are many before it.
+#: The longest pause in seconds before a message for a job that still waits is
+#: sent again. The job may wait only because there are many before it.
 LONGEST_PAUSE = 3600.0
 
-#: How many of the jobs that were seen to wait are looked at again in one look.
-#: So word is sent again of no more.
+#: How many of the jobs that are known to wait are read by one check. So one
+#: check sends no more messages than that.
 MOST = 1000
 
 
 @dataclass(slots=True)
 class _Seen:
+    """A job that was pending without a runner at the last check."""
+
     run_number: int
     queue: str
-    #: When to send word, on the monotonic clock.
+    #: When to send a message, on the monotonic clock.
     again: float
-    #: For how long to wait then.
+    #: The pause before that, in seconds.
     pause: float
 
 
 class Resender:
-    """Watches jobs that wait for a process that gets word of them.
+    """Sends messages again for jobs that wait for a worker to claim them.
 
     A message can be lost: with the process that was to send it, with the
-    broker, or because it came before its job could be seen. Word of a job
-    is sent again when it has waited for a lease since it was first seen, and
-    then after twice the time each time.
+    broker, or because it came before the job could be seen. A message is
+    sent again when the job has waited for a lease since it was first seen,
+    then after two leases, four and so on.
 
-    It may just be that many wait before it, and each process watches the same
-    jobs: if all sent word for that, workers would have little time for
-    anything else than to find that a job has ended. So the broker is asked
-    how much word it has, and no more is sent than is missing.
+    A job may also wait only because many are before it, and each process sees
+    the same jobs. If all of them sent messages for these jobs, workers would
+    be busy with finding that a job has ended. So the broker is asked how many
+    messages it has, and no more are sent than are missing.
 
-    When many wait, a look is at some of them only, so that it does not take
-    the longer the more there are: at those that word is to be sent of, and
-    at those that were not looked at for the longest time.
+    When many jobs wait, a check reads the records of some of them only, so
+    that its duration does not grow: of those for which a message is due, and
+    of those that were not read for the longest time.
 
     Args:
-        dispatcher: what sends word.
-        lease: a lease, in seconds.
+        dispatcher: sends the messages.
+        lease: the first pause, in seconds.
     """
 
     def __init__(self, dispatcher: Dispatcher, lease: float) -> None:
         self._dispatcher = dispatcher
         self._lease = lease
-        #: By sid; what was looked at last is last.
+        #: The jobs that wait, by sid; those that were read last come last.
         self._seen: dict[str, _Seen] = {}
 
     def postponed(self) -> AbstractSet[str]:
-        """Give the sids that the next look may leave out."""
+        """Return the sids of the jobs that the next check need not read."""
         seen = self._seen
         if len(seen) <= MOST:
             return frozenset()
@@ -76,19 +78,26 @@ class Resender:
         jobs: Iterable[AssignedJob],
         left_out: AbstractSet[str] = frozenset(),
     ) -> None:
-        """Take note of the jobs that wait, due or soon due.
+        """Send the messages that are missing for jobs that wait.
 
         Args:
-            jobs: those that were looked at.
-            left_out: the sids of further ones.
+            jobs: the jobs that a check has read, which are due within a lease
+                and have no runner.
+            left_out: the sids of the jobs that still wait, but were not read.
         """
         now, seen = time.monotonic(), self._seen
+        # Those that were not read come first, so that the next check reads
+        # them. Jobs that do not wait any more are in neither argument.
         self._seen = {sid: seen[sid] for sid in seen if sid in left_out}
         forgotten: dict[str, list[tuple[AssignedJob, _Seen]]] = {}
         for job in jobs:
+            # the seconds until it is due
             ahead = max(0.0, (job.due or 0.0) - time.time())
             known = seen.get(job.sid)
+            # A greater run number: it has failed, or was freed, since then.
+            # Its first message is sent by the process that did that.
             if known is None or known.run_number != job.fence.run_number:
+                # One that was due later than a lease got no message so far.
                 if ahead and self._dispatcher.sends_ahead:
                     self._dispatcher.send(job)
                 known = _Seen(
@@ -105,6 +114,8 @@ class Resender:
             for known in self._seen.values()
             if known.again - known.pause <= now  # else it is not due yet
         )
+        # Asked for all jobs of a queue at once. The answer comes later, by
+        # another thread, so what it needs is passed along.
         for queue, late in forgotten.items():
             self._dispatcher.count(
                 queue,
@@ -117,10 +128,11 @@ class Resender:
         waiting: int,
         messages: int,
     ) -> None:
-        """Send word again, if fewer *messages* than jobs are *waiting*.
+        """Send messages again, if fewer *messages* than jobs are *waiting*.
 
-        But always of one: others may be of jobs that have ended.
+        One is always sent: the messages may be for jobs that have ended.
         """
+        # those that have waited longest first
         late.sort(key=lambda job_and_known: job_and_known[1].again)
         now = time.monotonic()
         for job, known in late[: max(1, waiting - messages)]:

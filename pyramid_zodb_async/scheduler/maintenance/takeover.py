@@ -1,4 +1,4 @@
-"""Finds jobs that nobody runs any more, and takes them over."""
+"""The takeover of jobs whose process is gone, and the beat of this process."""
 
 import functools
 import logging
@@ -26,53 +26,55 @@ __all__ = ["LIVE_INCARNATIONS", "Takeover"]
 
 log = logging.getLogger(__name__)
 
-#: The runners of this very process, one for each of its schedulers.
+#: The incarnations of this very process, one for each of its schedulers.
 LIVE_INCARNATIONS: set[str] = set()
 
 #: How many jobs are taken over in one transaction.
 BATCH = 50
 
-#: After so many looks without a job of it, a runner's beat is removed; it is
-#: made anew should the runner be alive and need it.
+#: After how many checks that found no job of an incarnation its beat is
+#: removed. If the incarnation is alive and needs it, it makes a new one.
 FORGOTTEN_AFTER = 100
 
 
 @dataclass(slots=True)
 class _Findings:
-    """What a look has found, as plain data."""
+    """What a check has found, as plain data."""
 
-    #: Jobs of this runner that it does not hold.
+    #: Jobs of this incarnation that are not assigned in its memory.
     lost: list[AssignedJob] = field(default_factory=list)
-    #: Jobs without a runner that others are sent word of.
+    #: Jobs without a runner, for which this process sends messages.
     waiting: list[AssignedJob] = field(default_factory=list)
-    #: Jobs of others, by runner.
+    #: The sids and fences of other jobs, by incarnation.
     others: dict[str | None, list[tuple[str, Fence]]] = field(
         default_factory=dict
     )
+    #: The beats of the incarnations that have jobs in ``others``.
     beats: dict[str, int] = field(default_factory=dict)
-    #: When jobs are due that nobody needs to take yet.
+    #: When jobs are due that are not to be assigned yet, by sid.
     later: dict[str, float] = field(default_factory=dict)
-    #: The sids of jobs that were seen to wait, and not looked at now.
+    #: The sids of jobs that are known to wait and were not read.
     left_out: set[str] = field(default_factory=set)
-    #: All that have ever given a sign of life.
+    #: All incarnations that have a beat.
     runners: set[str] = field(default_factory=set)
 
 
 class Takeover:
-    """Looks after the unfinished jobs of a store.
+    """Finds the unfinished jobs that no process runs, and takes them over.
 
     Args:
         location: where the store is.
-        held: the jobs that this process is to run.
-        incarnation: this process's identity.
-        lease: how long another runner may be silent, in seconds; ``None`` on
-            a storage that only one process can have open, where every other
-            runner is gone.
+        assigned_jobs: the jobs that are assigned to this process.
+        incarnation: the identity of this process as one that runs jobs.
+        lease: after how many seconds without a sign of life the jobs of
+            another incarnation are taken over; ``None`` on a storage that
+            only one process can have open, where every other incarnation is
+            gone.
         attempts: how many attempts at a job may fail, or end their process,
-            if its options do not tell.
-        timeout: gives the seconds for which an outcome is kept.
-        event_queue: takes note of jobs that fail.
-        dispatcher: tells who is to run which jobs.
+            if its options set no number.
+        timeout: returns for how many seconds outcomes are stored by default.
+        event_queue: delivers the events of jobs that fail here.
+        dispatcher: decides which process runs a job.
     """
 
     def __init__(  # noqa: PLR0913 - what it is about, and three figures
@@ -89,8 +91,8 @@ class Takeover:
     ) -> None:
         self._dispatcher = dispatcher
         self._resender = Resender(dispatcher, lease or 0.0)
-        #: Jobs of this runner that the last look did not find held; somebody
-        #: may just be about to hold them.
+        #: Claimed jobs that were not assigned at the last check; see
+        #: ``_assign_lost()``.
         self._unassigned: list[tuple[str, Fence]] = []
         self._location = location
         self._assigned = assigned_jobs
@@ -100,15 +102,19 @@ class Takeover:
         self._timeout = timeout
         self._lease = lease
         self._liveness = LivenessMonitor(lease) if lease is not None else None
-        #: When this process was last to give a sign of life.
+        #: When :meth:`beat` was called last, on the monotonic clock.
         self._last_beat = 0.0
-        #: Who is due later than the next few looks.
+        #: What the last check found as ``later``.
         self._later: dict[str, float] = {}
-        #: For how many looks a runner had no job.
+        #: How many checks in a row have found no job of an incarnation.
         self._unused: dict[str, int] = {}
 
     def beat(self) -> None:
-        """Give a sign of life if others could wait for this process."""
+        """Give a sign of life, if jobs are assigned to this process.
+
+        Without jobs no process checks for it, and nothing is written.
+        """
+        # Set before the write: if that fails, it is not repeated at once.
         self._last_beat = time.monotonic()
         if self._liveness is None or not len(self._assigned):
             return
@@ -121,24 +127,34 @@ class Takeover:
         )
 
     def _beat_if_due(self) -> None:
-        """Give a sign of life, if what goes on here takes its time."""
+        """Give a sign of life while a takeover keeps the thread busy."""
         silence = time.monotonic() - self._last_beat
         if self._lease is not None and silence >= self._lease / 3:
             self.beat()
 
     def find_unassigned(self) -> None:
-        """Find jobs of this runner that were not handed over to it."""
-        self._hold_lost(self._location.read(self._find, _Findings()))
+        """Assign the jobs of this incarnation that were never handed over.
+
+        A commit may succeed on the server, and raise in the client
+        nevertheless: then no hook has handed its jobs over.
+        """
+        self._assign_lost(self._location.read(self._find, _Findings()))
 
     def take_over_lost(self) -> None:
-        """Find these, and jobs without a runner, and take them over."""
+        """Do :meth:`find_unassigned`, and take over the jobs of others.
+
+        These are the jobs of incarnations that are gone, and jobs that have
+        no runner. For the jobs of queues that this process does not run,
+        messages are sent again.
+        """
         try:
             found = self._location.read(self._find, _Findings())
         except BaseException:
+            # else the time without a storage would count as silence
             if self._liveness is not None:
                 self._liveness.observation_failed()
             raise
-        self._hold_lost(found)
+        self._assign_lost(found)
         if self._liveness is not None:
             self._liveness.observe(found.beats, time.monotonic())
             self._forget(
@@ -149,7 +165,11 @@ class Takeover:
                 self._take_over(incarnation, jobs)
         self._resender.check(found.waiting, found.left_out)
 
-    def _hold_lost(self, found: _Findings) -> None:
+    def _assign_lost(self, found: _Findings) -> None:
+        """Assign the jobs of this incarnation that were found, or free them.
+
+        It frees those of queues that threads of this process do not run.
+        """
         self._later = found.later
         own, unassigned = [], []
         for assigned in self._really_lost(found.lost):
@@ -158,18 +178,21 @@ class Takeover:
             else:
                 unassigned.append((assigned.sid, assigned.fence))
         self._assigned.assign(own)
-        # nobody here waits for these, whose claim succeeded unnoticed
+        # The claim of these, for a message, was committed but raised here, so
+        # no thread waits for them. One that is found for the first time may
+        # be assigned a moment later; only those of the last check are freed.
         lost, self._unassigned = self._unassigned, unassigned
         self._take_over(
             self._incarnation, [job for job in unassigned if job in lost]
         )
 
     def _find(self, store: Store) -> _Findings:
+        """Sort the unfinished jobs, and load as few records as possible."""
         found = _Findings(runners=set(store.runners.keys("", excludemin=True)))
         now, postponed = time.time(), self._resender.postponed()
         for sid in store.unfinished():
             if sid in self._assigned:
-                continue
+                continue  # it runs here, or will
             if sid in postponed:
                 found.left_out.add(sid)
                 continue
@@ -188,9 +211,11 @@ class Takeover:
         record: Record,
         now: float,
     ) -> None:
+        """Add a job to what a check has found."""
         incarnation, due = record.runner, record.due or now
         if incarnation == self._incarnation:
-            # its commit may have raised here, but succeeded there
+            # Its commit may have raised here, but succeeded on the server. Or
+            # it has ended since this transaction began: see _really_lost().
             found.lost.append(AssignedJob.of(sid, record))
             return
         queue = Options.load(record.options).queue
@@ -204,8 +229,9 @@ class Takeover:
             and self._liveness is not None
             and due > now
         ):
-            return  # it is that process's affair as long as it is not late
+            return  # its process will run it; it is not late yet
         if incarnation is None and not self._dispatcher.runs(queue):
+            # only a worker can claim it, for a message
             found.waiting.append(AssignedJob.of(sid, record))
             return
         found.others.setdefault(incarnation, []).append((sid, record.fence))
@@ -214,17 +240,19 @@ class Takeover:
             found.beats[incarnation] = beat.count if beat else 0
 
     def _horizon(self, now: float) -> float:
-        """Tell until when a job must be due to be looked at now.
+        """Return the time until which a job must be due to be assigned now.
 
-        Whoever takes it has it in memory from then on, and must give signs
-        of life; but there must be time for some looks before it is due.
+        It is in seconds since the epoch. A process with assigned jobs must
+        write signs of life, so jobs that are due much later have no runner.
+        A lease leaves time for some checks before such a job is due.
         """
         return math.inf if self._lease is None else now + self._lease
 
     def _really_lost(self, lost: list[AssignedJob]) -> list[AssignedJob]:
-        """Leave out jobs that ended here while the look went on.
+        """Leave out jobs that ended here while the check went on.
 
-        They are held no more, and the look still saw them unfinished.
+        The transaction of the check began before the end was committed, and
+        the job was dropped after that. This one begins after both.
         """
 
         def find(store: Store) -> list[AssignedJob]:
@@ -240,7 +268,7 @@ class Takeover:
         return self._location.read(find, []) if lost else []
 
     def _forget(self, unused: set[str]) -> None:
-        """Remove what is left of processes that ended long ago."""
+        """Remove the beats of incarnations that ended long ago."""
         self._unused = {
             incarnation: self._unused.get(incarnation, 0) + 1
             for incarnation in unused
@@ -259,15 +287,21 @@ class Takeover:
             self._location.write(remove, note="runners that ended long ago")
 
     def _is_gone(self, incarnation: str | None) -> bool:
+        """Return whether the jobs of an incarnation may be taken over."""
         if incarnation is None:
             return True
-        if self._liveness is None:
+        if self._liveness is None:  # all of other processes are gone
             return incarnation not in LIVE_INCARNATIONS
         return self._liveness.is_dead(incarnation)
 
     def _take_over(
         self, incarnation: str | None, jobs: list[tuple[str, Fence]]
     ) -> None:
+        """Take over jobs, in batches.
+
+        If this process ends between two batches, the other jobs still belong
+        to *incarnation*, and the next check of a process finds them.
+        """
         taken = 0
         for start in range(0, len(jobs), BATCH):
             claimed, ended = self._location.write(
@@ -277,6 +311,8 @@ class Takeover:
                 note=f"incarnation {self._incarnation} takes jobs over"
                 f" from {incarnation}",
             )
+            # After the commit, by which the jobs are this process's. So it
+            # must give signs of life also between the batches.
             self._dispatcher.hand_over(claimed, self._assigned)
             self._event_queue.deliver_now(JobFailed, ended)
             self._beat_if_due()
@@ -295,11 +331,17 @@ class Takeover:
     def _claim(
         self, store: Store, batch: list[tuple[str, Fence]]
     ) -> tuple[list[AssignedJob], list[JobView]]:
+        """Take over a batch; return those jobs, and views of failed ones.
+
+        If another process writes one of the records at the same time, the
+        commit conflicts, and this is called again and reads them anew.
+        """
         claimed, ended = [], []
         for sid, fence in batch:
             record = store.find(sid)
             if record is None or record.fence != fence:
                 continue  # it has ended, or another process was faster
+            # A run that is marked as begun has not ended, but its process has.
             crashes = record.crashes + record.begun
             options = Options.load(record.options)
             attempts = options.attempts or self._attempts
@@ -312,14 +354,18 @@ class Takeover:
             store.change(
                 sid,
                 fence,
-                # else it is free for whoever gets word of it
+                # without a runner, the worker that gets the message claims it
                 runner=self._incarnation
                 if self._dispatcher.runs(options.queue)
                 else None,
+                # The fence: an incarnation that is not dead, but was cut off,
+                # cannot write for its run any more.
                 run_number=fence.run_number + 1,
-                # nobody can have run what had no runner, or was not due
+                # A job without a runner, or one that was not due, has not
+                # run, so it cannot have ended its process.
                 suspect=is_due
                 and (record.suspect or fence.runner is not None),
+                # counted in crashes, and must not be counted again
                 begun=False,
                 crashes=crashes,
             )
@@ -329,6 +375,7 @@ class Takeover:
     def _give_up(
         self, store: Store, sid: str, record: Record, crashes: int
     ) -> None:
+        """Record that a job failed, since it ended its process too often."""
         error = JobCrashed(
             f"The process ended {_times(crashes)} while the job ran"
         )

@@ -1,4 +1,4 @@
-"""The thread that looks after jobs and slices from time to time."""
+"""The maintenance thread, which does chores at intervals."""
 
 import atexit
 import logging
@@ -18,14 +18,15 @@ def _always() -> bool:
 
 @dataclass(slots=True)
 class Chore:
-    """Something to be done again and again."""
+    """Something that is done at intervals."""
 
     do: Callable[[], None]
-    #: The time between two goes at it, in seconds.
+    #: The seconds from one beginning to the next.
     interval: float
-    #: The least time after it failed, in seconds.
+    #: The least seconds from one beginning to the next if it failed.
     patience: float = 0.0
-    #: Tells whether there is anything to do: nobody is woken for nothing.
+    #: Returns whether there is anything to do. If not, the thread does not
+    #: wake for this chore.
     is_wanted: Callable[[], bool] = _always
     #: When it is to be done next, on the monotonic clock.
     due: float = 0.0
@@ -34,10 +35,11 @@ class Chore:
 class Housekeeper:
     """Does chores when they are due, on a thread of its own.
 
-    One that fails is logged, and keeps none from the others.
+    If a chore fails, that is logged, and the others are done all the same.
 
     Args:
-        chores: what to do.
+        chores: the chores. Those that are due at the same time are done in
+            this order.
     """
 
     def __init__(self, chores: list[Chore]) -> None:
@@ -47,7 +49,7 @@ class Housekeeper:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begin, unless it has begun."""
+        """Start the thread, unless it runs."""
         if self._thread is not None:
             return
         self._stopping = False
@@ -58,12 +60,16 @@ class Housekeeper:
         atexit.register(self.stop)
 
     def wake(self) -> None:
-        """Look again for what is wanted: something may be that was not."""
+        """Check again which chores are wanted: there may be one more."""
         self._woken.set()
 
     def stop(self) -> None:
-        """End, when the chore at hand is done."""
+        """End the thread after the chore that it is doing.
+
+        This waits for that, but no longer than the longest interval.
+        """
         atexit.unregister(self.stop)
+        # The flag before the event, which makes the thread read the flag.
         self._stopping = True
         self._woken.set()
         if self._thread is not None:
@@ -72,7 +78,9 @@ class Housekeeper:
 
     def _work(self) -> None:
         while True:
-            self._woken.clear()  # before the look: who stops us wakes us last
+            # Cleared before anything is checked: stop() and wake() change
+            # something first and set the event then, so neither is missed.
+            self._woken.clear()
             if self._stopping:
                 return
             wanted = [chore for chore in self._chores if chore.is_wanted()]
@@ -88,7 +96,7 @@ class Housekeeper:
         return min((max(0, chore.due - now) for chore in wanted), default=None)
 
     def _do(self, chore: Chore) -> float:
-        """Do it, and tell for how many seconds that is enough."""
+        """Do a chore, and return the seconds to its next beginning."""
         try:
             chore.do()
         except Exception:

@@ -1,1 +1,1 @@
-"""The jobs of this process: what it runs, and what it tells of them."""
+"""The jobs that this process runs, and what it reports of them."""

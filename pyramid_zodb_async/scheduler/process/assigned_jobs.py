@@ -1,4 +1,4 @@
-"""The jobs that a process is to run, as it knows them in memory."""
+"""The jobs that are assigned to this process, in its memory."""
 
 import datetime
 import threading
@@ -20,38 +20,40 @@ class AssignedJob:
     """A job that this process is to run."""
 
     sid: str
+    #: The name of what it calls, as ``module:qualname``.
     function: str
     owner: str | None
     base_url: str | None
-    #: The number of the run to come, or under way.
+    #: The number of the attempt that is to come or runs, from 1.
     attempt: int
     #: When it was scheduled, in seconds since the epoch.
     scheduled: float
-    #: What the record must be for the run to count.
+    #: The state of the record that the run expects whenever it writes.
     fence: Fence
     options: Options
-    #: When the run to come is to begin, in seconds since the epoch.
+    #: When the next run is to begin, in seconds since the epoch.
     due: float | None = None
     #: How many attempts have failed since it was scheduled, or retried.
     failures: int = 0
-    #: It may have ended its process, so it runs beside no other such job.
+    #: Whether it may have ended its process. It runs beside no other suspect.
     suspect: bool = False
     #: How often its process ended while it ran.
     crashes: int = 0
+    #: How often this attempt was repeated after a conflict.
     conflicts: int = 0
-    #: This process has accepted it, and begun no run of it yet.
+    #: Whether this process has accepted it and not begun to run it.
     is_new: bool = False
-    #: When the run under way began; ``None`` while it waits.
+    #: When its run began, in UTC; ``None`` while none is under way.
     started: datetime.datetime | None = None
     progress: Progress | None = None
-    #: How often it has reports of its progress.
+    #: How often it has reported progress.
     reports: int = 0
-    #: How often a run of it began.
+    #: How often a run of it began here.
     starts: int = 0
 
     @property
     def version(self) -> Version:
-        """Which view of the job this process has."""
+        """The version of the views that this process makes of the job."""
         return Version(
             run=self.fence.run_number,
             progress=self.reports,
@@ -59,7 +61,11 @@ class AssignedJob:
         )
 
     def history(self) -> dict[str, Any]:
-        """Tell what the record has to know of the run when that is over."""
+        """Return the attributes of the record that describe the run.
+
+        They are written only when the job ends, since writes during a run
+        would conflict with its own commit. Without a run there are none.
+        """
         if self.started is None:
             return {}
         return {
@@ -72,7 +78,15 @@ class AssignedJob:
     def of(
         cls, sid: str, record: Record, *, is_new: bool = False
     ) -> "AssignedJob":
-        """Hold the job of a record that this process has written."""
+        """Return the job of a record.
+
+        Args:
+            sid: the sid of the job.
+            record: the record; the job has its fence from now on. If this
+                transaction has changed the record, the job must not be used
+                before the commit has succeeded.
+            is_new: whether the job counts as accepted and not begun.
+        """
         return cls(
             is_new=is_new,
             sid=sid,
@@ -91,15 +105,15 @@ class AssignedJob:
 
 
 class AssignedJobs:
-    """Those jobs, from their commit or takeover until they end here.
+    """The assigned jobs, from their commit or takeover until they end here.
 
-    Threads may use it at the same time. Of the suspects one at a time is
-    handed out, the one with the fewest crashes first, so that the innocent
-    are not counted with the guilty.
+    Threads may use it at the same time. Only one suspect at a time is given
+    to the engine, the one with the fewest crashes first. So if the process
+    ends, the crash is counted for that job only, and not for harmless ones.
 
     Args:
-        submit: gives jobs to the engine.
-        waiters: who waits for a job to change.
+        submit: gives jobs to the engine; it is called without the lock.
+        waiters: are woken when a job changes.
     """
 
     def __init__(
@@ -110,13 +124,15 @@ class AssignedJobs:
         self._lock = threading.RLock()
         self._dropped = threading.Condition(self._lock)
         self._jobs: dict[str, AssignedJob] = {}
+        #: How many of them are new.
         self._new = 0
+        #: The sids of the suspects that the engine has not got.
         self._suspects: deque[str] = deque()
-        #: The suspect that was handed out.
+        #: The suspect that the engine has got.
         self._current_suspect: AssignedJob | None = None
-        #: How many jobs were dropped.
+        #: How many times :meth:`drop` was called.
         self.drops = 0
-        #: Whether a job has reports of its progress since it was asked for.
+        #: Whether a job has reported progress since :meth:`take_running`.
         self.has_new_progress = False
 
     def __contains__(self, sid: str) -> bool:
@@ -126,18 +142,30 @@ class AssignedJobs:
         return len(self._jobs)
 
     def get(self, sid: str) -> AssignedJob | None:
-        """Give what is known of a job that this process is to run."""
+        """Return the job, or ``None`` if it is not assigned to this process.
+
+        Args:
+            sid: the sid of the job.
+        """
         return self._jobs.get(sid)
 
     def waiting(self) -> int:
-        """Count the jobs that this process accepted and has not begun.
+        """Return how many jobs this process accepted and has not begun.
 
-        Those that it took over do not count: they could not be refused.
+        Jobs that it took over do not count, since they cannot be refused.
         """
         return self._new
 
     def assign(self, jobs: Iterable[AssignedJob]) -> None:
-        """Take in jobs, and hand them to the engine."""
+        """Add jobs, and submit them to the engine.
+
+        Args:
+            jobs: the jobs, whose records are committed. One that is assigned
+                already is ignored, unless it has a greater run number now.
+        """
+        # The jobs are added before the engine gets them: begin() must find
+        # them. The engine gets them without the lock, since it may run a job
+        # at once, which calls begin() and drop().
         with self._lock:
             new = [assigned for assigned in jobs if self._is_unknown(assigned)]
             self._jobs.update((assigned.sid, assigned) for assigned in new)
@@ -152,30 +180,36 @@ class AssignedJobs:
 
     def _is_unknown(self, assigned: AssignedJob) -> bool:
         known = self._jobs.get(assigned.sid)
-        # a retry may come before the failed run has been put away
+        # A retry can be committed, and assigned, before the run that failed
+        # has dropped the job here.
         return (
             known is None or known.fence.run_number < assigned.fence.run_number
         )
 
     def _next_suspect(self) -> list[AssignedJob]:
+        """Return the suspect to submit now, if there is one; needs the lock.
+
+        There is none as long as another suspect is with the engine.
+        """
         if self._current_suspect is not None and self._is_out(
             self._current_suspect
         ):
             return []
         self._current_suspect = None
+        # a suspect that was dropped while it waited is skipped
         while self._current_suspect is None and self._suspects:
             self._current_suspect = self._jobs.get(self._suspects.popleft())
         return [self._current_suspect] if self._current_suspect else []
 
     def _is_out(self, assigned: AssignedJob) -> bool:
-        """Tell whether a job is held, or runs though it was dropped."""
+        """Return whether a job is assigned, or still runs after its drop."""
         return (
             self._jobs.get(assigned.sid) is assigned
             or assigned.started is not None
         )
 
     def running_suspect(self) -> AssignedJob | None:
-        """Give the suspect that runs, if one does."""
+        """Return the suspect that runs; ``None`` if none does."""
         with self._lock:
             assigned = self._current_suspect
             if assigned is not None and assigned.started is not None:
@@ -183,9 +217,19 @@ class AssignedJobs:
             return None
 
     def begin(self, sid: str) -> AssignedJob | None:
-        """Start a run of a job, unless one is under way or it is gone."""
+        """Record that a run of a job begins.
+
+        Args:
+            sid: the sid of the job.
+
+        Returns:
+            The job; ``None`` if it is not assigned to this process, or a run
+            of it is under way.
+        """
         with self._lock:
             assigned = self._jobs.get(sid)
+            # The engine may have the sid twice, for instance of a job that
+            # was dropped and assigned again.
             if assigned is None or assigned.started is not None:
                 return None
             assigned.started = datetime.datetime.now(datetime.UTC)
@@ -196,14 +240,22 @@ class AssignedJobs:
             return assigned
 
     def report(self, assigned: AssignedJob, progress: Progress) -> None:
-        """Take note of a running job's progress."""
+        """Record the progress of a running job, and wake its waiters.
+
+        Args:
+            assigned: the job.
+            progress: its progress.
+        """
+        # First the data, then what makes other threads read it.
         assigned.progress = progress
         assigned.reports += 1
         self.has_new_progress = True
         self._waiters.wake(assigned.sid, is_progress=True)
 
     def take_running(self) -> list[AssignedJob]:
-        """Give the jobs that run, when one has reports of its progress."""
+        """Return the jobs that run, and reset :attr:`has_new_progress`."""
+        # Reset first: progress that is reported meanwhile sets it again, and
+        # is written by the next round if not by this one.
         self.has_new_progress = False
         with self._lock:
             return [
@@ -213,9 +265,13 @@ class AssignedJobs:
             ]
 
     def release(self, assigned: AssignedJob, *, counts: bool = True) -> None:
-        """End a run, which will be repeated unless the job was dropped.
+        """Record that a run has ended and is to be repeated.
 
-        With *counts* it is a conflict more.
+        It will not be if the job was dropped meanwhile.
+
+        Args:
+            assigned: the job.
+            counts: whether the run counts as one more conflict.
         """
         with self._lock:
             if (
@@ -229,10 +285,12 @@ class AssignedJobs:
             self._submit(due)
 
     def drop(self, sid: str, only: AssignedJob | None = None) -> None:
-        """Forget a job: it is not this process's any more.
+        """Remove a job: it has ended, or belongs to another process.
 
-        With *only* its run is over, and what has taken its place since is
-        kept.
+        Args:
+            sid: the sid of the job.
+            only: the job as a run of it knows it, if that run is over. A
+                retry of the job that was assigned since stays assigned.
         """
         with self._lock:
             assigned = self._jobs.get(sid)
@@ -244,14 +302,19 @@ class AssignedJobs:
             due = self._next_suspect()
             self.drops += 1
             self._dropped.notify_all()
+        # after the removal: a waiter that is woken reads the job again
         self._waiters.wake(sid)
         if due:
             self._submit(due)
 
     def wait_for_drop(self, drops: int, timeout: float) -> None:
-        """Wait for more than that many drops, but no longer than *timeout* s.
+        """Wait until a job is dropped.
 
-        So a drop between a look at :attr:`drops` and this call counts.
+        Args:
+            drops: the value of :attr:`drops` before the caller checked what
+                it waits for. So a drop between the check and this call ends
+                the wait at once.
+            timeout: the longest wait in seconds.
         """
         with self._dropped:
             self._dropped.wait_for(lambda: self.drops > drops, timeout)

@@ -1,4 +1,4 @@
-"""Clears jobs of the suspicion that they end their process."""
+"""Removes the mark by which the end of a process counts as a job's crash."""
 
 import logging
 import threading
@@ -11,14 +11,19 @@ __all__ = ["clear_suspicion", "clear_suspicion_in_time"]
 
 log = logging.getLogger(__name__)
 
-#: How long a process that stops waits for its suspect to be cleared, in s.
+#: For how many seconds a process that stops waits for the storage.
 PATIENCE = 5.0
 
 
 def clear_suspicion(location: StoreLocation, assigned: AssignedJob) -> None:
-    """Clear a suspect of what happens until its next run begins.
+    """Remove the mark that a run of a suspect has begun.
 
-    It never raises.
+    Until its next run begins, an end of the process does not count as a
+    crash of the job. This never raises: if it fails, that is logged.
+
+    Args:
+        location: where the store is.
+        assigned: the suspect.
     """
     try:
         location.write(
@@ -28,7 +33,7 @@ def clear_suspicion(location: StoreLocation, assigned: AssignedJob) -> None:
             note=f"job {assigned.sid} waits",
         )
     except TakenOver:
-        pass  # the next run, which is none, will find out
+        pass  # there is no mark of ours; the fence stops the next run
     except Exception:
         log.warning(
             "Job %s is to blame if the process ends before its next run.",
@@ -41,7 +46,14 @@ def clear_suspicion(location: StoreLocation, assigned: AssignedJob) -> None:
 def clear_suspicion_in_time(
     location: StoreLocation, assigned: AssignedJob
 ) -> None:
-    """Do so, but do not wait long for a storage that does not answer."""
+    """Do :func:`clear_suspicion`, but wait no longer than five seconds.
+
+    A process that stops must not wait for a storage that does not answer.
+
+    Args:
+        location: where the store is.
+        assigned: the suspect.
+    """
     thread = threading.Thread(
         target=clear_suspicion,
         args=(location, assigned),
@@ -50,7 +62,7 @@ def clear_suspicion_in_time(
     )
     try:
         thread.start()
-    except RuntimeError:  # the interpreter ends
+    except RuntimeError:  # no more threads: the interpreter is ending
         clear_suspicion(location, assigned)
         return
     thread.join(PATIENCE)

@@ -1,4 +1,4 @@
-"""Tells which process is to run a job, and lets the engine know."""
+"""The choice of the process that runs a job, and the way to its engine."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -15,13 +15,14 @@ __all__ = ["Dispatcher"]
 
 
 class Dispatcher:
-    """The ways from a process that has a job to the one that runs it.
+    """Decides which process runs a job, and gives the job to an engine.
 
     Args:
         location: where the store is.
-        incarnation: this process's identity.
-        lease: how long another process may give no sign of life, in seconds.
-        runs_jobs: tells whether this process runs jobs at all.
+        incarnation: the identity of this process as one that runs jobs.
+        lease: after how many seconds without a sign of life the jobs of
+            another process are taken over.
+        runs_jobs: returns whether this process runs jobs at all.
     """
 
     def __init__(
@@ -34,43 +35,71 @@ class Dispatcher:
         self._location = location
         self._incarnation = incarnation
         self._lease = lease
-        #: Runs jobs, or sends word of them; given before there are any.
+        #: Runs jobs, or sends messages for them; set by :meth:`use` before
+        #: there are any jobs.
         self.engine: Any = None
+        #: The same engine if it sends messages, else ``None``.
         self._remote: Any = None
         self._runs_jobs = runs_jobs
 
     def use(self, engine: IEngine) -> None:
-        """Have *engine* run the jobs, or know who does."""
+        """Set the engine.
+
+        Args:
+            engine: runs jobs on threads of this process, or sends messages
+                to processes that do.
+        """
         self.engine = engine
         self._remote = engine if IRemoteEngine.providedBy(engine) else None
 
     def runs(self, queue: str) -> bool:
-        """Tell whether threads of this process run jobs of *queue*."""
+        """Return whether threads of this process run jobs of *queue*.
+
+        Args:
+            queue: the name of the queue, from the options of a job.
+        """
         return self._remote is None or bool(self._remote.runs(queue))
 
     def sends(self, queue: str) -> bool:
-        """Tell whether this process sends others word of such jobs."""
+        """Return whether this process sends messages for jobs of *queue*.
+
+        Args:
+            queue: the name of the queue.
+        """
         return self._remote is not None and bool(self._remote.sends(queue))
 
     def leaves(self, queue: str) -> bool:
-        """Tell whether such jobs do not concern this process."""
+        """Return whether other processes see to the jobs of *queue*.
+
+        Args:
+            queue: the name of the queue.
+        """
         return not (self.runs(queue) or self.sends(queue))
 
     @property
     def sends_ahead(self) -> bool:
-        """Whether it is this process that looks out for what becomes due."""
+        """Whether this process sends messages for jobs that become due."""
         return self._remote is not None and not self._remote.is_worker
 
     def incarnation_for(
         self, due: float | None, options: Options
     ) -> str | None:
-        """Tell who is to run a job that is *due* then, if that is known.
+        """Return the incarnation that a job is to be assigned to.
 
-        This process is, if it runs such jobs and it is due soon. If not, and
-        others can have the storage open, whoever sees it when it is.
+        Args:
+            due: when the job is due, in seconds since the epoch; ``None`` if
+                at once.
+            options: the options of the job.
+
+        Returns:
+            This process, if it runs such jobs and the job is due within a
+            lease; else ``None``, and any process may take the job over or
+            claim it.
         """
         if not (self._runs_jobs() and self.runs(options.queue)):
             return None
+        # A process with assigned jobs writes signs of life. On a storage that
+        # only this process has open it need not, and can take all jobs.
         if self._is_far(due) and not is_for_one_process(
             self._location.db.storage
         ):
@@ -83,7 +112,14 @@ class Dispatcher:
     def needs_handing_over(
         self, incarnation: str | None, due: float | None, options: Options
     ) -> bool:
-        """Tell whether this process has to do with a job after its commit."""
+        """Return whether this process must do something after the commit.
+
+        Args:
+            incarnation: what :meth:`incarnation_for` returned for the job.
+            due: when the job is due, in seconds since the epoch; ``None`` if
+                at once.
+            options: the options of the job.
+        """
         if incarnation is not None:
             return True
         return self.sends(options.queue) and not self._is_far(due)
@@ -91,7 +127,12 @@ class Dispatcher:
     def hand_over(
         self, jobs: Iterable[AssignedJob], assigned_jobs: AssignedJobs
     ) -> None:
-        """Have jobs run that were committed, here or elsewhere."""
+        """Assign committed jobs to this process, or send messages for them.
+
+        Args:
+            jobs: the jobs. One with a runner has this process as its runner.
+            assigned_jobs: the jobs that are assigned to this process.
+        """
         own = []
         for job in jobs:
             if job.fence.runner is not None:
@@ -102,11 +143,19 @@ class Dispatcher:
             assigned_jobs.assign(own)
 
     def submit(self, jobs: list[AssignedJob]) -> None:
-        """Have threads of this process run jobs."""
+        """Give jobs to the engine, to be run by threads of this process.
+
+        Args:
+            jobs: the jobs, which are assigned to this process.
+        """
         submit(self.engine, jobs)
 
     def send(self, job: AssignedJob) -> None:
-        """Send others word of a job."""
+        """Send a message for a job that a process with workers is to claim.
+
+        Args:
+            job: the job, without a runner.
+        """
         self._remote.send(
             job.sid,
             queue=job.options.queue,
@@ -115,9 +164,15 @@ class Dispatcher:
         )
 
     def count(self, queue: str, tell: Callable[[int], None]) -> None:
-        """Have *tell* told how much word waits in a queue, if possible."""
+        """Ask the broker how many messages wait in a queue.
+
+        Args:
+            queue: the name of the queue.
+            tell: called with the number by another thread; not called if it
+                cannot be found out.
+        """
         self._remote.count(queue, tell)
 
     def unsent(self) -> int:
-        """Count the jobs that word is to be sent of."""
+        """Return for how many jobs a message is still to be sent."""
         return int(self._remote.unsent()) if self._remote is not None else 0

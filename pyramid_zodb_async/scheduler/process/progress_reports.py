@@ -1,7 +1,7 @@
-"""What a process tells the others of the jobs that it runs.
+"""Reports of the progress of running jobs, which other processes can read.
 
-It is on the process's beat, not on the records: to write on the record of a
-job that runs would conflict with the job.
+They are stored on the beat of the process and not on the records: a write of
+the record of a running job would conflict with the commit of the job.
 """
 
 from typing import Any, NamedTuple
@@ -14,19 +14,22 @@ __all__ = ["ProgressReport", "report_of", "write_reports"]
 
 
 class ProgressReport(NamedTuple):
-    """How far a job has come, as plain data."""
+    """How far the run of a job has come, as plain data."""
 
+    #: Of the record; a report with another one is of an older run.
     run_number: int
     attempt: int
+    #: When the run began, in seconds since the epoch.
     started: float
     #: Done, total and message.
     progress: tuple[float, float | None, str | None] | None
-    #: How often the job has told of its progress, and how often it began.
+    #: How often the job has reported progress.
     reports: int
+    #: How often a run of it began in its process.
     starts: int
 
     def history(self) -> dict[str, Any]:
-        """Tell what the record has to know of the run when that is over."""
+        """Return the attributes of the record that describe the run."""
         return {
             "attempt": self.attempt,
             "started": self.started,
@@ -35,22 +38,40 @@ class ProgressReport(NamedTuple):
 
 
 def report_of(store: Store, sid: str, record: Record) -> ProgressReport | None:
-    """Give what the process that runs the job has told of it."""
+    """Return the report on a job of the process that runs it.
+
+    Args:
+        store: the store.
+        sid: the sid of the job.
+        record: its record.
+
+    Returns:
+        The report; ``None`` if the job does not run, or its process has not
+        reported any progress yet.
+    """
     if record.state != JobState.PENDING or record.runner is None:
         return None
     beat = store.runners.get(record.runner)
     parts = beat.reports.get(sid) if beat else None
     if parts is None or parts[0] != record.run_number:
-        return None  # of a run that was given up
+        # The report of a run that another one has replaced: the beat is not
+        # written when a run ends.
+        return None
     return ProgressReport(*parts)
 
 
 def write_reports(
     store: Store, incarnation: str, jobs: list[AssignedJob]
 ) -> None:
-    """Tell of *jobs*, which *incarnation* runs, and of no others."""
+    """Replace the reports of a process.
+
+    Args:
+        store: the store.
+        incarnation: the identity of the process.
+        jobs: all jobs that it runs.
+    """
     beat = store.beat_of(incarnation)
-    beat.count += 1  # it is a sign of life as well
+    beat.count += 1  # this write is a sign of life as well
     beat.reports = {job.sid: tuple(_report(job)) for job in jobs}
 
 

@@ -1,4 +1,4 @@
-"""Takes a job that another process has sent word of, to run it here."""
+"""The claim of a job for which this process has got a message."""
 
 import enum
 import logging
@@ -13,93 +13,111 @@ __all__ = ["claim_announced"]
 
 log = logging.getLogger(__name__)
 
-#: How long to wait before each further look for a record that cannot be seen
-#: yet, or belongs to another process: a storage may show commits of others
-#: some milliseconds late. In seconds.
+#: The pauses in seconds before further tries, if the record cannot be seen yet
+#: or belongs to another process. A storage, for instance a ZEO client without
+#: ``server-sync``, may show commits of others some milliseconds late.
 PAUSES = (0.02, 0.05, 0.1)
-#: By how much the clock of the process that sent word may be ahead, in s.
+#: By how many seconds the clock of the sender of the message may be ahead.
 CLOCK_TRUST = 1.0
-#: The further pauses if there is no record at all.
+#: The further pauses in seconds if there is no record at all.
 LONG_PAUSES = (0.2, 0.4, 0.8)
 
 
-class _Look(enum.Enum):
+class _Refusal(enum.Enum):
+    """Why a job cannot be claimed."""
+
+    #: It has ended, or is due later, or the sid is none.
     GONE = enum.auto()
+    #: There is no record.
     UNSEEN = enum.auto()
+    #: Another process is to run it.
     ANOTHERS = enum.auto()
 
 
 def claim_announced(
     location: StoreLocation, sid: str, incarnation: str, *, begun: bool
 ) -> AssignedJob | None:
-    """Make the job *runner*'s, unless it is somebody's or has ended.
+    """Make this process the runner of a job that has none.
+
+    A message may be lost, or come twice, or late. So only the record counts:
+    of several processes that claim a job, one commit wins.
 
     Args:
         location: where the store is.
-        sid: the id of the job.
-        incarnation: this process's identity.
+        sid: the sid in the message.
+        incarnation: the identity of this process.
         begun: whether the run counts as begun: if the process ends from now
-            on, the job may have caused that. It should be the only one that
-            runs then.
+            on, that is a crash of the job. No other job should run in the
+            process then.
+
+    Returns:
+        The job; ``None`` if it is not to be run for this message. The reason
+        is logged.
     """
 
-    def claim(store: Store) -> AssignedJob | _Look:
+    def claim(store: Store) -> AssignedJob | _Refusal:
         return _claim(store, sid, incarnation, begun=begun)
 
-    reason = _Look.UNSEEN
+    reason = _Refusal.UNSEEN
     for pause in (0.0, *PAUSES, *LONG_PAUSES):
-        if reason is _Look.ANOTHERS and pause in LONG_PAUSES:
+        # The job may be free again in a commit that cannot be seen here yet,
+        # but that takes milliseconds only.
+        if reason is _Refusal.ANOTHERS and pause in LONG_PAUSES:
             break
         time.sleep(pause)
-        # which writes nothing if the job is not to be taken
+        # Read and write are in one transaction. If the job is refused, that
+        # has changed nothing, and its commit writes nothing.
         found = location.write(
             claim, note=f"incarnation {incarnation} takes job {sid}"
         )
         if isinstance(found, AssignedJob):
             return found
         reason = found
-        if reason is _Look.GONE:
+        if reason is _Refusal.GONE:
             break
     log.info(
         "Job %s is not to be run for this message: %s.",
         sid,
         {
-            _Look.GONE: "it has ended, or is to run later",
-            _Look.UNSEEN: "it is not in the database",
-            _Look.ANOTHERS: "another process runs it",
+            _Refusal.GONE: "it has ended, or is to run later",
+            _Refusal.UNSEEN: "it is not in the database",
+            _Refusal.ANOTHERS: "another process runs it",
         }[reason],
         extra={"action": "job_not_taken", "sid": sid},
     )
     return None
 
 
-def _look(store: Store, sid: str) -> Record | _Look:
+def _claimable(store: Store, sid: str) -> Record | _Refusal:
+    """Return the record of a job that may be claimed, or why it may not."""
     try:
         record = store.record(sid)
     except KeyError:
-        return _Look.UNSEEN
+        return _Refusal.UNSEEN
     except ValueError:  # it is no sid
-        return _Look.GONE
+        return _Refusal.GONE
     if record.state != JobState.PENDING:
-        return _Look.GONE
+        return _Refusal.GONE
     if record.runner is not None:
-        return _Look.ANOTHERS
+        return _Refusal.ANOTHERS
     if record.due is not None and record.due > time.time() + CLOCK_TRUST:
-        return _Look.GONE  # word is sent again then
+        return _Refusal.GONE  # another message is sent when it is due
     return record
 
 
 def _claim(
     store: Store, sid: str, incarnation: str, *, begun: bool
-) -> AssignedJob | _Look:
-    record = _look(store, sid)
-    if isinstance(record, _Look):
+) -> AssignedJob | _Refusal:
+    record = _claimable(store, sid)
+    if isinstance(record, _Refusal):
         return record
     store.change(
         sid,
         record.fence,
         runner=incarnation,
+        # so that no earlier run of the job can write any more
         run_number=record.run_number + 1,
         begun=begun,
     )
+    # has the fence of the changed record
     return AssignedJob.of(sid, record)

@@ -1,4 +1,4 @@
-"""One attempt at a job that is in the database."""
+"""The run of a job that is in the database, and the ways in which it ends."""
 
 import functools
 from collections.abc import Callable
@@ -30,7 +30,7 @@ __all__ = ["StoredRun"]
 
 
 class _Scheduler(Protocol):
-    """What a run asks of the scheduler of its job."""
+    """The parts of a scheduler that a run uses."""
 
     location: StoreLocation
     assigned_jobs: AssignedJobs
@@ -38,22 +38,23 @@ class _Scheduler(Protocol):
     dispatcher: Dispatcher
 
     def timeout_of(self, store: Store) -> float:
-        """Tell for how long an outcome is kept, in seconds."""
+        """Return for how many seconds outcomes are stored by default."""
 
     def check_soon(self, sid: str) -> None:
-        """Find out soon what others have done to a job of this process."""
+        """Have the database checked soon for a job of this process."""
 
 
 @implementer(IRun)
 class StoredRun:
     """See :class:`~pyramid_zodb_async.interfaces.IRun`.
 
-    What it writes it writes only if the record is what this process believes
-    it is: another may have taken the job over, or ended it.
+    Each write goes through ``Store.change`` with the fence of the assigned
+    job. So it fails if another process has taken the job over, or a request
+    has cancelled or removed it.
 
     Args:
-        scheduler: whose job it is.
-        held: the job.
+        scheduler: the scheduler of the job.
+        assigned: the job, of which no other run is under way here.
     """
 
     def __init__(self, scheduler: _Scheduler, assigned: AssignedJob) -> None:
@@ -61,9 +62,10 @@ class StoredRun:
         self._location = scheduler.location
         self._jobs = scheduler.assigned_jobs
         self._assigned = assigned
+        #: Whether a transaction has found that the job is not this run's.
         self._is_lost = False
         self._out_of_time: JobError | None = None
-        #: What there is to tell when the run is over.
+        #: Makes the view for the events of this run.
         self._view: Callable[[], JobView] = functools.partial(
             view_of_held, assigned
         )
@@ -78,11 +80,20 @@ class StoredRun:
 
     @property
     def call(self) -> "StoredRun":
-        """What loads the call."""
+        """The object that loads the call: the run itself."""
         return self
 
     def begin(self) -> bool:
-        """Mark the run of a suspect; tell whether the job is still ours."""
+        """Mark the beginning of a suspect's run in the database.
+
+        The mark is committed before any code of the job runs. If the process
+        ends then, the next takeover finds the mark and counts a crash. A job
+        that is no suspect needs no commit here.
+
+        Returns:
+            Whether the job may be run. It may not if it is not this
+            process's any more.
+        """
         if not self._assigned.suspect:
             return True
         try:
@@ -91,6 +102,8 @@ class StoredRun:
             self.close()
             return False
         except BaseException:
+            # Else the job would count as running for ever, and no other
+            # suspect could begin.
             self._jobs.release(self._assigned, counts=False)
             raise
         return True
@@ -99,7 +112,10 @@ class StoredRun:
         store.change(self.sid, self._fence, begun=True)
 
     def load(self, connections: Connections) -> Callable[[], Any]:
-        """Give a callable that makes the call, with everything read anew.
+        """Return a callable that makes the call.
+
+        Args:
+            connections: those of the run; arguments are loaded through them.
 
         Raises:
             JobNotLoadable: something that the call refers to is gone.
@@ -108,6 +124,9 @@ class StoredRun:
         store = self._location.of(connections)
         record = None if store is None else store.find(self.sid)
         parts = None
+        # This check saves a run whose commit would fail anyway. What counts
+        # is the one in succeed(), since another process may change the record
+        # at any time after this one.
         if record is not None and record.fence == self._fence:
             parts = record.parts()
         if parts is None:
@@ -150,6 +169,8 @@ class StoredRun:
 
     def succeed(self, value: Any, connections: Connections) -> None:
         """See :class:`~pyramid_zodb_async.interfaces.IRun`."""
+        # The watchdog has set it. If it could not record in the database that
+        # the time is up, only this stops the commit.
         if self._out_of_time is not None:
             raise self._out_of_time
         db = self._location.db
@@ -161,6 +182,9 @@ class StoredRun:
             ) from error
         store = self._location.make(connections.to(db))
         end = self._end(store)
+        # In the transaction of the job's effects, so both are committed or
+        # neither. If the record is changed between this line and the commit,
+        # by a takeover, a cancel or a time limit, the commit conflicts.
         try:
             succeed(
                 store,
@@ -174,6 +198,7 @@ class StoredRun:
         except TakenOver:
             self._is_lost = True
             raise
+        # Not announced yet: the runner does that after the commit.
         self._note(JobSucceeded, JobState.SUCCEEDED, end)
 
     def _end(self, store: Store) -> End:
@@ -189,14 +214,17 @@ class StoredRun:
         end: End,
         failure: Failure | None = None,
     ) -> None:
-        """Have something to tell of the end, as long as the run is known."""
+        """Make the view for the event of the end, if it has subscribers."""
         if self._scheduler.event_queue.has_subscribers(kind):
+            # now, since a drop of the job resets the time when its run began
             view = view_of_ended(self._assigned, state, end, failure)
             self._view = lambda: view
 
     def fail(self, failure: Failure, exception: bytes) -> bool:
         """See :class:`~pyramid_zodb_async.interfaces.IRun`."""
 
+        # The transaction of the job is aborted; this is one of its own. The
+        # fence makes sure that the run can still speak for the job.
         def write(store: Store) -> End:
             end = self._end(store)
             fail(
@@ -240,11 +268,16 @@ class StoredRun:
         except TakenOver:
             return False
         self._view = functools.partial(view_of_held, assigned)
+        # After the commit: the next run expects the fence of the committed
+        # record. If the process dies before this line, a takeover finds the
+        # job.
         dispatcher.hand_over([assigned], self._jobs)
         return True
 
     def release(self, *, counts: bool = True) -> None:
         """See :class:`~pyramid_zodb_async.interfaces.IRun`."""
+        # First the mark in the database: as soon as the job is released, the
+        # next run may begin and set the mark again.
         if self._assigned.suspect:
             clear_suspicion(self._location, self._assigned)
         self._jobs.release(self._assigned, counts=counts)
@@ -257,16 +290,22 @@ class StoredRun:
                 self.sid,
                 self._fence,
                 runner=None,
+                # so that this run cannot write any more
                 run_number=self._fence.run_number + 1,
+                # the end of this process is no crash of the job
                 begun=False,
             )
             return AssignedJob.of(self.sid, record)
 
         assigned = self._location.write(write, note=f"job {self.sid} is free")
+        # after the commit: a worker that gets the message must find the job
+        # free
         self._scheduler.dispatcher.hand_over([assigned], self._jobs)
 
     def leave(self) -> None:
         """See :class:`~pyramid_zodb_async.interfaces.IRun`."""
+        # Without "only", since the run goes on: it stays the current suspect.
+        # A retry that was assigned since is not dropped.
         if self._jobs.get(self.sid) is self._assigned:
             self._jobs.drop(self.sid)
 

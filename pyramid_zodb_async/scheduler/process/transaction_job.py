@@ -1,4 +1,4 @@
-"""What a transaction can do with a job that is in the database."""
+"""Changes of a stored job by a request: fetch, remove, cancel and retry."""
 
 from typing import Any, Protocol
 
@@ -24,7 +24,7 @@ __all__ = ["TransactionJob", "refuse_own"]
 
 
 class _Scheduler(Protocol):
-    """What a job asks of its scheduler."""
+    """The parts of a scheduler that this module uses."""
 
     location: StoreLocation
     assigned_jobs: AssignedJobs
@@ -33,18 +33,22 @@ class _Scheduler(Protocol):
     dispatcher: Dispatcher
 
     def timeout_of(self, store: Store) -> float:
-        """Tell for how long an outcome is kept, in seconds."""
+        """Return for how many seconds outcomes are stored by default."""
 
     def committed(self, assigned: AssignedJob) -> None:
-        """Take note of a job whose transaction has committed."""
+        """Record a job for the after-commit hook, during its commit."""
 
 
 class TransactionJob:
-    """A job as a transaction sees it; what is done to it is part of that.
+    """A job as a transaction sees it; changes are part of the transaction.
+
+    Changes of the record go through ``Store.change``. They conflict with the
+    commit of a run of the job, and with those of other requests: one commit
+    wins. What this process has in memory is changed with the commit.
 
     Args:
-        scheduler: whose job it is.
-        sid: the id of the job.
+        scheduler: the scheduler of the job.
+        sid: the sid of the job.
         record: its record, loaded through *connections*.
         connections: those of the transaction.
     """
@@ -62,7 +66,12 @@ class TransactionJob:
         self._connections = connections
 
     def fetch(self) -> tuple[Any, BaseException | None] | bool:
-        """Give the outcome, and forget the job; ``False`` before its end."""
+        """Return the outcome, and remove the job.
+
+        Returns:
+            The result and the exception, one of which is ``None``; ``False``
+            if the job has not ended, and then it is not removed.
+        """
         record = self._record
         if record.state == JobState.PENDING:
             return False
@@ -73,17 +82,22 @@ class TransactionJob:
         elif record.state == JobState.CANCELLED:
             error = JobCancelled(f"The job {self._sid} was cancelled")
         location = self._scheduler.location
+        # before forget(), which removes the reference to the outcome
         value = Result(location, record, self._connections)()
         forget(self._store(), self._sid, record.fence)
         return value, error
 
     def remove(self) -> None:
-        """Forget it, whether or not it has ended."""
+        """Remove the job, whether or not it has ended."""
         forget(self._store(), self._sid, self._record.fence)
         self._drop()
 
     def cancel(self) -> bool:
-        """End it; tell whether it had not ended."""
+        """Cancel the job, if it has not ended.
+
+        Returns:
+            Whether it had not ended.
+        """
         record = self._record
         if record.state != JobState.PENDING:
             return False
@@ -92,12 +106,17 @@ class TransactionJob:
             outcome_timeout(record, self._scheduler.timeout_of(store))
         )
         cancel(store, self._sid, record.fence, end, **self._history(store))
+        # after the record has changed: the event shows the cancelled job
         self._drop()
         self.tell(JobWasCancelled)
         return True
 
     def retry(self) -> bool:
-        """Have it run again; tell whether it had failed."""
+        """Have the job run again, if it has failed.
+
+        Returns:
+            Whether it had failed.
+        """
         record = self._record
         if record.state != JobState.FAILED:
             return False
@@ -108,12 +127,17 @@ class TransactionJob:
         if dispatcher.needs_handing_over(incarnation, None, options):
             hand_off = HandOff(self._scheduler, is_new=False)
             self._changes().add(hand_off)
+            # after revive(): the run needs the new fence of the record
             hand_off.take(self._sid, record)
         self.tell(JobRetried)
         return True
 
     def tell(self, kind: type[JobEvent]) -> None:
-        """Tell of an event when the transaction has committed."""
+        """Have an event delivered when the transaction has committed.
+
+        Args:
+            kind: the class of the event. Its view shows the job as it is now.
+        """
         self._scheduler.event_queue.add_on_commit(
             self._changes,
             kind,
@@ -124,7 +148,10 @@ class TransactionJob:
         self._changes().add(Drop(self._scheduler.assigned_jobs, self._sid))
 
     def _history(self, store: Store) -> dict[str, Any]:
-        """Tell what the record has to know of a run that is under way."""
+        """Return the attributes of the record that describe the present run.
+
+        If another process runs the job, they come from its last report.
+        """
         assigned = self._scheduler.assigned_jobs.get(self._sid)
         if assigned is not None and assigned.fence == self._record.fence:
             return assigned.history()
@@ -141,9 +168,16 @@ class TransactionJob:
 
 
 def refuse_own(sid: str) -> None:
-    """Refuse to remove the job that asks for it.
+    """Refuse to cancel or remove the job that this code is a part of.
 
-    Its transaction could not both remove it and leave no effects.
+    The change would be a part of the job's own transaction. To be committed,
+    it needs that transaction, which must not leave effects.
+
+    Args:
+        sid: the sid of the job that is to be cancelled or removed.
+
+    Raises:
+        JobError: the caller is that job.
     """
     job = running_job()
     if job is not None and job.sid == sid:

@@ -1,4 +1,4 @@
-"""Tells what the database and this process know of a job."""
+"""Makes the views of stored jobs, from the database or from memory."""
 
 import dataclasses
 from collections.abc import Callable
@@ -26,13 +26,18 @@ __all__ = [
 
 
 def view_of_held(assigned: AssignedJob) -> JobView:
-    """Make the view of an unfinished job of what this process knows of it."""
+    """Return the view of a job that is assigned to this process.
+
+    Args:
+        assigned: the job, which has not ended.
+    """
     is_running = assigned.started is not None
     return JobView(
         sid=assigned.sid,
         state=JobState.RUNNING if is_running else JobState.PENDING,
         function=assigned.function,
         owner=assigned.owner,
+        # a pending job shows the attempt before the one that is to come
         attempt=assigned.attempt if is_running else assigned.attempt - 1,
         progress=assigned.progress if is_running else None,
         scheduled=_moment(assigned.scheduled),
@@ -47,7 +52,14 @@ def view_of_held(assigned: AssignedJob) -> JobView:
 def view_of_ended(
     assigned: AssignedJob, state: JobState, end: End, failure: Failure | None
 ) -> JobView:
-    """Make the view of a job whose run has ended it."""
+    """Return the view of a job that its run has ended, for an event.
+
+    Args:
+        assigned: the job, as it was during the run.
+        state: how it has ended.
+        end: when it has ended.
+        failure: why it has failed; ``None`` if it has succeeded.
+    """
     return dataclasses.replace(
         view_of_held(assigned),
         state=state,
@@ -60,7 +72,7 @@ def view_of_ended(
 
 @stored_at("pyramid_zodb_async.scheduler.view")
 def _nothing() -> None:
-    """Give the result of a job that has none."""
+    """Return the result of a job that has none."""
 
 
 def view_of(
@@ -70,15 +82,26 @@ def view_of(
     location: StoreLocation,
     connections: Connections,
 ) -> JobView:
-    """Make the view of a job of its record, and of what was told of its run.
+    """Return the view of a job from its record.
 
-    Its result is loaded through *connections*.
+    Args:
+        sid: the sid of the job.
+        record: its record.
+        report: of the process that runs it; ``None`` if it does not run, or
+            there is no report.
+        location: where the store is.
+        connections: those by which the view loads the result.
     """
     return _view(sid, record, report, Result(location, record, connections))
 
 
 def view_of_record(sid: str, record: Record) -> JobView:
-    """Make the view of a job of its record alone, without its result."""
+    """Return the view of a job from its record, without its result.
+
+    Args:
+        sid: the sid of the job.
+        record: its record.
+    """
     return _view(sid, record, None, _nothing)
 
 
@@ -113,7 +136,13 @@ def _view(
 
 
 def version_of(record: Record, report: ProgressReport | None) -> Version:
-    """Tell which view of its job a record gives."""
+    """Return the version of the view of a record.
+
+    Args:
+        record: the record of the job.
+        report: of the process that runs it; ``None`` if it does not run, or
+            there is no report.
+    """
     if record.state != JobState.PENDING:
         return Version(run=record.run_number, done=True)
     if report is None:
@@ -124,7 +153,13 @@ def version_of(record: Record, report: ProgressReport | None) -> Version:
 
 
 class Result:
-    """Loads what a job returned, as long as its connection may be used."""
+    """Loads what a job returned, as long as its connection may be used.
+
+    Args:
+        location: where the store is.
+        record: the record of the job.
+        connections: those by which the result is loaded.
+    """
 
     def __init__(
         self,
@@ -134,16 +169,17 @@ class Result:
     ) -> None:
         self._location = location
         self._value = record.value
-        # not the object: its connection may be somebody else's when asked
+        # Not the object: a view may outlive its request, and the connection
+        # of the object may be another thread's by then.
         self._oid = record.outcome and record.outcome._p_oid
         self._connections = connections
 
     def __call__(self) -> Any:
-        """Load it."""
+        """Return the result, loaded anew."""
         if self._oid is None:
             return self._value
         connection = self._connections.to(self._location.db)
-        # a method of a ghost would load it, for nothing
+        # outcome.load() would load a ghost, only for load() to invalidate it
         value = Outcome.load(connection.get(self._oid))
         refuse_broken(value)
         return value

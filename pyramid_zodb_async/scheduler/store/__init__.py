@@ -1,1 +1,1 @@
-"""The jobs in the database: where they are, and how they change."""
+"""Where the jobs are in the database, and how their records change."""

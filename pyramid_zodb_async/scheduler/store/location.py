@@ -1,4 +1,4 @@
-"""Where a store is: in which database, at which place, and its first time."""
+"""Where the store is in a database, and how it is read, made and written."""
 
 import abc
 import os
@@ -18,18 +18,19 @@ __all__ = ["ObjectLocation", "RootLocation", "StoreLocation"]
 
 T = TypeVar("T")
 
-#: Its key in the root of the database.
+#: The key of the store in the root of the database.
 KEY = "pyramid_zodb_async"
 
 
 class StoreLocation(abc.ABC):
-    """A store's place.
+    """Where a store is.
 
-    It belongs to the process that made it: a database must not be used by
-    the children of the process that opened it.
+    It can be used only in the process that made it: a database must not be
+    used by the children of the process that opened it.
 
     Args:
-        get_db: gives the database; an application may know it only later.
+        get_db: returns the database; it is called only when the database is
+            needed, since an application may open it later.
     """
 
     def __init__(self, get_db: Callable[[], DB]) -> None:
@@ -53,23 +54,52 @@ class StoreLocation(abc.ABC):
         return self._get_db()
 
     def of(self, connections: Connections) -> Store | None:
-        """Give the store as these connections see it, if there is one."""
+        """Return the store, or ``None`` if it is not made yet.
+
+        Args:
+            connections: those of the transaction that reads the store.
+
+        Raises:
+            StoreNotUsable: see :meth:`find`.
+            DatabaseForked: see :attr:`db`.
+        """
         return self.find(connections.to(self.db))
 
     @abc.abstractmethod
     def find(self, connection: Connection) -> Store | None:
-        """Give the store as *connection* sees it, if there is one.
+        """Return the store, or ``None`` if it is not made yet.
+
+        Args:
+            connection: the connection that loads the store.
 
         Raises:
-            StoreNotUsable: what is there is none that this version knows.
+            StoreNotUsable: what is there is no store, or one of a format
+                that this version does not know.
         """
 
     @abc.abstractmethod
     def make(self, connection: Connection) -> Store:
-        """Give the store as *connection* sees it, made now if need be."""
+        """Return the store; make it if it is not made yet.
+
+        Args:
+            connection: the connection that loads the store.
+
+        Raises:
+            StoreNotUsable: see :meth:`find`.
+        """
 
     def read(self, work: Callable[[Store], T], default: T) -> T:
-        """Do *work*, which only reads, in a transaction of its own."""
+        """Read the store in a transaction of its own.
+
+        Args:
+            work: reads the store, without changing it. It may be called
+                again after a conflict, and must not return persistent
+                objects: their connection is closed when this returns.
+            default: what to return if the store is not made yet.
+
+        Returns:
+            What *work* returned.
+        """
 
         def do(connection: Connection) -> T:
             store = self.find(connection)
@@ -78,7 +108,16 @@ class StoreLocation(abc.ABC):
         return in_own_transaction(self.db, do)
 
     def write(self, work: Callable[[Store], T], note: str) -> T:
-        """Do *work* in a transaction of its own, repeated after conflicts."""
+        """Change the store in a transaction of its own.
+
+        Args:
+            work: changes the store. It is called again after a conflict, and
+                must not return persistent objects.
+            note: describes the transaction in the history of the database.
+
+        Returns:
+            What *work* returned. If that raises, nothing is changed.
+        """
         return in_own_transaction(
             self.db,
             lambda connection: work(self.make(connection)),
@@ -87,12 +126,13 @@ class StoreLocation(abc.ABC):
 
 
 class RootLocation(StoreLocation):
-    """A fixed key in the root of a database.
+    """The location of a store at a fixed key in the root of a database.
 
     Args:
-        get_db: gives the database.
-        factory: makes the store.
-        timeout: how long outcomes will be kept, in seconds.
+        get_db: returns the database.
+        factory: makes the store; it is called with *timeout*.
+        timeout: for how long the store's first slice stores outcomes, in
+            seconds.
     """
 
     def __init__(
@@ -123,17 +163,19 @@ class RootLocation(StoreLocation):
     def make(self, connection: Connection) -> Store:
         """See :class:`StoreLocation`."""
         store = self.find(connection)
+        # Of two processes that make it at the same time, one conflicts on the
+        # root; in write() it is then repeated and finds the other's store.
         if store is None:
             store = connection.root()[KEY] = self._factory(self._timeout)
         return store
 
 
 class ObjectLocation(StoreLocation):
-    """The place of a store that an application has put somewhere.
+    """The location of a store that an application has stored by itself.
 
     Args:
         db: the database.
-        oid: the store's oid.
+        oid: the oid of the store.
     """
 
     def __init__(self, db: DB, oid: bytes) -> None:
@@ -145,7 +187,7 @@ class ObjectLocation(StoreLocation):
         try:
             return self.make(connection)
         except POSKeyError:
-            return None  # it is not committed yet
+            return None  # the application has not committed it yet
 
     def make(self, connection: Connection) -> Store:
         """See :class:`StoreLocation`.

@@ -1,4 +1,4 @@
-"""What the database keeps of calls and results: checked, and loaded whole."""
+"""Checks of calls and results before they are stored and after their load."""
 
 import io
 import types
@@ -27,10 +27,11 @@ __all__ = [
     "storable_result",
 ]
 
-#: That of ZODB's own pickles.
+#: The protocol of the pickles that ZODB makes.
 PROTOCOL = 3
 
-#: For how many bytes of plain values an object of their own is not worth it.
+#: The greatest size of plain values in a record, in about bytes. Larger ones
+#: get a persistent object of their own.
 ROOM = 1000
 
 #: Stands for a reference to an object that is not in a database yet.
@@ -44,11 +45,22 @@ def storable_call(
     connections: Connections,
     db: DB,
 ) -> PlainCall | StoredCall:
-    """Give what the database keeps of a call, or refuse it.
+    """Return a call in the form in which a record refers to it.
+
+    Args:
+        function: what the job calls.
+        args: its positional arguments.
+        named_args: its named arguments.
+        connections: those of the code that schedules the job.
+        db: the database of the store.
+
+    Returns:
+        A plain tuple if the call is small and plain, else a new persistent
+        object.
 
     Raises:
         TypeError: another process could not find the function.
-        ArgumentNotTransferable: something in it cannot be stored.
+        ArgumentNotTransferable: something in the call cannot be stored.
     """
     form = stored_form(function)
     plain = form, args, tuple(named_args.items())
@@ -65,10 +77,19 @@ def storable_call(
 def storable_result(
     value: object, connections: Connections, db: DB
 ) -> Outcome | None:
-    """Give what keeps a result apart, or ``None`` if the record keeps it.
+    """Return the persistent object for a result that needs one.
+
+    Args:
+        value: what the job returned.
+        connections: those of the job.
+        db: the database of the store.
+
+    Returns:
+        A new object; ``None`` if the result is small and plain, and is to be
+        stored in the record.
 
     Raises:
-        NotTransferable: something in it cannot be stored.
+        NotTransferable: something in the result cannot be stored.
     """
     if is_small_and_plain(value):
         return None
@@ -77,14 +98,18 @@ def storable_result(
 
 
 def is_small_and_plain(value: object) -> bool:
-    """Tell whether *value* is a builtin that never changes, and small.
+    """Return whether a value can be stored in a record.
 
-    It is the same when it is committed, whoever has it has it for himself,
-    and nothing of the application's is needed to load it.
+    It can if it consists of builtin values that cannot change, and is small.
+    Then it is the same at the commit as now, needs no copy for each run, and
+    is loaded without code of the application.
+
+    Args:
+        value: any object.
     """
     room = ROOM
     parts: list[Any] = [value]
-    for part in parts:  # which grows
+    for part in parts:  # the loop appends to the list
         kind = type(part)
         if kind not in _PLAIN:
             return False
@@ -100,7 +125,7 @@ _PLAIN = frozenset((types.NoneType, bool, int, float, str, bytes, tuple))
 
 
 def _size(part: object) -> int:
-    """Tell in how many bytes a plain value is kept, if these are many."""
+    """Return the stored size of a plain value in bytes, 0 if it is small."""
     if isinstance(part, str | bytes):
         return len(part) if part.isascii() else 4 * len(part)
     if isinstance(part, int):
@@ -109,10 +134,15 @@ def _size(part: object) -> int:
 
 
 def require_storable(value: object, connections: Connections, db: DB) -> None:
-    """Refuse a value that *db* could not store.
+    """Refuse a value that the database could not store.
 
-    New persistent objects are accepted, and looked into: the commit stores
-    them.
+    New persistent objects are accepted if their own state can be stored,
+    since the commit stores them as well.
+
+    Args:
+        value: the value.
+        connections: those of the code that has the value.
+        db: the database of the store.
 
     Raises:
         NotTransferable: *value*, or something in it, cannot be stored.
@@ -128,7 +158,7 @@ def require_storable(value: object, connections: Connections, db: DB) -> None:
         return reference
 
     _dump(value, refer)
-    for part in new:  # which grows
+    for part in new:  # refer() appends to the list
         _dump(part.__getstate__(), refer)
 
 
@@ -187,27 +217,39 @@ def _require_reference(
 
 
 def refuse_broken(value: object) -> None:
-    """Refuse a value in which something has lost its class.
+    """Refuse a loaded value if the class of something in it is gone.
 
-    ZODB loads such objects all the same, and what they are asked for seems
-    to work: calling a broken class gives an object that does nothing.
+    ZODB loads an object whose class cannot be imported as a broken object,
+    without an error. Calling a broken class returns an object that does
+    nothing, so a job would succeed without having run.
+
+    Args:
+        value: what was loaded.
 
     Raises:
-        JobNotLoadable: there is something; names it.
+        JobNotLoadable: something is broken; the text names its class.
     """
-    if broken_cache:  # else nothing is, in the whole process
+    # ZODB puts each broken class into this cache. While it is empty, the
+    # whole process has none, and the value need not be searched.
+    if broken_cache:
         look_for_broken(value)
 
 
 def look_for_broken(value: object) -> None:
-    """Do what :func:`refuse_broken` does, however classes are replaced.
+    """Do what :func:`refuse_broken` does, for any class factory.
 
-    A database with a class factory of its own, as Zope's, has its own way.
+    A database with a class factory of its own, as Zope's, may make broken
+    classes that are not in the cache of ZODB.
+
+    Args:
+        value: what was loaded.
 
     Raises:
-        JobNotLoadable: something has lost its class; names it.
+        JobNotLoadable: something is broken; the text names its class.
     """
     pickler = Pickler(io.BytesIO(), PROTOCOL)
+    # Only this hook is wanted, which gets every part of the value; the
+    # pickle itself is dropped.
     pickler.persistent_id = _refuse_if_broken
     pickler.dump(value)
 

@@ -1,4 +1,8 @@
-"""The ways in which a job of the database ends, or begins again."""
+"""The changes of a record when a job ends, is retried or is removed.
+
+All go through ``Store.change``, which compares the record with the fence
+that the caller expects.
+"""
 
 import time
 from typing import Any, NamedTuple
@@ -20,20 +24,29 @@ __all__ = [
 
 
 class End(NamedTuple):
-    """When a job ended, and until when that is told, in s since the epoch."""
+    """When a job ended and when it expires, in seconds since the epoch."""
 
     finished: float
     expires: float
 
     @classmethod
     def now(cls, timeout: float) -> "End":
-        """Give the end of a job whose outcome is kept for *timeout* s."""
+        """Return the end of a job that ends now.
+
+        Args:
+            timeout: for how long its outcome is stored, in seconds.
+        """
         now = time.time()
         return cls(now, now + timeout)
 
 
 def outcome_timeout(record: Record, timeout: float) -> float:
-    """Tell for how long an outcome is kept, *timeout* s if nobody said."""
+    """Return for how long the outcome of a job is stored, in seconds.
+
+    Args:
+        record: the record of the job.
+        timeout: the seconds if the options of the job set none.
+    """
     if not record.options:
         return timeout
     own = Options.load(record.options).result_timeout
@@ -48,9 +61,19 @@ def succeed(
     end: End,
     **values: Any,
 ) -> None:
-    """Let a job end well, with an outcome.
+    """Record the success of a job.
 
-    See :meth:`.Store.change`.
+    Args:
+        store: the store, as the job's own transaction sees it: the success
+            and the effects are committed together.
+        sid: the sid of the job.
+        expected: what the caller knows of the record.
+        outcome: the result; ``None`` if it is in *values*, as ``value``.
+        end: when the job ended.
+        values: further attributes of the record.
+
+    Raises:
+        TakenOver: the record is not as *expected*.
     """
     store.change(
         sid,
@@ -73,9 +96,21 @@ def fail(  # noqa: PLR0913, PLR0917 - all that there is to know of it
     end: End,
     **values: Any,
 ) -> None:
-    """Let a job end with a failure.
+    """Record the failure of a job.
 
-    The call is kept, to be tried again. See :meth:`.Store.change`.
+    The record still has the call, so that the job can be retried.
+
+    Args:
+        store: the store, in a transaction without the effects of the job.
+        sid: the sid of the job.
+        expected: what the caller knows of the record.
+        failure: why the job failed.
+        exception: the pickled exception.
+        end: when the job ended.
+        values: further attributes of the record.
+
+    Raises:
+        TakenOver: the record is not as *expected*.
     """
     store.change(
         sid,
@@ -92,9 +127,20 @@ def fail(  # noqa: PLR0913, PLR0917 - all that there is to know of it
 def cancel(
     store: Store, sid: str, expected: Fence, end: End, **values: Any
 ) -> None:
-    """Let a job end without an outcome.
+    """Record that a job was cancelled.
 
-    See :meth:`.Store.change`.
+    If its run commits at the same time, one of the two commits conflicts,
+    since both write the record.
+
+    Args:
+        store: the store, as the transaction of the caller sees it.
+        sid: the sid of the job.
+        expected: what the caller knows of the record.
+        end: when the job ended.
+        values: further attributes of the record.
+
+    Raises:
+        TakenOver: the record is not as *expected*.
     """
     store.change(
         sid,
@@ -115,17 +161,31 @@ def try_again(
     incarnation: str | None,
     **values: Any,
 ) -> Record:
-    """Have a job whose attempt failed run again when it is *due*.
+    """Record that a job is to run again after an attempt that failed.
 
-    See :meth:`.Store.change`.
+    Args:
+        store: the store.
+        sid: the sid of the job.
+        expected: what the caller knows of the record.
+        due: when the next attempt is due, in seconds since the epoch.
+        incarnation: which process is to run it; ``None`` for any.
+        values: further attributes of the record.
+
+    Returns:
+        The changed record.
+
+    Raises:
+        TakenOver: the record is not as *expected*.
     """
     return store.change(
         sid,
         expected,
         due=due,
         runner=incarnation,
+        # So the failed run, which may still go on after its time limit,
+        # cannot write any more.
         run_number=expected.run_number + 1,
-        # it has not ended its process
+        # The attempt has ended, and its process has not.
         suspect=False,
         begun=False,
         **values,
@@ -135,16 +195,27 @@ def try_again(
 def revive(
     store: Store, sid: str, expected: Fence, incarnation: str | None
 ) -> Record:
-    """Have a failed job run again, by *runner* or by whoever comes first.
+    """Record that a failed job is to run again, as if it had not run.
 
-    See :meth:`.Store.change`.
+    Args:
+        store: the store.
+        sid: the sid of the job.
+        expected: what the caller knows of the record.
+        incarnation: which process is to run it; ``None`` for any.
+
+    Returns:
+        The changed record.
+
+    Raises:
+        TakenOver: the record is not as *expected*.
     """
     return store.change(
         sid,
         expected,
         state=JobState.PENDING.value,
         runner=incarnation,
-        # what is left of earlier runs counts no more
+        # So a run of before the failure, which may still go on, cannot write
+        # any more.
         run_number=expected.run_number + 1,
         begun=False,
         crashes=0,
@@ -159,9 +230,17 @@ def revive(
 
 
 def forget(store: Store, sid: str, expected: Fence) -> None:
-    """Leave of a job nothing but its name, until its slice goes.
+    """Remove a job.
 
-    See :meth:`.Store.change`.
+    A record without data stays in the tree until the slice is dropped.
+
+    Args:
+        store: the store.
+        sid: the sid of the job.
+        expected: what the caller knows of the record.
+
+    Raises:
+        TakenOver: the record is not as *expected*.
     """
     store.change(
         sid,
@@ -171,7 +250,8 @@ def forget(store: Store, sid: str, expected: Fence) -> None:
     )
 
 
-#: What is as if it had never been said.
+#: The defaults of all attributes that may hold data of the application or
+#: the user; what has its default is not stored.
 _NOTHING = {
     name: getattr(Record, name)
     for name in (
