@@ -4,6 +4,7 @@ import functools
 import sys
 import threading
 import types
+from collections import deque
 from typing import NamedTuple
 
 import pytest
@@ -1150,3 +1151,17 @@ def test_a_process_that_is_stopped_has_requests_wait_all_the_same(make_app):
 
     assert answer.headers["Preference-Applied"] == "wait=0.1"
     assert answer.json["state"] == "pending"
+
+
+class Contended(deque):
+    """A queue that another thread empties whenever it has been looked at."""
+
+    def __len__(self):
+        return 1
+
+
+def test_jobs_are_handed_over_though_another_thread_does_so_too(process):
+    process.scheduler._committed = Contended()
+    sid = process.schedule(shop.nothing)
+
+    assert process.engine.submitted == [sid]

@@ -1,9 +1,9 @@
 """The queue of events that subscribers get after the commit."""
 
-import contextlib
 from collections import deque
 from collections.abc import Callable
 
+from ..concurrency.queues import drained
 from ..events import JobEvent
 from ..execution.announcer import Announcer
 from ..jobs.model import JobView
@@ -80,11 +80,8 @@ class EventQueue:
         if not self._events:
             return
         announcer = self._announcer()
-        # Another thread may deliver at the same time and empty the queue
-        # between a check and popleft(), so there is no check.
-        with contextlib.suppress(IndexError):
-            while True:
-                announcer.announce(*self._events.popleft())
+        for kind, job in drained(self._events):
+            announcer.announce(kind, job)
 
 
 class _Event(CertainChange):

@@ -1,6 +1,5 @@
 """The scheduler that stores its jobs in the memory of one process."""
 
-import contextlib
 import pickle
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -9,6 +8,7 @@ from typing import Any, TypeVar
 from zope.interface import implementer
 
 from ..concurrency.forks import call_after_fork
+from ..concurrency.queues import drained
 from ..database.connections import current_connections
 from ..engine.submission import submit
 from ..events import (
@@ -306,13 +306,7 @@ class MemoryScheduler:
         self.event_queue.deliver()
         if self._engine is None:
             return
-        jobs = []
-        # Another thread may empty the queue between a check and popleft(),
-        # so there is no check.
-        with contextlib.suppress(IndexError):
-            while True:
-                jobs.append(self._to_submit.popleft())
-        if jobs:
+        if jobs := list(drained(self._to_submit)):
             submit(self._engine, jobs)
 
     def claim(self, sid: str) -> IRun | None:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from zope.interface import implementer
 
 from ..concurrency.forks import call_after_fork
+from ..concurrency.queues import drained
 from ..database.connections import JarConnections, current_connections
 from ..database.own_transaction import in_own_transaction
 from ..events import JobScheduled
@@ -223,12 +224,8 @@ class ZODBScheduler:
 
     def _hand_over(self) -> None:
         self.event_queue.deliver()
-        if not self._committed:
-            return
-        committed = []
-        while self._committed:
-            committed.append(self._committed.popleft())
-        self.dispatcher.hand_over(committed, self.assigned_jobs)
+        if committed := list(drained(self._committed)):
+            self.dispatcher.hand_over(committed, self.assigned_jobs)
 
     def get(
         self, sid: str, connections: Connections | None = None
