@@ -1,4 +1,4 @@
-"""Where databases find what is in ``zope2.acquisition``."""
+"""Aliases for databases: pickles name ``zope2.acquisition`` by this path."""
 
 from .zope2.acquisition import MethodInContext, in_context
 

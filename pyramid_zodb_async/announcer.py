@@ -1,4 +1,4 @@
-"""Where databases find what is in ``execution.announcer``."""
+"""An alias for databases: pickles name ``_refuse`` by this path."""
 
 from .execution.announcer import _refuse
 

@@ -1,4 +1,4 @@
-"""Where databases find what is in ``jobs.model``."""
+"""Aliases for databases: pickles name ``jobs.model`` by this path."""
 
 from .jobs.model import Failure, JobState, JobView, Progress, Version
 

@@ -1,4 +1,4 @@
-"""Where databases find what is in ``jobs.options``."""
+"""Aliases for databases: pickles name ``jobs.options`` by this path."""
 
 from .jobs.options import Backoff, Options
 

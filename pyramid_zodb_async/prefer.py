@@ -1,4 +1,4 @@
-"""Where Pyramid finds the tween of ``web.long_polling`` by its name."""
+"""An alias for settings, which name the tween of ``web.long_polling`` so."""
 
 from .web.long_polling import wait_for_change_factory
 

@@ -1,4 +1,4 @@
-"""Where databases find what is in ``transfer`` and ``exceptions``."""
+"""Aliases for databases: pickles name these classes by this path."""
 
 from .exceptions import NotTransferable
 from .transfer.references import SharedDatabase

@@ -1,4 +1,4 @@
-"""Where Pyramid finds the tween of ``config.startup`` by its name."""
+"""An alias for settings, which name the tween of ``config.startup`` so."""
 
 from .config.startup import start_scheduler_factory
 

@@ -1,1 +1,1 @@
-"""Puts the parts together for a Pyramid application."""
+"""The configuration of a Pyramid application: its include and directives."""

@@ -1,4 +1,4 @@
-"""Makes the scheduler, the engine and the runner, and puts them together."""
+"""The construction of an application's scheduler, engine and runner."""
 
 import importlib
 from collections.abc import Callable
@@ -26,16 +26,16 @@ __all__ = ["ENGINES", "assemble"]
 
 
 def assemble(registry: Any) -> None:
-    """Make the scheduler, the engine and what belongs to them, anew.
+    """Make a new scheduler with its engine, as utilities of the registry.
 
-    They become utilities of the registry.
+    They replace those that the registry has already.
 
     Args:
-        registry: the application's, with its settings.
+        registry: the registry of the application, with its settings.
 
     Raises:
-        ConfigurationError: a setting is wrong, or something that it asks for
-            is not installed.
+        ConfigurationError: a setting is wrong, or requires a package that is
+            not installed.
     """
     settings = parse_settings(registry.settings)
     scheduler = _make_scheduler(registry, settings)
@@ -50,12 +50,15 @@ def assemble(registry: Any) -> None:
         attempts=settings.attempts,
         time_limit=settings.time_limit,
         public_errors=settings.public_errors,
-        # who waits for the job would wait for that as well
+        # the inline engine runs a job before the commit that scheduled it
+        # returns, so a wait would block that thread
         waits_before_retry=settings.engine != "inline",
     )
     engine = _make_engine(registry, settings, runner)
+    # before use(), after which jobs can run and have events
     scheduler.announcer = RegistryAnnouncer(registry)
     scheduler.use(engine)
+    # last, so that the registry never has a scheduler that is not complete
     registry.registerUtility(settings, ISettings)
     registry.registerUtility(scheduler, IScheduler)
     registry.registerUtility(engine, IEngine)
@@ -63,12 +66,15 @@ def assemble(registry: Any) -> None:
 
 
 def _make_scheduler(registry: Any, settings: Settings) -> Any:
+    """Return the scheduler that the settings name."""
     if settings.scheduler == "memory":
         return MemoryScheduler(
             settings.result_timeout, max_pending=settings.max_pending
         )
     return ZODBScheduler(
         RootLocation(
+            # called when the database is needed: an application may open it
+            # later
             lambda: database_of(registry, settings.database),
             PersistentTransactionalScheduler,
             timeout=settings.result_timeout,
@@ -81,6 +87,7 @@ def _make_scheduler(registry: Any, settings: Settings) -> Any:
 
 
 def _make_engine(registry: Any, settings: Settings, runner: Runner) -> Any:
+    """Return the engine that the settings name."""
     factory = registry.queryUtility(IEngineFactory, settings.engine)
     if factory is None:
         known = sorted(
@@ -115,6 +122,7 @@ def _make_celery(
     run: Callable[[str], float | None], settings: Settings
 ) -> Any:
     try:
+        # imported only here, because it needs packages of the extra "celery"
         module = importlib.import_module("..engine.celery", __package__)
     except ModuleNotFoundError as error:
         raise ConfigurationError(
@@ -125,7 +133,8 @@ def _make_celery(
     return module.make_engine(run, settings)
 
 
-#: The engines that the package has, by the names that settings give them.
+#: The factories of the package's own engines, by the values of the setting
+#: ``zodb_async.engine``.
 ENGINES = {
     "threads": _make_threads,
     "inline": _make_inline,

@@ -1,4 +1,4 @@
-"""What an application's configuration can say of its jobs."""
+"""The directives ``config.add_job_engine()`` and ``add_job_wrapper()``."""
 
 from typing import Any
 
@@ -18,19 +18,23 @@ __all__ = [
 
 
 def add_job_engine(config: Any, name: str, factory: Any) -> None:
-    """Have an engine that ``zodb_async.engine`` may name.
+    """Add an engine, which the setting ``zodb_async.engine`` can choose.
+
+    It is called as ``config.add_job_engine(name, factory)``, before the
+    commit of the configuration that includes the package.
 
     Args:
-        config: the configurator; not to be given.
-        name: the value of the setting that chooses it.
-        factory: what is called with the function that runs the job of a sid,
-            and the settings, whose attributes have their names, and gives an
-            :class:`~pyramid_zodb_async.IEngine`; or its dotted name. The
-            function gives the seconds after which it is to be called with
-            that sid again, or ``None``.
+        config: the configurator.
+        name: the value of the setting that chooses the engine.
+        factory: a callable, or its dotted name, which returns an
+            :class:`~pyramid_zodb_async.IEngine`. It is called with a function
+            and with the settings, as an object with an attribute for each.
+            The function runs a job: it takes the sid, and returns the seconds
+            after which to run the job again, or ``None``.
 
     Raises:
-        ConfigurationError: it cannot be called.
+        ConfigurationError: *factory* cannot be called, or the engine of the
+            application was made already.
     """
     factory = config.maybe_dotted(factory)
     if not callable(factory):
@@ -56,7 +60,7 @@ def add_job_engine(config: Any, name: str, factory: Any) -> None:
 
 
 def _require_in_time(config: Any, call: str) -> None:
-    """Refuse what comes when scheduler and engine are made."""
+    """Refuse a *call* that comes after scheduler and engine were made."""
     if config.registry.queryUtility(IScheduler) is not None:
         raise ConfigurationError(
             f"{call} comes too late: the application's scheduler and engine"
@@ -69,21 +73,23 @@ def _require_in_time(config: Any, call: str) -> None:
 def add_job_wrapper(
     config: Any, wrapper: Any, name: str | None = None
 ) -> None:
-    """Have code around every run of a job.
+    """Add a wrapper, which is called around the function of every job.
 
-    It runs in the job's transaction, and with the job's request as the
-    current one. What it raises is as if the job had raised it; what it
-    returns is the job's result. The one that is added first is outermost.
+    It is called as ``config.add_job_wrapper(wrapper)``. The wrapper runs in
+    the job's transaction, and the job's request is the current one. An
+    exception that it raises counts as an exception of the job; what it
+    returns is the job's result. The wrapper that is added first is outermost.
 
     Args:
-        config: the configurator; not to be given.
-        wrapper: what is called with the job's request and a function to call
-            without arguments; or its dotted name.
-        name: tells it from others; by default what it is called. Adding two
-            of a name is a conflict, as Pyramid has it.
+        config: the configurator.
+        wrapper: a callable, or its dotted name. It is called with the job's
+            request and a function, which it calls without arguments.
+        name: the name of the wrapper; by default that of its function. Two
+            wrappers with the same name are a conflict of Pyramid's
+            configuration.
 
     Raises:
-        ConfigurationError: it cannot be called.
+        ConfigurationError: *wrapper* cannot be called.
     """
     wrapper = config.maybe_dotted(wrapper)
     if not callable(wrapper):

@@ -1,4 +1,4 @@
-"""What ``config.include("pyramid_zodb_async")`` does."""
+"""The function that ``config.include("pyramid_zodb_async")`` calls."""
 
 from typing import Any
 
@@ -21,29 +21,37 @@ __all__ = ["includeme"]
 
 
 def includeme(config: Any) -> None:
-    """Give a Pyramid application background jobs.
+    """Add background jobs to a Pyramid application.
 
     ``config.include("pyramid_zodb_async")``
 
     - registers the scheduler as the registry's utility of
       :class:`~pyramid_zodb_async.interfaces.IScheduler`, and its engine as
-      that of :class:`~pyramid_zodb_async.interfaces.IEngine`; nothing is
-      started before the first job,
+      that of :class:`~pyramid_zodb_async.interfaces.IEngine`,
+    - starts the scheduler at the first request, or with
+      ``zodb_async.autostart`` when the application is made,
     - adds ``request.schedule()``, ``request.jobs``, ``request.job_url()``,
       ``request.accepted()``, ``request.job_progress()`` and
       ``request.job_scripts()``,
-    - adds the resources ``/jobs/<sid>`` and ``/jobs``, and the static files
-      of the package below ``/jobs/static``; a ``route_prefix`` of the include
-      goes before that, the setting ``zodb_async.route_prefix`` in place of
-      ``jobs``,
+    - adds the resources ``/jobs/<sid>``, ``/jobs/<sid>/retry`` and ``/jobs``,
+      and the static files of the package below ``/jobs/static``. A
+      ``route_prefix`` of the include goes before ``/jobs``, and the setting
+      ``zodb_async.route_prefix`` replaces ``jobs``,
+    - lets GET requests for ``/jobs/<sid>`` and ``/jobs`` wait for a change if
+      they have the header ``Prefer: wait=…``,
+    - handles SIGTERM if ``zodb_async.stop_on_sigterm`` is set,
     - adds the directives ``config.add_job_engine()`` and
       ``config.add_job_wrapper()``,
-    - tells the application's subscribers of the
-      :mod:`~pyramid_zodb_async.events` of jobs.
+    - sends the :mod:`~pyramid_zodb_async.events` of jobs to the application's
+      subscribers.
 
-    The application also includes ``pyramid_tm``, whose transactions commit
-    the jobs; ``pyramid_zodbconn``, where the persistent objects are; and
-    should include ``pyramid_retry``. Settings start with ``zodb_async.``.
+    The application must also include ``pyramid_tm``, whose transactions
+    commit the jobs, and ``pyramid_zodbconn`` if jobs are stored in the
+    database or get persistent objects. It should include ``pyramid_retry``.
+    The names of the settings start with ``zodb_async.``.
+
+    Args:
+        config: the application's configurator.
 
     Raises:
         ConfigurationError: a setting is unknown, or its value is wrong.
@@ -61,18 +69,21 @@ def includeme(config: Any) -> None:
     config.add_request_method(job_scripts)
     add_routes(config, prefix)
     add_assets(config, prefix)
-    # over all others, so that their transactions find a store for jobs
+    # Over all others: the start makes the store, and a transaction that began
+    # before that would not see it.
     config.add_tween(
         "pyramid_zodb_async.tween.start_scheduler_factory",
         over=("pyramid_tm.tm_tween_factory", EXCVIEW, MAIN),
     )
+    # over pyramid_tm, so that no transaction is open during a wait
     config.add_tween(
         "pyramid_zodb_async.prefer.wait_for_change_factory",
         under="pyramid_zodb_async.tween.start_scheduler_factory",
         over=("pyramid_tm.tm_tween_factory", EXCVIEW, MAIN),
     )
     config.add_subscriber(start_at_once, ApplicationCreated)
-    # after all that the application's configuration says
+    # After the application's own configuration, which may add an engine or
+    # change a setting.
     config.action(
         IScheduler,
         assemble,

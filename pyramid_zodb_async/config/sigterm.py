@@ -1,4 +1,4 @@
-"""Has the signal that ends a process stop it in order."""
+"""The handler of SIGTERM, by which running jobs can end before the process."""
 
 import logging
 import signal
@@ -13,10 +13,10 @@ log = logging.getLogger(__name__)
 def stop_on_sigterm() -> None:
     """Have SIGTERM end the process as ``sys.exit()`` in its main thread does.
 
-    So servers that wait for requests there, as waitress does, end in order,
-    and what is registered with :mod:`atexit` is done: engines wait for their
-    jobs. A second SIGTERM ends the process at once. It is left alone where
-    somebody has handled the signal already, as gunicorn does.
+    So a server that waits for requests in the main thread, as waitress does,
+    shuts down, and functions that are registered with :mod:`atexit` are
+    called: engines wait for their jobs. A second SIGTERM ends the process at
+    once. If the process has a handler already, as with gunicorn, that stays.
     """
     if threading.current_thread() is not threading.main_thread():
         log.warning(
@@ -30,6 +30,7 @@ def stop_on_sigterm() -> None:
 
 
 def _stop(_signum: int, _frame: FrameType | None) -> None:
+    # first, so that a second SIGTERM ends the process whatever happens below
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     log.info(
         "SIGTERM: the process stops when its jobs have ended.",

@@ -1,4 +1,4 @@
-"""Surrounds requests: starts the scheduler, and keeps attempts apart."""
+"""The start of the scheduler, at the first request or with the application."""
 
 import logging
 from collections.abc import Callable
@@ -18,30 +18,38 @@ __all__ = ["start_at_once", "start_scheduler_factory"]
 
 log = logging.getLogger(__name__)
 
-#: What pyramid_tm leaves in the environ when it cannot begin. When a
-#: transaction begins, its connections ask their storages for changes; that
-#: fails while the storage is away. pyramid_tm would take the next attempt of
-#: pyramid_retry, which has the same environ, for one whose transaction is
-#: another's to commit: it would be answered as if all were well, and nothing
-#: would be committed.
+#: The keys that the tween of pyramid_tm leaves in the environ if its begin()
+#: fails. That happens while the storage is away: when a transaction begins,
+#: its connections ask their storages for changes. The next attempt of
+#: pyramid_retry has the same environ. With these keys, pyramid_tm would assume
+#: that other code manages a transaction for it: the request would be answered
+#: as a success, and nothing would be committed.
 MARKS = frozenset({"tm.active", "tm.manager"})
 
 
 def start_scheduler_factory(
     handler: Callable[[Any], Any], registry: Any
 ) -> Callable[[Any], Any]:
-    """Make a tween that starts the scheduler.
+    """Return a tween that starts the scheduler at the first request.
 
-    So it starts in the process that serves, not in one that only loads the
-    application and forks, and not in a script.
+    So the scheduler is started in a process that serves requests, and not in
+    one that only loads the application and forks, nor in a script. The tween
+    also removes what pyramid_tm leaves in the environ after a failure.
+
+    Args:
+        handler: what handles the request below the tween.
+        registry: the registry of the application.
     """
     to_do = [start_scheduler]
 
     def start_scheduler_tween(request: Any) -> Any:
-        # another thread may come here as well; a second start is none
+        # Without a lock: if two threads get here at the same time, both start
+        # it, and the second start has no effect.
         if to_do and start_scheduler(registry):
             to_do.clear()
         environ = request.environ
+        # Without those that are there before the request is handled: they
+        # belong to code around this tween, which manages the transaction.
         marks = MARKS - environ.keys()
         try:
             return handler(request)
@@ -55,13 +63,21 @@ def start_scheduler_factory(
 def start_scheduler(registry: Any) -> bool:
     """Start the scheduler of an application, or log why that is impossible.
 
-    The application serves all the same; to schedule a job will say the same.
-    Returns whether it makes no sense to try again.
+    If it fails, the application serves requests nevertheless. Scheduling a
+    job then raises the error.
+
+    Args:
+        registry: the registry of the application.
+
+    Returns:
+        Whether the caller need not try again: the scheduler was started, or
+        its failure is permanent.
     """
     try:
         registry.getUtility(IScheduler).start()
         check_pools(registry, registry.getUtility(IEngine).workers or 0)
     except JobError:
+        # permanent, for example a store of a later format
         log.critical(
             "This process runs no jobs.",
             exc_info=True,
@@ -77,14 +93,16 @@ def start_scheduler(registry: Any) -> bool:
 
 
 def start_at_once(event: Any) -> None:
-    """Do what is to be done when the application is made.
+    """Prepare the process for jobs when the application has been made.
+
+    This handles SIGTERM and starts the scheduler, if the settings say so.
 
     Args:
-        event: tells of it; an ``ApplicationCreated``.
+        event: Pyramid's ``ApplicationCreated``.
 
     Raises:
-        ConfigurationError: other processes are to run its jobs, and cannot
-            open its database.
+        ConfigurationError: other processes are to run the jobs, and cannot
+            open the database.
     """
     registry = event.app.registry
     settings = registry.getUtility(ISettings)
@@ -92,7 +110,10 @@ def start_at_once(event: Any) -> None:
     if IRemoteEngine.providedBy(engine):
         _require_shared(database_of(registry, settings.database))
         if engine.is_worker:
-            return  # which sees to these by itself
+            # Celery handles SIGTERM, and the worker starts the scheduler in
+            # each of its processes.
+            return
+    # before the start, so that a SIGTERM finds the handler once jobs can run
     if settings.stop_on_sigterm:
         stop_on_sigterm()
     if settings.autostart:
@@ -100,7 +121,7 @@ def start_at_once(event: Any) -> None:
 
 
 def _require_shared(db: Any) -> None:
-    """Refuse a database that workers cannot open."""
+    """Refuse a database that the processes of workers cannot open."""
     if is_for_one_process(db.storage):
         raise ConfigurationError(
             "With zodb_async.engine = celery, the processes that run jobs are"

@@ -1,8 +1,8 @@
-"""What the tests of an application need to see its jobs through.
+"""Functions by which an application's tests run its jobs and wait for them.
 
 With the setting ``zodb_async.engine = inline`` a job has run when the request
 that scheduled it returns. With ``threads`` a test waits for its jobs. With
-``manual`` it runs them one by one, and has them fail, break off or pause.
+``manual`` it runs them one by one, and can have them fail, crash or pause.
 """
 
 import contextlib
@@ -54,10 +54,10 @@ __all__ = [
 
 
 def drain(app: Any, timeout: float = 10) -> None:
-    """Wait until no job of *app* waits or runs.
+    """Wait until no job of *app* is pending or runs.
 
-    Jobs that jobs schedule are waited for as well. With the engine
-    ``manual`` this runs them, one after the other.
+    This includes jobs that these jobs schedule. With the engine ``manual``,
+    it runs the jobs one after the other.
 
     Args:
         app: a WebTest ``TestApp``, a Pyramid WSGI application, a request, or
@@ -65,7 +65,7 @@ def drain(app: Any, timeout: float = 10) -> None:
         timeout: the longest wait, in seconds.
 
     Raises:
-        TimeoutError: there are unfinished jobs all the same; names them.
+        TimeoutError: some jobs have not ended by then; the text names them.
     """
     registry = _registry(app)
     scheduler = registry.getUtility(IScheduler)
@@ -82,16 +82,17 @@ def drain(app: Any, timeout: float = 10) -> None:
 
 
 def wait_for(app: Any, sid: str, timeout: float = 10) -> JobView:
-    """Wait until the job has ended, and return what is known of it.
+    """Wait until the job has ended, and return a view of it.
 
     Args:
         app: as for :func:`drain`.
-        sid: the id of the job; its transaction has committed.
+        sid: the sid of the job; the transaction that has scheduled it must
+            have committed.
         timeout: the longest wait, in seconds.
 
     Raises:
         LookupError: there is no such job.
-        TimeoutError: it has not ended.
+        TimeoutError: the job has not ended by then.
     """
     scheduler = _registry(app).getUtility(IScheduler)
     ended = scheduler.wait(sid, timeout)
@@ -107,7 +108,7 @@ def wait_for(app: Any, sid: str, timeout: float = 10) -> JobView:
 
 
 def scheduled(app: Any) -> list[JobView]:
-    """List the jobs that wait, in the order of their scheduling.
+    """Return views of the pending jobs, in the order of their scheduling.
 
     Args:
         app: as for :func:`drain`.
@@ -118,11 +119,11 @@ def scheduled(app: Any) -> list[JobView]:
 def assert_scheduled(
     app: Any, function: Callable[..., Any], /, *args: Any, **kw: Any
 ) -> JobView:
-    """Assert that a job waits that calls ``function(*args, **kw)``.
+    """Assert that a job is pending that calls ``function(*args, **kw)``.
 
-    It does not matter whether an argument was passed by its place or by its
-    name. A persistent object is the same if it is so in the database,
-    whoever has loaded it.
+    It does not matter whether an argument was passed by position or by name.
+    Persistent objects are equal if they are the same object in the database,
+    whichever connection has loaded them.
 
     Args:
         app: as for :func:`drain`.
@@ -131,11 +132,11 @@ def assert_scheduled(
         kw: its named arguments.
 
     Returns:
-        The first such job.
+        A view of the first such job.
 
     Raises:
-        AssertionError: there is none; tells what waits.
-        TypeError: *function* cannot be called so.
+        AssertionError: there is no such job; the text lists the pending ones.
+        TypeError: *function* cannot be called with these arguments.
         ValueError: an argument is a persistent object in no database.
     """
     registry = _registry(app)
@@ -161,7 +162,7 @@ def assert_scheduled(
     raise AssertionError("\n".join(lines))
 
 
-# -- By hand ------------------------------------------------------------------
+# -- Manual runs --------------------------------------------------------------
 
 
 def run_next(
@@ -171,29 +172,30 @@ def run_next(
     early: bool = False,
     timeout: float = 10,
 ) -> JobView:
-    """Run one job, the next or that of *sid*, to its end.
+    """Run one pending job, and return when the run has ended.
 
-    It runs on a thread of its own, with a transaction of its own, and this
-    returns when it is over. A job that met a conflict waits again then.
+    The run has a thread and a transaction of its own. After a conflict the
+    job is pending again.
 
     Args:
-        app: as for :func:`drain`; with the engine ``manual``.
-        sid: the id of the job.
-        early: whether to run it also if it is to wait longer.
+        app: as for :func:`drain`, with the engine ``manual``.
+        sid: the sid of the job; ``None`` for the next one.
+        early: whether to run the job also if it is not due yet.
         timeout: how long the run may take, in seconds.
 
     Returns:
-        What is known of the job then.
+        A view of the job after the run.
 
     Raises:
-        LookupError: no such job waits, or none is due.
-        AssertionError: something was to happen in the run, as by
-            :func:`fail_next`, and it did not come to that.
-        TimeoutError: the job runs on.
-        RuntimeError: the engine is another, or was stopped.
+        LookupError: no such job is pending, or none is due.
+        AssertionError: something was to happen in the run, for example by
+            :func:`fail_next`, and the run ended before that.
+        TimeoutError: the run has not ended by then.
+        RuntimeError: the application has another engine, or its scheduler was
+            stopped.
     """
-    hand = ManualRuns(_registry(app), timeout)
-    return hand.run(hand.choose(sid, early=early))
+    runs = ManualRuns(_registry(app), timeout)
+    return runs.run(runs.choose(sid, early=early))
 
 
 def fail_next(
@@ -207,35 +209,43 @@ def fail_next(
         app: as for :func:`run_next`.
         error: the exception, or its class.
         when: ``"start"``, before the function is called; ``"progress"``, when
-            it tells of its progress for the first time; ``"end"``, when it
-            has returned; ``"commit"``, when the storage has all its changes.
+            it reports progress for the first time; ``"end"``, when it has
+            returned; ``"commit"``, when the storage has received all changes
+            of the run.
 
     Raises:
         TypeError: *error* is no exception.
         ValueError: there is no such moment.
-        RuntimeError: the engine is another.
+        RuntimeError: the application has another engine.
     """
     _plan(app, Error(when, error))
 
 
 def conflict_next(app: Any) -> None:
-    """Have the commit of the next run of a job meet a conflict.
+    """Have the commit of the next run of a job raise a conflict error.
 
     Args:
         app: as for :func:`run_next`.
+
+    Raises:
+        RuntimeError: the application has another engine.
     """
     fail_next(app, ConflictError, "commit")
 
 
 def crash_next(app: Any, when: Moment = "end") -> None:
-    """Have the process "die" in the next run of a job.
+    """Have the next run of a job end as if its process had died.
 
-    Nothing is committed, nothing is recorded, and no job runs any more until
-    :func:`restart`.
+    Nothing of the run is committed or recorded, and no job runs any more
+    until :func:`restart`.
 
     Args:
         app: as for :func:`run_next`.
         when: as for :func:`fail_next`.
+
+    Raises:
+        ValueError: there is no such moment.
+        RuntimeError: the application has another engine.
     """
     _plan(app, Crash(when))
 
@@ -244,19 +254,23 @@ def crash_next(app: Any, when: Moment = "end") -> None:
 def paused(
     app: Any, when: Moment = "end", *, timeout: float = 10
 ) -> Iterator[JobView]:
-    """Run the next job, and do the block while it pauses.
+    """Run the next job, and execute a ``with`` block while the run pauses.
 
-    Then it goes on, and has ended when this returns.
+    After the block the run goes on, and it has ended when this returns.
 
     Args:
         app: as for :func:`run_next`.
-        when: as for :func:`fail_next`, but for ``"commit"``: then the whole
-            database waits.
-        timeout: how long the run may take before and after, in seconds.
+        when: as for :func:`fail_next`, except for ``"commit"``, during which
+            the whole database would wait.
+        timeout: how long the run may take until the pause, and again after
+            it, in seconds.
+
+    Returns:
+        A context manager, whose value is a view of the paused job.
 
     Raises:
-        AssertionError: the run has ended without coming to that.
-        ValueError: there is no such moment.
+        AssertionError: the run has ended before that moment.
+        ValueError: there is no such moment, or it is ``"commit"``.
         Exception: others as :func:`run_next`.
     """
     if when == "commit":
@@ -264,38 +278,41 @@ def paused(
             "A run cannot pause at its commit: the whole database would wait"
         )
     pause = Pause(when)
-    hand = ManualRuns(_registry(app), timeout)
-    next_job = hand.choose(None)
-    hand.interventions.pause(pause)
-    started = hand.engine.begin(next_job)
+    runs = ManualRuns(_registry(app), timeout)
+    next_job = runs.choose(None)
+    # before the run begins: the claim of a run fetches its interventions
+    runs.interventions.pause(pause)
+    started = runs.engine.begin(next_job)
     try:
-        hand.wait_for(pause, started)
-        yield hand.inspect(started.sid)
+        runs.wait_for(pause, started)
+        yield runs.inspect(started.sid)
     finally:
-        hand.interventions.pause(None)
+        # a run that has not begun, because the job is gone, has not used it
+        runs.interventions.pause(None)
         pause.resume()
-    hand.have_time()
-    hand.end(started)
+    runs.restart_timeout()
+    runs.end(started)
 
 
 def restart(app: Any, timeout: float = 10) -> None:
-    """Have *app* go on as after a kill of its process and another start.
+    """Simulate that the process of *app* was killed and started again.
 
-    Jobs in the database are taken over by the "new process". On a storage
-    that several processes can have open that takes ``zodb_async.lease``, as
-    it does in production. Jobs in memory are gone.
+    The "new process" takes over jobs in the database. On a storage that
+    several processes can have open, that takes ``zodb_async.lease`` seconds,
+    as in production. Jobs in memory are lost.
 
     Args:
         app: as for :func:`run_next`.
         timeout: how long the takeover may take, in seconds.
 
     Raises:
-        TimeoutError: it takes longer.
-        RuntimeError: the engine is another.
+        TimeoutError: the takeover takes longer.
+        RuntimeError: the application has another engine.
     """
     registry = _registry(app)
     manual_engine(registry)
     old = registry.getUtility(IScheduler)
+    # first, so that the old scheduler gives no more signs of liveness
     old.stop(0)
     assemble(registry)
     new = registry.getUtility(IScheduler)
@@ -313,11 +330,15 @@ def restart(app: Any, timeout: float = 10) -> None:
                 " where other processes may have the storage open, that"
                 " takes zodb_async.lease"
             )
-        time.sleep(0.01)  # paces the loop; the condition decides
+        time.sleep(0.01)  # until the condition is checked again
 
 
 def _lost(store: Store, old: ZODBScheduler, new: ZODBScheduler) -> list[str]:
-    """List the jobs of the old process that the new one does not run yet."""
+    """Return the jobs of *old* that *new* has not taken over completely.
+
+    The record of a job gets the new incarnation first, and the job becomes an
+    assigned job after that commit.
+    """
     found = ((sid, store.find(sid)) for sid in store.unfinished())
     return [
         sid
@@ -340,5 +361,6 @@ def _plan(app: Any, intervention: Intervention) -> None:
 
 
 def _registry(app: Any) -> Any:
+    """Return the registry of a ``TestApp``, application or request."""
     app = getattr(app, "app", app)
     return getattr(app, "registry", app)

@@ -1,4 +1,4 @@
-"""Compares the calls of jobs with those that a test expects."""
+"""The comparison of the calls of jobs with those that a test expects."""
 
 import functools
 import inspect
@@ -15,7 +15,7 @@ __all__ = ["ExpectedCall", "describe_call"]
 
 
 class _Reference(NamedTuple):
-    """Stands for a persistent object, whoever has loaded it."""
+    """Identifies a persistent object, whichever connection has loaded it."""
 
     database: str
     oid: bytes
@@ -27,10 +27,13 @@ class _Reference(NamedTuple):
 
 
 def _plain(value: Any) -> Any:
-    """Put references in place of persistent objects, at any depth.
+    """Return *value* with references instead of persistent objects.
+
+    They are replaced in lists, tuples, sets and dicts, at any depth.
 
     Raises:
-        ValueError: one is in no database, and is not the same as any.
+        ValueError: a persistent object is in no database, so it is not equal
+            to any other.
     """
     if isinstance(value, type):
         return value
@@ -50,6 +53,7 @@ def _plain(value: Any) -> Any:
 
 
 def _plain_function(function: Any) -> Any:
+    """Return what identifies a function, whichever connection loaded it."""
     if isinstance(function, types.MethodType):
         return _plain(function.__self__), function.__name__
     return _plain(function)
@@ -61,11 +65,11 @@ class ExpectedCall:
     Args:
         function: what is called.
         args: its positional arguments.
-        named_args: its named ones.
+        named_args: its named arguments.
 
     Raises:
-        TypeError: it cannot be called so.
-        ValueError: a persistent object in it is in no database.
+        TypeError: *function* cannot be called with these arguments.
+        ValueError: a persistent object in the call is in no database.
     """
 
     def __init__(
@@ -74,7 +78,8 @@ class ExpectedCall:
         args: tuple[Any, ...],
         named_args: dict[str, Any],
     ) -> None:
-        # what is partial already becomes one with this
+        # merges with *function* if that is a partial itself, as in the
+        # stored call of a job
         call = functools.partial(function, *args, **named_args)
         self._text = describe_call(call)
         self._signature = _signature(call.func)
@@ -90,7 +95,7 @@ class ExpectedCall:
         return self._text
 
     def _bind(self, args: tuple[Any, ...], named_args: dict[str, Any]) -> Any:
-        """Give arguments by name, however they were passed."""
+        """Return arguments by name, however they were passed."""
         if self._signature is None:
             return _plain(args), _plain(named_args)
         bound = self._signature.bind(*args, **named_args)
@@ -98,7 +103,11 @@ class ExpectedCall:
         return _plain(dict(bound.arguments))
 
     def equals(self, call: "functools.partial[Any]") -> bool:
-        """Tell whether a job makes this call."""
+        """Return whether a job makes the expected call.
+
+        Args:
+            call: the call of the job.
+        """
         return bool(
             _plain_function(call.func) == self._function
             and self._bind(call.args, call.keywords) == self._arguments
@@ -109,17 +118,24 @@ def _signature(function: Any) -> inspect.Signature | None:
     try:
         return inspect.signature(function)
     except ValueError:
-        return None  # a builtin that does not tell
+        return None  # some builtins have none
 
 
 def describe_call(call: "functools.partial[Any]") -> str:
-    """Write a call down, for a person who compares it with another."""
-    told = [repr(_plain(value)) for value in call.args]
-    told += [
+    """Return a call as a text, for the error of a failed assertion.
+
+    Args:
+        call: the call.
+
+    Raises:
+        ValueError: a persistent object in it is in no database.
+    """
+    arguments = [repr(_plain(value)) for value in call.args]
+    arguments += [
         f"{name}={_plain(value)!r}" for name, value in call.keywords.items()
     ]
     function: Any = call.func
     name = function_name(function)
     if isinstance(function, types.MethodType):
         name = f"{_plain(function.__self__)!r}.{function.__name__}"
-    return f"{name}({', '.join(told)})"
+    return f"{name}({', '.join(arguments)})"

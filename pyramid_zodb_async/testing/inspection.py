@@ -1,4 +1,4 @@
-"""Tells a test what is known of jobs now, whatever it has seen before."""
+"""Views and calls of jobs for a test, read in transactions of their own."""
 
 import contextlib
 import dataclasses
@@ -26,19 +26,38 @@ __all__ = [
 
 @contextlib.contextmanager
 def fresh_connections() -> Iterator[OpenedConnections]:
-    """Give connections that see what is in the database now."""
+    """Begin a transaction for a ``with`` block, and abort it afterwards.
+
+    It sees what is in the database now. The test's own transaction may have
+    begun before the jobs ran.
+
+    Returns:
+        A context manager, whose value is the connections.
+    """
     manager = transaction.TransactionManager(explicit=True)
     connections = OpenedConnections(manager)
     manager.begin()
     try:
         yield connections
     finally:
+        # before the close, which needs the transaction to have ended
         manager.abort()
         connections.close()
 
 
 def inspect_job(scheduler: Any, sid: str) -> JobView | None:
-    """Tell what is known of a job, or ``None``."""
+    """Return a view of a job as it is now.
+
+    Its result is loaded when it is asked for, and can be used until the
+    transaction of the test ends.
+
+    Args:
+        scheduler: the scheduler of the application.
+        sid: the sid of the job.
+
+    Returns:
+        The view, or ``None`` if there is no such job.
+    """
     with fresh_connections() as connections:
         view: JobView | None = scheduler.get(sid, connections)
     return view and dataclasses.replace(
@@ -47,12 +66,13 @@ def inspect_job(scheduler: Any, sid: str) -> JobView | None:
 
 
 def _load_result(scheduler: Any, sid: str) -> Any:
-    """Load a result for as long as the test's transaction lasts."""
+    """Return a result that can be used until the test's transaction ends."""
     manager = transaction.TransactionManager(explicit=True)
     connections = OpenedConnections(manager)
 
     def close(_committed: bool = False) -> None:  # noqa: FBT001, FBT002 - a hook
-        # hooks of both kinds are called after a commit that failed
+        # a commit that fails calls the hooks of both kinds, so there may be
+        # no transaction any more
         with contextlib.suppress(NoTransaction):
             manager.abort()
         connections.close()
@@ -65,12 +85,20 @@ def _load_result(scheduler: Any, sid: str) -> Any:
 
 
 def describe_job(view: JobView) -> str:
-    """Name a job and its state, for errors."""
+    """Return the sid, function and state of a job, for the text of an error.
+
+    Args:
+        view: a view of the job.
+    """
     return f"{view.sid} ({view.function}) is {view.state}"
 
 
 def pending_jobs(scheduler: Any) -> list[JobView]:
-    """List the jobs that wait, in the order of their scheduling."""
+    """Return views of the pending jobs, in the order of their scheduling.
+
+    Args:
+        scheduler: the scheduler of the application.
+    """
     views = [inspect_job(scheduler, sid) for sid in scheduler.unfinished()]
     pending = [
         view
@@ -83,7 +111,13 @@ def pending_jobs(scheduler: Any) -> list[JobView]:
 def load_call(
     scheduler: Any, sid: str, connections: Connections
 ) -> "functools.partial[Any]":
-    """Give the call that an unfinished job makes."""
+    """Return the call of an unfinished job.
+
+    Args:
+        scheduler: the scheduler of the application.
+        sid: the sid of the job.
+        connections: where persistent objects in the call are loaded from.
+    """
     if isinstance(scheduler, MemoryScheduler):
         job: Any = scheduler.table.get(sid)
         call: functools.partial[Any] = job.call.load(connections)

@@ -1,4 +1,4 @@
-"""Drives a manual engine for the functions of :mod:`.testing`."""
+"""The runs of jobs that a test makes with the engine ``manual``."""
 
 import time
 from typing import Any
@@ -16,15 +16,18 @@ from .inspection import describe_job, inspect_job
 
 __all__ = ["ManualRuns", "manual_engine"]
 
-#: The time between two looks for jobs that are about to come, in seconds.
+#: How long to wait at most before checking again for a job to run, in seconds.
 PACE = 0.05
 
 
 def manual_engine(registry: Any) -> ManualEngine:
-    """Give the engine of an application.
+    """Return the engine of an application, which must be ``manual``.
+
+    Args:
+        registry: the registry of the application.
 
     Raises:
-        RuntimeError: it is another.
+        RuntimeError: the application has another engine.
     """
     engine: Any = registry.getUtility(IEngine)
     if not isinstance(engine, ManualEngine):
@@ -37,10 +40,14 @@ def manual_engine(registry: Any) -> ManualEngine:
 
 
 class ManualRuns:
-    """Runs jobs for a test, within *timeout* seconds.
+    """Runs jobs of an application, within a time limit.
+
+    Args:
+        registry: the registry of the application.
+        timeout: how long that may take, in seconds from now on.
 
     Raises:
-        RuntimeError: the engine is another.
+        RuntimeError: the application has another engine.
     """
 
     def __init__(self, registry: Any, timeout: float) -> None:
@@ -48,16 +55,18 @@ class ManualRuns:
         self.interventions: Interventions = registry.getUtility(IInterventions)
         self._scheduler = registry.getUtility(IScheduler)
         self._timeout = timeout
-        self.have_time()
+        self.restart_timeout()
 
-    def have_time(self) -> None:
-        """Count the seconds from now on."""
+    def restart_timeout(self) -> None:
+        """Count the seconds of the timeout from now on."""
         self._end = time.monotonic() + self._timeout
 
     def _left(self) -> float:
+        """Return how many seconds of the timeout are left."""
         return max(0, self._end - time.monotonic())
 
     def _start(self) -> None:
+        """Start the scheduler, unless it was stopped."""
         if self.engine.is_stopped:
             raise RuntimeError(
                 "The scheduler was stopped, or its process is dead;"
@@ -66,9 +75,10 @@ class ManualRuns:
         self._scheduler.start()
 
     def _waiting(self) -> list[WaitingJob]:
-        """List the jobs that wait, without those that need not be run."""
+        """Return the jobs that wait, without those that need not be run."""
         waiting = []
         for job in self.engine.waiting():
+            # it was cancelled, removed, or has gone to another process
             if self._scheduler.glance(job.sid) is None:
                 self.engine.withdraw(job.sid)
             else:
@@ -76,10 +86,14 @@ class ManualRuns:
         return waiting
 
     def choose(self, sid: str | None, *, early: bool = False) -> WaitingJob:
-        """Choose the job to run: the next, or that of *sid*.
+        """Return the job to run, after waiting for it if necessary.
+
+        Args:
+            sid: the sid of the job; ``None`` for the next one.
+            early: whether the job need not be due.
 
         Raises:
-            LookupError: no such job waits, or, without *early*, is due.
+            LookupError: no such job waits, or it is not due and not *early*.
         """
         self._start()
         while not (
@@ -90,14 +104,15 @@ class ManualRuns:
             unfinished = self._scheduler.unfinished()
             is_known = sid in unfinished if sid else bool(unfinished)
             if not is_known or not self._left():
-                raise LookupError(self._tell_none(sid))
-            # it is about to be taken over, or to end
+                raise LookupError(self._describe_absence(sid))
+            # this process is about to take the job over, or the job to end
             self.engine.wait_for_more(min(PACE, self._left()))
         if waiting[0].pause(time.time()) and not early:
-            raise LookupError(self._tell_early(waiting))
+            raise LookupError(self._describe_undue(waiting))
         return waiting[0]
 
-    def _tell_none(self, sid: str | None) -> str:
+    def _describe_absence(self, sid: str | None) -> str:
+        """Return the text of the error if the job does not wait."""
         if sid is None:
             return (
                 "No job waits to be run: was one scheduled, and did its"
@@ -108,33 +123,47 @@ class ManualRuns:
             return f"There is no job {sid!r}: did its request commit?"
         return f"It does not wait to be run: {describe_job(view)}"
 
-    def _tell_early(self, waiting: list[WaitingJob]) -> str:
+    def _describe_undue(self, waiting: list[WaitingJob]) -> str:
+        """Return the text of the error if no job is due."""
         now = time.time()
         views = (
             (job, inspect_job(self._scheduler, job.sid)) for job in waiting
         )
-        told = [
+        waits = [
             f"{job.sid} ({view.function}) in {job.pause(now):.2f} s"
             for job, view in views
             if view is not None
         ]
         return (
-            f"No job is due yet: {', '.join(told)}; run_next(early=True)"
+            f"No job is due yet: {', '.join(waits)}; run_next(early=True)"
             " runs it all the same"
         )
 
     def run(self, waiting: WaitingJob) -> JobView:
-        """Run a job to its end."""
+        """Run a job, and return a view of it when the run has ended.
+
+        Args:
+            waiting: the job.
+
+        Raises:
+            TimeoutError: see :meth:`end`.
+            AssertionError: see :meth:`end`.
+            LookupError: see :meth:`inspect`.
+        """
         started = self.engine.begin(waiting)
         self.end(started)
         return self.inspect(started.sid)
 
     def end(self, started: StartedRun) -> None:
-        """Wait for the end of a run, and see whether all has happened.
+        """Wait for the end of a run, and check that all planned has happened.
+
+        Args:
+            started: the run.
 
         Raises:
-            TimeoutError: it runs on.
-            AssertionError: not all has happened.
+            TimeoutError: the run has not ended in time.
+            AssertionError: the run has ended before the moment of one of its
+                interventions.
         """
         if not started.wait(self._left()):
             raise TimeoutError(
@@ -142,13 +171,20 @@ class ManualRuns:
                 f" {describe_job(self.inspect(started.sid))}"
             )
         last = self.interventions.take_last()
-        if any(isinstance(what, Crash) and what.has_come for what in last):
+        # before the check, which may raise: after a crash no other job may run
+        if any(
+            isinstance(intervention, Crash) and intervention.has_come
+            for intervention in last
+        ):
             self._scheduler.stop(0)
-        for what in last:
-            if not what.has_come:
-                raise AssertionError(self._tell_missed(started, what.moment))
+        for intervention in last:
+            if not intervention.has_come:
+                raise AssertionError(
+                    self._describe_missed(started, intervention.moment)
+                )
 
-    def _tell_missed(self, started: StartedRun, moment: str) -> str:
+    def _describe_missed(self, started: StartedRun, moment: str) -> str:
+        """Return the text of the error if a run ended before a moment."""
         return (
             f"The run was over before its {moment!r}, where something was to"
             f" happen: {describe_job(self.inspect(started.sid))}"
@@ -157,14 +193,21 @@ class ManualRuns:
     def wait_for(self, pause: Pause, started: StartedRun) -> None:
         """Wait until a run pauses.
 
+        Args:
+            pause: the pause.
+            started: the run.
+
         Raises:
-            TimeoutError: it runs on.
-            AssertionError: it is over.
+            TimeoutError: the run does not pause in time.
+            AssertionError: the run has ended without the pause.
         """
         while not pause.reached.wait(min(0.01, self._left())):
             if started.wait(0):
+                # so that the next run does not get what is left of this one
                 self.interventions.take_last()
-                raise AssertionError(self._tell_missed(started, pause.moment))
+                raise AssertionError(
+                    self._describe_missed(started, pause.moment)
+                )
             if not self._left():
                 raise TimeoutError(
                     f"After {self._timeout} s the run has not come to its"
@@ -173,10 +216,13 @@ class ManualRuns:
                 )
 
     def inspect(self, sid: str) -> JobView:
-        """Tell what is known of a job.
+        """Return a view of a job.
+
+        Args:
+            sid: the sid of the job.
 
         Raises:
-            LookupError: it was forgotten.
+            LookupError: the job was removed, or its outcome has expired.
         """
         view = inspect_job(self._scheduler, sid)
         if view is None:
@@ -187,9 +233,9 @@ class ManualRuns:
         return view
 
     def run_all(self) -> bool:
-        """Run what waits, when it is due, until nothing does.
+        """Run all jobs, each when it is due, until none is unfinished.
 
-        Returns whether that came to pass in time.
+        Returns whether all have ended in time.
         """
         while self._scheduler.unfinished():
             if not self._left():

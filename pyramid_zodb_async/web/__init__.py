@@ -1,1 +1,1 @@
-"""The side of Pyramid: what requests do with jobs, and their resource."""
+"""What requests do with jobs, and the resource of a job over HTTP."""

@@ -1,4 +1,4 @@
-"""Who may do what with a job."""
+"""The checks of what a user may do with a job."""
 
 import logging
 from collections.abc import Callable
@@ -19,7 +19,17 @@ log = logging.getLogger(__name__)
 
 
 def owner_of(request: Any) -> str | None:
-    """Give the owner of what a request schedules, in a job the job's own."""
+    """Return the owner of the jobs that a request schedules.
+
+    In a job, that is the owner of the running job: the job's own request has
+    no user.
+
+    Args:
+        request: the request.
+
+    Returns:
+        The userid, or ``None`` if no user is logged in.
+    """
     job = running_job()
     if job is not None:
         return job.owner
@@ -28,33 +38,56 @@ def owner_of(request: Any) -> str | None:
 
 
 def is_open_to(request: Any, job: JobView) -> bool:
-    """Tell whether that can be seen without asking: it is the owner."""
+    """Return whether the user may do everything without a further check.
+
+    So may the owner, and everybody if the job has no owner.
+
+    Args:
+        request: the request of the user.
+        job: the job.
+    """
     return job.owner is None or job.owner == owner_of(request)
 
 
 def may(request: Any, job: JobView | None, action: str) -> bool:
-    """Tell whether the user of *request* may do *action* with *job*.
+    """Return whether the user of *request* may do *action* with *job*.
 
-    Where there is no job, the same is asked as for the job of somebody else,
-    so that the time that the answer takes does not tell them apart.
+    Args:
+        request: the request of the user.
+        job: the job; ``None`` if there is no such job, and nothing may be
+            done.
+        action: one of those that
+            :class:`~pyramid_zodb_async.interfaces.IJobAccess` lists.
     """
     if job is not None and is_open_to(request, job):
         return True
+    # Before the test for None: the permission is checked for an unknown job
+    # as for the job of another user, so that the time that the response takes
+    # does not tell them apart.
     may_all: bool = request.jobs.are_all_open
     if job is None:
         return False
     access = request.registry.queryUtility(IJobAccess)
     if may_all or access is None:
         return may_all
-    return _asked(lambda: bool(access.may(request, job, action)))
+    return _deny_on_error(lambda: bool(access.may(request, job, action)))
 
 
 def is_operator(request: Any) -> bool:
-    """Tell whether the user may do everything with every job."""
-    return _asked(lambda: _has_permission(request))
+    """Return whether the user may do everything with every job.
+
+    Args:
+        request: the request of the user.
+    """
+    return _deny_on_error(lambda: _has_permission(request))
 
 
 def _has_permission(request: Any) -> bool:
+    """Return whether the user has the permission of the settings.
+
+    It is checked on the application's root, which is made for this check: the
+    context of the request is that of the job's resource.
+    """
     registry = request.registry
     permission = registry.getUtility(ISettings).permission
     if permission is None:
@@ -63,13 +96,14 @@ def _has_permission(request: Any) -> bool:
     return bool(request.has_permission(permission, make_root(request)))
 
 
-def _asked(question: Callable[[], bool]) -> bool:
+def _deny_on_error(is_allowed: Callable[[], bool]) -> bool:
+    """Return what *is_allowed* returns, or ``False`` if it raises."""
     try:
-        return question()
+        return is_allowed()
     except TransientError:
-        raise
+        raise  # the request is repeated, and then so is the check
     except Exception:
-        # an error would tell that there is such a job
+        # not raised: an error response would reveal that there is such a job
         log.exception(
             "Nobody can be asked who may see the jobs of others.",
             extra={"action": "permission_not_known"},

@@ -1,4 +1,4 @@
-"""Entity tags of jobs: which version a client has, and whether it is old."""
+"""Entity tags of jobs, and their comparison with the headers of a request."""
 
 from typing import Any
 
@@ -6,18 +6,26 @@ from ..jobs.model import FIRST_VERSION, Version
 
 __all__ = ["etag_of", "fits", "known_etag", "knows_progress", "knows_runs"]
 
-#: Between the versions of several jobs, and in place of an unknown job's.
+#: What separates the versions of several jobs in a tag, and what stands for
+#: an unknown job.
 SEPARATOR, NONE = "_", "-"
 
+#: The versions of the requested jobs, in the order in which the request names
+#: them; ``None`` for an unknown job.
 Versions = list[Version | None]
 
 
 def etag_of(versions: Versions) -> str:
-    """Write versions as one tag, without quotes."""
+    """Return the tag of some versions, without quotes.
+
+    Args:
+        versions: the versions of the jobs that a response describes.
+    """
     return SEPARATOR.join(map(_write, versions))
 
 
 def _write(version: Version | None) -> str:
+    """Return the part of a tag for one job."""
     if version is None:
         return NONE
     if version.done:
@@ -26,15 +34,16 @@ def _write(version: Version | None) -> str:
 
 
 def _read(tag: str) -> Versions:
-    """Give the versions that a tag stands for.
+    """Return the versions that a tag stands for.
 
     Raises:
-        ValueError: the tag is none of ours.
+        ValueError: :func:`etag_of` has not made this tag.
     """
     return [_read_one(part) for part in tag.split(SEPARATOR)]
 
 
 def _read_one(text: str) -> Version | None:
+    """Return the version that a part of a tag stands for."""
     if text == NONE:
         return None
     run, _, rest = text.partition(".")
@@ -45,54 +54,79 @@ def _read_one(text: str) -> Version | None:
 
 
 def known_etag(request: Any, versions: Versions) -> str | None:
-    """Give the tag of ``If-None-Match`` that makes an answer needless.
+    """Return the tag of ``If-None-Match`` that allows *304 Not Modified*.
 
-    It may stand for newer versions than these: the client has them from a
-    process that knows more of the jobs, and must not go back.
+    It may stand for newer versions than *versions*: then the client has got
+    them from a process that knows more of the jobs, and must not get older
+    ones now.
+
+    Args:
+        request: the request.
+        versions: the versions that this process knows.
+
+    Returns:
+        The tag, without quotes, or ``None`` if the client does not know these
+        versions.
     """
-    sent = request.environ.get("HTTP_IF_NONE_MATCH")
-    if sent is None:
+    header = request.environ.get("HTTP_IF_NONE_MATCH")
+    if header is None:
         return None
-    if sent.strip() == "*":
+    if header.strip() == "*":
         return etag_of(versions)
-    for tag, known in _sent(request, "If-None-Match", len(versions)):
+    for tag, known in _tags_in(request, "If-None-Match", len(versions)):
         if all(map(_is_known, versions, known)):
             return tag
     return None
 
 
 def _is_known(version: Version | None, known: Version | None) -> bool:
+    """Return whether a client that knows *known* knows *version* as well."""
     if version is None or known is None:
         return version is known
     return known >= version
 
 
 def knows_progress(request: Any, versions: Versions) -> bool:
-    """Tell whether a client knows of all progress.
+    """Return whether a client knows the latest progress of all jobs.
 
-    That a job has begun to run is not worth an answer to somebody who can
-    wait. A client that sends no tag is taken for one that knows how things
-    are.
+    Whether it knows that a job has begun to run does not matter: that is no
+    reason to answer a request that can wait. A client that sends no tag
+    counts as one that knows everything.
+
+    Args:
+        request: the request.
+        versions: the versions that this process knows.
     """
     return _knows(request, [_cut(version, 3) for version in versions])
 
 
 def knows_runs(request: Any, versions: Versions) -> bool:
-    """Tell whether a client knows everything but perhaps some progress."""
+    """Return whether a client knows everything except perhaps some progress.
+
+    A client that sends no tag counts as one that knows everything.
+
+    Args:
+        request: the request.
+        versions: the versions that this process knows.
+    """
     return _knows(request, [_cut(version, 2) for version in versions])
 
 
 def _knows(request: Any, versions: Versions) -> bool:
+    """Return whether a client sends no tag, or one that covers *versions*."""
     if "If-None-Match" not in request.headers:
         return True
     return any(
         all(map(_is_known, versions, known))
-        for _, known in _sent(request, "If-None-Match", len(versions))
+        for _, known in _tags_in(request, "If-None-Match", len(versions))
     )
 
 
 def _cut(version: Version | None, length: int) -> Version | None:
-    """Give a version as it was when no more than its first parts were so."""
+    """Return a version with all but its first fields set to their defaults.
+
+    It is not newer than any version with these first fields.
+    """
     return (
         Version._make(version[:length] + FIRST_VERSION[length:])
         if version
@@ -101,28 +135,35 @@ def _cut(version: Version | None, length: int) -> Version | None:
 
 
 def fits(request: Any, version: Version) -> bool:
-    """Tell whether ``If-Match`` lets a change of the job through.
+    """Return whether ``If-Match`` allows a change of the job.
 
-    It does if the client has seen this run, and that it has ended or not:
-    that the job has made progress since is no reason to refuse.
+    It does if the client has seen the job in this run, and knows whether it
+    has ended. Progress that the client does not know is no reason to refuse.
+
+    Args:
+        request: the request.
+        version: the current version of the job.
     """
     if request.headers.get("If-Match", "*").strip() == "*":
         return True
     return any(
+        # the fields "run" and "done"
         known is not None and known[:2] == version[:2]
-        for _, (known,) in _sent(request, "If-Match", 1)
+        for _, (known,) in _tags_in(request, "If-Match", 1)
     )
 
 
-def _sent(request: Any, header: str, count: int) -> list[tuple[str, Versions]]:
-    """Give the tags of ours in a header, for that many jobs."""
+def _tags_in(
+    request: Any, header: str, count: int
+) -> list[tuple[str, Versions]]:
+    """Return the tags in a header that this module made for *count* jobs."""
     name = header.lower().replace("-", "_")
-    sent = []
+    found = []
     for tag in getattr(getattr(request, name), "etags", ()):
         try:
             versions = _read(tag)
         except ValueError:
-            continue
+            continue  # another server, or another resource, has made it
         if len(versions) == count:
-            sent.append((tag, versions))
-    return sent
+            found.append((tag, versions))
+    return found

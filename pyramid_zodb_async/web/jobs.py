@@ -1,4 +1,4 @@
-"""What ``request.jobs`` is, and how an answer tells of a job."""
+"""The request methods ``request.jobs``, ``job_url`` and ``accepted``."""
 
 import functools
 from collections.abc import Callable
@@ -26,12 +26,15 @@ T = TypeVar("T")
 class Jobs:
     """``request.jobs``: the jobs that the request's user may see.
 
-    A job that a user scheduled is seen by that user, by holders of the
-    permission that ``zodb_async.permission`` names, and by whom the
-    application's :class:`~pyramid_zodb_async.interfaces.IJobAccess` lets; one
-    that was scheduled anonymously by whoever knows its sid. To others it does
-    not exist. The scheduler itself,
-    ``request.registry.getUtility(IScheduler)``, knows no such limits.
+    A job is visible to the user who has scheduled it, to users with the
+    permission that ``zodb_async.permission`` names, and to those that the
+    application's :class:`~pyramid_zodb_async.interfaces.IJobAccess` allows.
+    A job that was scheduled anonymously is visible to everyone who knows its
+    sid. For other users it does not exist. The scheduler itself,
+    ``request.registry.getUtility(IScheduler)``, has no such limits.
+
+    Args:
+        request: the request.
     """
 
     def __init__(self, request: Any) -> None:
@@ -49,18 +52,33 @@ class Jobs:
         return is_operator(self._request)
 
     def get(self, sid: str) -> JobView | None:
-        """Tell what is known of the job, or ``None``.
+        """Return a view of the job.
 
         Persistent objects in its result are loaded through the request's
         connection.
+
+        Args:
+            sid: the sid of the job.
+
+        Returns:
+            The view, or ``None`` if there is no such job that the user may
+            see.
         """
         return self._find(sid, "view")
 
     def glance(self, sid: str) -> JobView | None:
-        """Do the same, without the database where that is possible.
+        """Return what :meth:`get` does, without the database if possible.
 
-        It is where the user is the owner, and this process is to run the
-        job. What other processes do to the job may show half a second later.
+        That is possible if this process is to run the job and the user is its
+        owner. What other processes do to the job may show half a second
+        later.
+
+        Args:
+            sid: the sid of the job.
+
+        Returns:
+            The view, or ``None`` if there is no such job that the user may
+            see.
         """
         view: JobView | None = scheduler_of(self._request).glance(sid)
         if view is not None and is_open_to(self._request, view):
@@ -68,20 +86,37 @@ class Jobs:
         return self.get(sid)
 
     def completed(self, sid: str) -> bool | None:
-        """``None``, ``False``, ``True``: unknown, unfinished, finished."""
+        """Return whether the job has ended.
+
+        Args:
+            sid: the sid of the job.
+
+        Returns:
+            ``True`` or ``False``, or ``None`` if there is no such job that
+            the user may see.
+        """
         view = self.get(sid)
         return view.done if view else None
 
     def get_result(
         self, sid: str
     ) -> tuple[Any, BaseException | None] | bool | None:
-        """Fetch the outcome, and forget it when the request's commits.
+        """Fetch the outcome, and remove the job when the request commits.
 
-        See :class:`~pyramid_zodb_async.interfaces.IScheduler`.
+        Args:
+            sid: the sid of the job.
+
+        Returns:
+            The pair *value*, *exception*, one of which is ``None``; ``False``
+            for a job that has not ended; ``None`` if there is no such job
+            that the user may see and forget. See
+            :class:`~pyramid_zodb_async.interfaces.IScheduler`.
         """
         view = self._find(sid, "view")
         if view is None:
             return None
+        # An unfinished job is not removed, so the user need not be allowed
+        # to forget it.
         if view.done and not may(self._request, view, "forget"):
             return None
         outcome: tuple[Any, BaseException | None] | bool | None = scheduler_of(
@@ -90,51 +125,71 @@ class Jobs:
         return outcome
 
     def remove(self, sid: str) -> None:
-        """Forget the job, if it exists.
+        """Remove the job, if it exists and the user may forget it.
 
         A waiting job does not run any more; a running one leaves no effects
-        unless it is already committing. In memory that is so at once; in the
-        database it is part of the request's transaction.
+        unless it is already committing. In memory this happens at once; in
+        the database it is part of the request's transaction.
+
+        Args:
+            sid: the sid of the job.
         """
         if self._find(sid, "forget") is not None:
             scheduler_of(self._request).remove(sid, self._connections)
 
     def cancel(self, sid: str) -> bool:
-        """End a job that has not ended; it leaves no effects.
+        """Cancel a job that has not ended, so that it leaves no effects.
 
-        Returns whether it had not. See
-        :class:`~pyramid_zodb_async.interfaces.IScheduler`.
+        See :class:`~pyramid_zodb_async.interfaces.IScheduler`.
+
+        Args:
+            sid: the sid of the job.
+
+        Returns:
+            Whether there is such a job, the user may cancel it, and it had
+            not ended before.
         """
         return self._find(sid, "cancel") is not None and bool(
             scheduler_of(self._request).cancel(sid, self._connections)
         )
 
     def retry(self, sid: str) -> bool:
-        """Have a failed job run again, with the arguments that it had.
+        """Have a failed job run again, with the same arguments.
 
-        Returns whether it was one. See
-        :class:`~pyramid_zodb_async.interfaces.IScheduler`.
+        See :class:`~pyramid_zodb_async.interfaces.IScheduler`.
+
+        Args:
+            sid: the sid of the job.
+
+        Returns:
+            Whether there is such a job, the user may retry it, and it had
+            failed.
         """
         return self._find(sid, "retry") is not None and bool(
             scheduler_of(self._request).retry(sid, self._connections)
         )
 
     def wait(self, sid: str, timeout: float | None = None) -> bool:
-        """Wait until the job has ended, in a script.
+        """Wait in a script until the job has ended.
 
-        To be called when ``with request.tm`` is over: the job runs after
-        that commit. No transaction is held. Where another process runs the
-        job, this looks at the database twice a second, or more often in the
-        first second. What came of the job is told by :meth:`get`, in another
-        transaction.
+        To be called after ``with request.tm``, because the job runs after
+        that commit. No transaction is open during the wait. If another
+        process runs the job, this checks the database twice a second, or more
+        often in the first second. :meth:`get` returns the outcome afterwards,
+        in another transaction.
 
-        Returns whether it has ended within *timeout* seconds.
+        Args:
+            sid: the sid of the job.
+            timeout: the longest wait, in seconds; ``None`` for no limit.
+
+        Returns:
+            Whether the job has ended in that time.
 
         Raises:
-            UnknownJob: there is no such job that the user may see; its
-                transaction may not be committed.
-            RuntimeError: a view or a job has asked, which would hold its
-                transaction, and a thread of the server.
+            UnknownJob: there is no such job that the user may see, or the
+                transaction that scheduled it has not committed.
+            RuntimeError: a view or a job has called this. During the wait its
+                transaction would stay open, and a thread would be blocked.
         """
         if is_tm_active(self._request):
             raise RuntimeError(
@@ -142,7 +197,7 @@ class Jobs:
                 " hold its transaction, and a thread of the server. Let the"
                 " client ask for the job"
             )
-        if not may(self._request, self._look(sid), "view"):
+        if not may(self._request, self._read_committed(sid), "view"):
             raise UnknownJob(
                 f"There is no job {sid!r} that this request may see. Wait for"
                 " it when its transaction is committed: after the block `with"
@@ -150,13 +205,16 @@ class Jobs:
             )
         return bool(scheduler_of(self._request).wait(sid, timeout))
 
-    def _look(self, sid: str) -> JobView | None:
-        """Tell what is known of a job that was committed."""
+    def _read_committed(self, sid: str) -> JobView | None:
+        """Return a view of a job that was committed, or ``None``."""
         scheduler = scheduler_of(self._request)
-        nobodys = ThreadConnections(TransactionManager())
+        # A scheduler in memory uses these connections. Through those of the
+        # request it would also find a job that is scheduled, but whose
+        # transaction has not committed.
+        unrelated = ThreadConnections(TransactionManager())
         found: JobView | None = scheduler.in_own_transaction(
             lambda connections: scheduler.get(sid, connections),
-            nobodys,
+            unrelated,
             "a look at a job",
         )
         return found
@@ -164,7 +222,7 @@ class Jobs:
     def in_own_transaction(
         self, work: Callable[[Connections], T], note: str
     ) -> T:
-        """Do *work* in a transaction beside the request's.
+        """Call *work* in a transaction other than that of the request.
 
         See :class:`~pyramid_zodb_async.interfaces.IScheduler`.
         """
@@ -174,6 +232,7 @@ class Jobs:
         return done
 
     def _find(self, sid: str, action: str) -> JobView | None:
+        """Return a view of a job, if the user may do *action* with it."""
         view: JobView | None = scheduler_of(self._request).get(
             sid, self._connections
         )
@@ -181,7 +240,13 @@ class Jobs:
 
 
 def job_url(request: Any, sid: str) -> str:
-    """``request.job_url(sid)``: the URL at which clients ask for a job.
+    """Return the URL of a job's status document.
+
+    It is called as ``request.job_url(sid)``.
+
+    Args:
+        request: the request, which determines the host and the scheme.
+        sid: the sid of the job, which need not exist.
 
     Raises:
         TypeError: *sid* is no string.
@@ -192,10 +257,15 @@ def job_url(request: Any, sid: str) -> str:
 
 
 def accepted(request: Any, sid: str) -> Any:
-    """``request.accepted(sid)``: the answer to a request that made a job.
+    """Return the response to a request that has scheduled a job.
 
-    It is a *202 Accepted* with the job's URL as ``Location``, and the status
-    document as JSON.
+    It is called as ``request.accepted(sid)``. The response is a *202
+    Accepted* with the job's URL as ``Location``, and the status document as
+    JSON.
+
+    Args:
+        request: the request.
+        sid: the sid of the job.
 
     Raises:
         UnknownJob: there is no such job, or the user may not see it.

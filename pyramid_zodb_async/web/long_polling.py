@@ -1,4 +1,4 @@
-"""Lets requests wait for a job to change, as ``Prefer: wait`` asks."""
+"""The tween that lets requests with ``Prefer: wait`` wait for a job."""
 
 import re
 import threading
@@ -15,97 +15,131 @@ from .resources import COLLECTION_ROUTE, ROUTE
 
 __all__ = ["WaitRequest", "wait_for_change_factory", "wait_request_of"]
 
-#: Where the view finds the wish, and a second look finds that it had one.
-WISH = "pyramid_zodb_async.wish"
+#: The key, in the environ of a subrequest, of its :class:`WaitRequest`;
+#: ``None`` if the wait is over. In other requests there is no such key.
+WAIT_REQUEST = "pyramid_zodb_async.wait_request"
 
 #: One preference of RFC 7240: a token, its value, and parameters.
 _WAIT = re.compile(
     r'\s*wait\s*=\s*(?:"\s*(\d+)\s*"|(\d+))\s*(?:;.*)?', re.IGNORECASE
 )
 
-#: How often to see whether the client is still there, in seconds.
+#: How often to check whether the client is still connected, in seconds.
 LISTEN_INTERVAL = 1.0
 
-#: A client that has waited for so long, in seconds, need not pause as well.
+#: A client whose request has waited at least this long, in seconds, need not
+#: pause before its next request.
 LEAST_PAUSE = 0.4
 
 
 class WaitRequest:
-    """What a request that would wait says to the view, and the view to it."""
+    """What the tween and the view tell each other about one wait.
+
+    The tween makes it for a request that asks to wait. The view registers a
+    waiter in it, reads the jobs, and decides whether the request waits.
+    """
 
     def __init__(self) -> None:
-        self.watch: IWaiter | None = None
+        #: The waiter for the jobs; ``None`` before :meth:`watch`.
+        self.waiter: IWaiter | None = None
         self._seen: dict[str, Version] | None = None
-        self._has_news = False
+        self._has_new_progress = False
 
-    def begin(self, scheduler: Any, sids: list[str]) -> None:
-        """Miss nothing from now on; the view looks at the jobs after it."""
-        self.watch = scheduler.watch(sids)
+    def watch(self, scheduler: Any, sids: list[str]) -> None:
+        """Have changes of the jobs noted from now on.
 
-    def grant(
+        To be called before the jobs are read: then no change between that and
+        the wait is missed.
+
+        Args:
+            scheduler: the scheduler of the application.
+            sids: the sids of the jobs.
+        """
+        self.waiter = scheduler.watch(sids)
+
+    def allow_wait(
         self, seen: dict[str, Version], *, has_new_progress: bool
     ) -> None:
-        """Let the request wait for what is new beyond what was seen.
+        """Let the request wait for changes that are newer than *seen*.
 
-        With *has_new_progress* the client does not know of some progress, and
-        is told of it as soon as the pace allows. Else a job that tells of its
-        progress often would have each request answered at once, and none
-        waiting when it ends.
+        Args:
+            seen: the versions that the view has read, by sid.
+            has_new_progress: whether the client does not know the latest
+                progress. It gets that as soon as the pace of progress allows,
+                and not at once: otherwise a job that reports progress often
+                would have each request answered at once, and none would be
+                waiting when it ends.
         """
         self._seen = seen
-        self._has_news = has_new_progress
+        self._has_new_progress = has_new_progress
 
-    def begin_waiting(self) -> IWaiter | None:
-        """Give what to wait at, if the view lets the request wait."""
-        if self.watch is None or self._seen is None:
+    def allowed_waiter(self) -> IWaiter | None:
+        """Return the waiter, or ``None`` if the view allows no wait."""
+        if self.waiter is None or self._seen is None:
             return None
-        self.watch.seen = self._seen
-        if self._has_news:
-            self.watch.notify(is_progress=True)
-        return self.watch
+        self.waiter.seen = self._seen
+        if self._has_new_progress:
+            # ends the wait as soon as the pace of progress allows
+            self.waiter.notify(is_progress=True)
+        return self.waiter
 
 
 def wait_request_of(request: Any) -> WaitRequest | None:
-    """Give the wish of a request to wait, if it may."""
-    wish: WaitRequest | None = request.environ.get(WISH)
-    return wish
+    """Return the wait request that the tween has made for a view.
+
+    Args:
+        request: the request that the view gets.
+
+    Returns:
+        The wait request, or ``None`` if this request may not wait.
+    """
+    wait_request: WaitRequest | None = request.environ.get(WAIT_REQUEST)
+    return wait_request
 
 
 def wait_for_change_factory(
     handler: Callable[[Any], Any], registry: Any
 ) -> Callable[[Any], Any]:
-    """Make a tween that lets requests for jobs wait.
+    """Return a tween that lets requests for jobs wait.
 
-    It is over pyramid_tm's, and asks the view before the wait and after it
-    by requests of their own. So no transaction goes on meanwhile, and no
-    connection is open.
+    The tween is over that of pyramid_tm. It calls the view in a subrequest
+    before the wait, and in another one after it. So during the wait no
+    transaction and no connection is open.
+
+    Args:
+        handler: what handles the request below the tween.
+        registry: the registry of the application.
     """
     settings = registry.getUtility(ISettings)
-    places = threading.BoundedSemaphore(settings.max_waiting)
+    # Each waiting request takes a thread of the server. When the permits are
+    # used up, further requests are answered at once.
+    permits = threading.BoundedSemaphore(settings.max_waiting)
     mapper = registry.getUtility(IRoutesMapper)
 
     def wait_for_change_tween(request: Any) -> Any:
-        seconds = min(_asked_for(request), settings.max_wait)
+        seconds = min(_preferred_wait(request), settings.max_wait)
         if not (
             seconds > 0
-            and WISH not in request.environ
-            and _is_ours(request, mapper)
-            and places.acquire(blocking=False)
+            # the key is in the subrequests below, which pass this tween again
+            and WAIT_REQUEST not in request.environ
+            and _is_for_jobs(request, mapper)
+            # last, so that a permit is taken only by a request that may wait
+            and permits.acquire(blocking=False)
         ):
             return handler(request)
         try:
-            return _answer(request, seconds)
+            return _answer_after_wait(request, seconds)
         finally:
-            places.release()
+            permits.release()
 
     return wait_for_change_tween
 
 
-def _asked_for(request: Any) -> int:
-    """Give the seconds that a request would wait; 0 if it would not."""
+def _preferred_wait(request: Any) -> int:
+    """Return for how many seconds a request asks to wait; 0 for none."""
     if "HTTP_PREFER" not in request.environ or request.method != "GET":
         return 0
-    # of a preference that is given twice, the first counts
+    # if a preference is given twice, RFC 7240 has the first one count
     for preference in request.headers["Prefer"].split(","):
         found = _WAIT.fullmatch(preference)
         if found:
@@ -114,25 +148,29 @@ def _asked_for(request: Any) -> int:
     return 0
 
 
-def _is_ours(request: Any, mapper: Any) -> bool:
+def _is_for_jobs(request: Any, mapper: Any) -> bool:
+    """Return whether the request is for the resource of one or more jobs."""
     try:
         route = mapper(request)["route"]
     except UnicodeDecodeError:
-        return False
+        return False  # the router will refuse this path as malformed
     return route is not None and route.name in {ROUTE, COLLECTION_ROUTE}
 
 
-def _answer(request: Any, seconds: float) -> Any:
-    wish = WaitRequest()
+def _answer_after_wait(request: Any, seconds: float) -> Any:
+    """Return the response of the view, after a wait if the view allows it."""
+    wait_request = WaitRequest()
     waited = 0.0
     try:
-        response = _ask(request, wish)
-        if granted := wish.begin_waiting():
-            waited = _wait(request, granted, seconds)
-            response = _ask(request, None)
+        # The transaction of this subrequest ends with it, before the wait. A
+        # later one sees what has changed during the wait.
+        response = _call_view(request, wait_request)
+        if waiter := wait_request.allowed_waiter():
+            waited = _wait(request, waiter, seconds)
+            response = _call_view(request, None)
     finally:
-        if wish.watch is not None:
-            wish.watch.close()
+        if wait_request.waiter is not None:
+            wait_request.waiter.close()
     if response.status_int in {200, 304}:
         response.headers["Preference-Applied"] = f"wait={seconds:g}"
     if waited >= LEAST_PAUSE and "Retry-After" in response.headers:
@@ -140,20 +178,28 @@ def _answer(request: Any, seconds: float) -> Any:
     return response
 
 
-def _wait(request: Any, watch: IWaiter, seconds: float) -> float:
-    """Wait as long as there is somebody who does; for how many seconds."""
+def _wait(request: Any, waiter: IWaiter, seconds: float) -> float:
+    """Wait for a change while the client is connected.
+
+    Returns for how many seconds it has waited.
+    """
+    # Servers other than waitress do not set this. Then bool() returns False:
+    # the client counts as connected.
     has_gone = request.environ.get("waitress.client_disconnected", bool)
     begin = time.monotonic()
     left = seconds
     while left > 0 and not has_gone():
-        if watch.wait(min(left, LISTEN_INTERVAL)):
+        if waiter.wait(min(left, LISTEN_INTERVAL)):
             break
         left = begin + seconds - time.monotonic()
     return time.monotonic() - begin
 
 
-def _ask(request: Any, wish: WaitRequest | None) -> Any:
-    """Ask the view by a request of its own."""
-    question = request.copy_get()
-    question.environ[WISH] = wish
-    return request.invoke_subrequest(question, use_tweens=True)
+def _call_view(request: Any, wait_request: WaitRequest | None) -> Any:
+    """Return the response to a copy of the request.
+
+    It passes the tweens, so it has its own transaction and connections.
+    """
+    subrequest = request.copy_get()
+    subrequest.environ[WAIT_REQUEST] = wait_request
+    return request.invoke_subrequest(subrequest, use_tweens=True)

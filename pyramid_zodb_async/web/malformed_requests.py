@@ -1,4 +1,4 @@
-"""Refuses requests that the check for CSRF tokens could not read."""
+"""A view deriver that refuses requests the CSRF check could not read."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,38 +15,43 @@ View = Callable[[Any, Any], Response]
 
 
 def refuse_malformed(view: View, info: Any) -> View:
-    """Derive a view that answers to what is not well formed.
+    """Return a view that answers malformed requests with *400 Bad Request*.
 
-    It is for views with the option ``refuse_malformed``, in applications
-    that want CSRF tokens. Pyramid's check may look for them in the form, and
-    at where the request comes from, and lets pass what these raise.
+    Pyramid's CSRF check reads the form and the origin of the request, and
+    does not handle the exceptions that malformed ones raise. So this applies
+    to views with the option ``refuse_malformed``, in applications that
+    require CSRF tokens.
+
+    Args:
+        view: the view with Pyramid's CSRF check.
+        info: the registry and the options of the view.
     """
     csrf = info.registry.queryUtility(IDefaultCSRFOptions)
     is_checked = csrf is not None and csrf.require_csrf
     if not (is_checked and info.options.get("refuse_malformed")):
         return view
 
-    def view_of_the_well_formed(context: Any, request: Any) -> Response:
+    def checked_view(context: Any, request: Any) -> Response:
         try:
             _read(request)
-        # webob raises a warning, too
+        # the warning is one that webob raises as an exception
         except (ValueError, LookupError, DeprecationWarning):
             return malformed_response()
         return view(context, request)
 
-    return view_of_the_well_formed
+    return checked_view
 
 
 refuse_malformed.options = ("refuse_malformed",)  # type: ignore[attr-defined]
 
 
 def _read(request: Any) -> None:
-    """Read what the check may read.
+    """Read what the CSRF check may read.
 
     Raises:
-        ValueError: it cannot be read.
-        LookupError: it is in an encoding that there is not.
-        DeprecationWarning: it is in one that webob does not know.
+        ValueError: it is malformed.
+        LookupError: it is in an encoding that does not exist.
+        DeprecationWarning: it is in an encoding that webob does not support.
     """
     len(request.POST)
     for header in ("Origin", "Referer"):

@@ -1,4 +1,4 @@
-"""Tells clients how long to wait before they ask again."""
+"""The pace of polls: how long clients pause before they ask again."""
 
 import math
 import time
@@ -10,17 +10,17 @@ from ..jobs.model import JobState, JobView
 
 __all__ = ["SHORTEST", "IPollPacer", "PollPacer"]
 
-#: How many questions a second all clients of a process together may ask.
+#: How many polls a second all clients of a process together may send.
 MOST_QUESTIONS = 50
 
-#: Over so many seconds questions are counted.
+#: Over how many seconds the count of polls decays.
 MEMORY = 10.0
 
-#: A job that is unfinished after a while is likely to take longer: clients
-#: wait for this part of its age, up to so many seconds.
+#: The older an unfinished job is, the longer it is likely to take. So clients
+#: pause for this part of its age, up to the second number in seconds.
 PART_OF_AGE, LONGEST_BY_AGE = 0.1, 5
 
-#: How many waiting jobs a worker may get through in a second.
+#: How many pending jobs a worker may run in a second.
 JOBS_PER_SECOND = 20
 
 #: The shortest pause, which is also the first, and the longest, in seconds.
@@ -28,19 +28,21 @@ SHORTEST, LONGEST = 1, 30
 
 
 class IPollPacer(Interface):
-    """The pace of an application; a registry utility."""
+    """The pace of polls in an application; a registry utility."""
 
 
 @implementer(IPollPacer)
 class PollPacer:
-    """Spreads the questions of many clients.
+    """Computes pauses that limit the polls of all clients together.
 
-    Each question counts with the pause that it was answered with. So the sum
-    over a while tells how many clients there are, however often they ask.
+    Each poll adds the pause that it is answered with to a sum, which decays.
+    A client that is told to pause longer polls less often, but adds more, so
+    the sum shows how many clients there are, however often they poll.
 
     Args:
-        workers: how many jobs run at a time, or ``None``.
-        clock: gives the seconds since some moment.
+        workers: how many jobs run at a time; ``None`` if that is unknown,
+            which counts as one.
+        clock: returns the seconds since any fixed time.
     """
 
     def __init__(
@@ -51,20 +53,27 @@ class PollPacer:
         self._workers = workers or 1
         self._clock = clock
         self._sum = 0.0
-        self._as_of = clock()
+        # when the sum has decayed last
+        self._decayed_at = clock()
 
     def retry_after(self, jobs: Iterable[JobView], backlog: int) -> int:
-        """Tell after how many seconds to ask for unfinished jobs again.
+        """Return after how many seconds to ask for unfinished jobs again.
 
-        *backlog* is the number of jobs that wait in this process.
+        Args:
+            jobs: the unfinished jobs that the poll has asked for, at least
+                one.
+            backlog: how many jobs are pending in this process.
         """
         pause = min(self._pause(job, backlog) for job in jobs)
         pause = max(pause, self._clients() / MOST_QUESTIONS)
         seconds = min(max(SHORTEST, math.ceil(pause)), LONGEST)
-        self._sum += seconds  # an estimate; two threads may lose one
+        # Without a lock: if two threads add at the same time, one summand may
+        # be lost, but the sum is only used for an estimate.
+        self._sum += seconds
         return seconds
 
     def _pause(self, job: JobView, backlog: int) -> float:
+        """Return the pause that one job calls for, in seconds."""
         age = time.time() - job.scheduled.timestamp()
         pause = min(PART_OF_AGE * age, LONGEST_BY_AGE)
         if job.state is JobState.PENDING:
@@ -72,8 +81,8 @@ class PollPacer:
         return pause
 
     def _clients(self) -> float:
-        """Estimate how many clients have asked lately."""
+        """Estimate how many clients have polled lately."""
         now = self._clock()
-        self._sum *= math.exp((self._as_of - now) / MEMORY)
-        self._as_of = now
+        self._sum *= math.exp((self._decayed_at - now) / MEMORY)
+        self._decayed_at = now
         return self._sum / MEMORY

@@ -1,4 +1,4 @@
-"""Answers that tell of a problem, as documents of RFC 9457."""
+"""The error responses of the job resource, in the format of RFC 9457."""
 
 import json
 from typing import Any
@@ -19,12 +19,18 @@ __all__ = [
     "queue_full",
 ]
 
-#: No cache may give an answer to somebody else.
+#: The header by which no cache serves a response to another user.
 NOT_SHARED = ("Cache-Control", "private, no-cache")
 
 
 def problem_response(status: int, title: str, detail: str) -> Response:
-    """Answer with a problem document (RFC 9457)."""
+    """Return a response with a problem document (RFC 9457).
+
+    Args:
+        status: the HTTP status.
+        title: the name of the status.
+        detail: what the problem is, as a text for people.
+    """
     problem = {
         "type": "about:blank",
         "title": title,
@@ -41,7 +47,10 @@ def problem_response(status: int, title: str, detail: str) -> Response:
 
 
 def not_found_response() -> Response:
-    """Answer for a job that there is not, or that the user may not see."""
+    """Return the response for a job that is unknown or may not be seen.
+
+    It is the same for both, so that users cannot find out which sids exist.
+    """
     return problem_response(
         404,
         "Not Found",
@@ -50,14 +59,18 @@ def not_found_response() -> Response:
 
 
 def forbidden_response(action: str) -> Response:
-    """Answer to who may see a job, but not do *action* with it."""
+    """Return the response for a job that the user may see, but not change.
+
+    Args:
+        action: what the user may not do with it.
+    """
     return problem_response(
         403, "Forbidden", f"You may see this job, but not {action} it."
     )
 
 
 def malformed_response() -> Response:
-    """Answer to what cannot be read."""
+    """Return the response to a request that cannot be read."""
     return problem_response(
         400,
         "Bad Request",
@@ -67,12 +80,22 @@ def malformed_response() -> Response:
 
 
 def no_such_job(error: Any, request: Any) -> Response:  # noqa: ARG001
-    """Answer to a sid that is no text."""
+    """Answer a request whose sid is not valid UTF-8; an exception view.
+
+    Args:
+        error: Pyramid's ``URLDecodeError``.
+        request: the request.
+    """
     return not_found_response()
 
 
 def bad_csrf(error: Any, request: Any) -> Response:  # noqa: ARG001
-    """Answer to a change without the token that the application wants."""
+    """Answer a request that fails the CSRF check; an exception view.
+
+    Args:
+        error: Pyramid's ``BadCSRFToken`` or ``BadCSRFOrigin``.
+        request: the request.
+    """
     return problem_response(
         400,
         "Bad Request",
@@ -82,7 +105,12 @@ def bad_csrf(error: Any, request: Any) -> Response:  # noqa: ARG001
 
 
 def queue_full(error: QueueFull, request: Any) -> Response:  # noqa: ARG001
-    """Answer for a job that there was no room for."""
+    """Answer a request that could not schedule a job; an exception view.
+
+    Args:
+        error: what ``request.schedule()`` has raised.
+        request: the request.
+    """
     response = problem_response(503, "Service Unavailable", str(error))
     response.retry_after = SHORTEST
     return response

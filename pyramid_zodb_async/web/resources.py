@@ -1,4 +1,4 @@
-"""The resources of jobs: the names of their routes, and their contexts."""
+"""The route names of the job resources, and the contexts of their views."""
 
 from typing import Any
 
@@ -12,29 +12,36 @@ __all__ = [
     "require_sid",
 ]
 
-#: The routes of a job's resource, of several jobs at once, and of the
-#: resource to which a failed job's retry is posted.
+#: The routes of a job, of several jobs at once, and of the resource to which
+#: a client posts to have a failed job run again.
 ROUTE = "pyramid_zodb_async.job"
 COLLECTION_ROUTE = "pyramid_zodb_async.jobs"
 RETRY_ROUTE = "pyramid_zodb_async.retry"
 
 
 class JobsResource:
-    """The context of the resource, in place of the application's root.
+    """The context of views of several jobs, instead of the application's root.
 
-    The application's root factory may need a database connection, which a
-    poll does not.
+    The application's root factory may open a database connection, which a
+    poll does not need.
+
+    Args:
+        request: the request, which has the sids in its query.
     """
 
-    #: What it answers to.
+    #: The HTTP methods that the resource supports.
     methods: tuple[str, ...] = ("GET", "HEAD", "OPTIONS")
 
     def __init__(self, request: Any) -> None:
-        """Everything is in the query."""
+        """Do nothing: the view reads the query."""
 
 
 class JobResource(JobsResource):
-    """The same for one job."""
+    """The context of views of one job.
+
+    Args:
+        request: the request, which has the sid in its path.
+    """
 
     methods: tuple[str, ...] = ("GET", "HEAD", "DELETE", "OPTIONS")
 
@@ -43,13 +50,20 @@ class JobResource(JobsResource):
 
 
 class RetryResource(JobResource):
-    """The same for the retry of a job."""
+    """The context of the view that has a failed job run again.
+
+    Args:
+        request: the request, which has the sid in its path.
+    """
 
     methods = ("POST", "OPTIONS")
 
 
 def require_sid(sid: Any) -> None:
-    """Refuse to make the URL of what can be no job's.
+    """Raise an error if *sid* cannot be the sid of a job.
+
+    Args:
+        sid: what is to become part of a URL.
 
     Raises:
         TypeError: *sid* is no string.

@@ -1,4 +1,4 @@
-"""The routes of jobs' resources, and the views that answer there."""
+"""The registration of the routes and views of the job resources."""
 
 from typing import Any
 
@@ -34,7 +34,7 @@ def add_routes(config: Any, prefix: str) -> None:
 
     Args:
         config: the application's configurator.
-        prefix: the path below which they answer, without slashes around it.
+        prefix: the path of the collection, without slashes at its ends.
     """
     config.add_route(COLLECTION_ROUTE, f"/{prefix}", factory=JobsResource)
     config.add_route(ROUTE, f"/{prefix}/{{sid}}", factory=JobResource)
@@ -49,6 +49,7 @@ def add_routes(config: Any, prefix: str) -> None:
     ]
     for route in (COLLECTION_ROUTE, ROUTE, RETRY_ROUTE):
         views += [(route, "OPTIONS", options), (route, None, refuse_method)]
+    # over the CSRF check, which reads what may be malformed
     config.add_view_deriver(refuse_malformed, over="csrf_view", under=INGRESS)
     for route, method, view in views:
         config.add_view(
@@ -56,7 +57,7 @@ def add_routes(config: Any, prefix: str) -> None:
             route_name=route,
             request_method=method,
             permission=NO_PERMISSION_REQUIRED,
-            # a method that there is none of needs no token to be told so
+            # 405 is the response also to a request without a token
             require_csrf=False if view is refuse_method else None,
             refuse_malformed=view in {delete_job, retry_job},
         )
@@ -66,7 +67,8 @@ def add_routes(config: Any, prefix: str) -> None:
                 bad_csrf, context=error, route_name=route
             )
     config.add_exception_view(queue_full, context=QueueFull)
-    # Pyramid finds no route for what is no UTF-8
+    # For a path that is not valid UTF-8 Pyramid raises before it finds a
+    # route, so this view needs a predicate instead of a route name.
     config.add_view_predicate("zodb_async_below", _Below)
     path = "/".join(filter(None, [config.route_prefix, prefix]))
     config.add_exception_view(
@@ -75,12 +77,13 @@ def add_routes(config: Any, prefix: str) -> None:
 
 
 class _Below:
-    """A view predicate: the path, as its bytes are, begins with this one."""
+    """A view predicate: whether the undecoded path begins with a prefix."""
 
     def __init__(self, path: str, info: Any) -> None:
         self._path = path
 
     def text(self) -> str:
+        """Return a description of the predicate, as Pyramid requires it."""
         return f"zodb_async_below = {self._path}"
 
     phash = text

@@ -1,4 +1,4 @@
-"""What ``request.schedule`` is: it has a function called after the commit."""
+"""The request method ``request.schedule``, which schedules jobs."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -18,15 +18,23 @@ __all__ = ["Schedule", "scheduler_of"]
 
 
 def scheduler_of(request: Any) -> Any:
-    """Return the scheduler of the application that *request* is for."""
+    """Return the scheduler of an application.
+
+    Args:
+        request: a request for the application.
+    """
     return request.registry.getUtility(IScheduler)
 
 
 class Schedule:
-    """``request.schedule``: have a function called after the commit.
+    """``request.schedule``: schedules a call of a function as a job.
 
-    It is part of the request's transaction: if that commits, the function
-    runs; if not, there is no job.
+    The job is part of the request's transaction: if that commits, the
+    function is called afterwards; if not, there is no job.
+
+    Args:
+        request: the request.
+        options: the options of the jobs, as ``checked`` returns them.
     """
 
     def __init__(
@@ -40,18 +48,22 @@ class Schedule:
         return RequestConnections(self._request)
 
     def with_options(self, **options: Any) -> "Schedule":
-        """Give what schedules jobs with these options.
+        """Return an object that schedules jobs with some options.
 
-        ``request.schedule.with_options(delay=60)(remind, user)``. They are
-        those of :func:`~pyramid_zodb_async.job`, and go before what the
-        function has of it; ``None`` is as if neither had said anything. One
-        more is *at*, an aware ``datetime``: when the job is to run, in place
-        of *delay*.
+        It is called like this one:
+        ``request.schedule.with_options(delay=60)(remind, user)``.
+
+        Args:
+            options: the options of :func:`~pyramid_zodb_async.job`. They take
+                precedence over those of the function; ``None`` stands for the
+                default, also if the function has another value. A further
+                option is *at*, an aware ``datetime``: when the job is to run,
+                instead of *delay*.
 
         Raises:
             TypeError: there is no such option, or its value is of a wrong
                 type.
-            ValueError: the value is of that type, but makes no sense.
+            ValueError: the value is of the right type, but not allowed.
         """
         return Schedule(self._request, merged(self._options, checked(options)))
 
@@ -60,15 +72,22 @@ class Schedule:
     ) -> str:
         """Schedule ``function(*args, **kw)``, and return the job's sid.
 
-        Persistent objects may be arguments, and may sit in lists, tuples,
+        Persistent objects may be arguments, and may be in lists, tuples,
         dicts and sets at any depth: the job loads them through its own
-        connection. The job belongs to ``request.authenticated_userid``.
+        connection. The owner of the job is ``request.authenticated_userid``.
+
+        Args:
+            function: what the job calls.
+            args: its positional arguments.
+            kw: its named arguments.
 
         Raises:
-            TypeError: *function* cannot be a job, or cannot be called so.
-            ArgumentNotTransferable: an argument cannot cross threads.
-            TransactionRequired: no transaction would commit the job.
-            QueueFull: too many jobs are waiting.
+            TypeError: *function* cannot be a job, or cannot be called with
+                these arguments.
+            ArgumentNotTransferable: an argument cannot go to another thread.
+            TransactionRequired: there is no transaction that would commit the
+                job.
+            QueueFull: too many jobs wait.
         """
         request = self._request
         _require_transaction(request)
@@ -86,6 +105,7 @@ class Schedule:
 
 
 def _require_transaction(request: Any) -> None:
+    """Raise an error if no transaction would commit a job of the request."""
     if not hasattr(request, "tm"):
         raise TransactionRequired(
             "request.schedule() needs a transaction that commits the job:"
@@ -94,8 +114,8 @@ def _require_transaction(request: Any) -> None:
     manager = request.tm
     if isinstance(manager, ThreadTransactionManager):
         manager = manager.manager
-    # there is no public question for whether there is a transaction: get()
-    # makes one in an implicit manager, and nobody would commit it
+    # The public get() cannot be used for this check: with an implicit manager
+    # it begins a transaction, which nothing would commit.
     if manager._txn is None and (  # noqa: SLF001
         manager.explicit or not is_tm_active(request)
     ):

@@ -1,4 +1,4 @@
-"""Serves the static files of the package, for browsers to keep."""
+"""The static files of the package, at URLs that browsers may cache."""
 
 import hashlib
 import re
@@ -11,12 +11,22 @@ from pyramid.static import static_view
 
 __all__ = ["SPEC", "VERSION", "add_assets", "version_of"]
 
-#: What they are for ``request.static_path``.
+#: The asset specification of their folder, for ``request.static_path``.
 SPEC = "pyramid_zodb_async:static/"
 
 
 def version_of(folder: Path) -> str:
-    """Make a name for what is in the files, together: one imports another."""
+    """Return a version of all files of a folder together.
+
+    One version for all, because one of the files imports another.
+
+    Args:
+        folder: the folder, which has no subfolders.
+
+    Returns:
+        16 hexadecimal digits, which differ if the name or the content of any
+        file differs.
+    """
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
         content = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -24,38 +34,46 @@ def version_of(folder: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-#: Part of the URLs of the files; another when any of them is another.
+#: A part of the URLs of the files, which changes when any of them changes.
 VERSION = version_of(Path(__file__).parents[1] / "static")
 
 
 def add_assets(config: Any, prefix: str) -> None:
-    """Add the files at URLs with their version, and at those without.
+    """Add the static files at URLs with their version, and without it.
 
-    The first may be kept for a year without asking again, and are what
-    ``request.static_path`` gives. The others are asked for again, and are for
-    pages that no template makes. So are those of another version: servers of
-    two versions may be there while an application is replaced.
+    ``request.static_path`` returns the URLs with the version, which browsers
+    may cache for a year. Browsers check the others with each use; they are
+    for pages that are not made by a template. The same applies to URLs with
+    another version: while an application is being replaced, servers of two
+    versions may be running.
+
+    Args:
+        config: the application's configurator.
+        prefix: the path of the job resources, without slashes at its ends.
     """
+    # Before the route below, which matches these URLs as well: Pyramid uses
+    # the first route that matches.
     config.add_static_view(
         f"{prefix}/static/{VERSION}",
         SPEC,
-        factory=_once_and_again("public, max-age=31536000, immutable"),
+        factory=_root_factory("public, max-age=31536000, immutable"),
     )
     name = "pyramid_zodb_async.static"
     config.add_route(
         name,
         f"/{prefix}/static/*subpath",
-        factory=_once_and_again("no-cache"),
+        factory=_root_factory("no-cache"),
     )
     config.add_view(
         _show_file, route_name=name, permission=NO_PERMISSION_REQUIRED
     )
 
 
-def _once_and_again(cache_control: str) -> Callable[[Any], None]:
-    """Make a root factory: it tells how long an answer may be kept.
+def _root_factory(cache_control: str) -> Callable[[Any], None]:
+    """Return a root factory that sets ``Cache-Control`` on the response.
 
-    It stands for that of the application, which may need a connection.
+    It also replaces the application's root factory, which may open a database
+    connection.
     """
 
     def set_header(request: Any, response: Any) -> None:  # noqa: ARG001
@@ -72,7 +90,7 @@ _show = static_view(SPEC, cache_max_age=None, use_subpath=True)
 
 
 def _show_file(context: Any, request: Any) -> Any:
-    """Answer with a file, whatever version the URL names."""
+    """Return a static file, whatever version the URL contains."""
     version, *rest = request.subpath or ("",)
     if rest and re.fullmatch("[0-9a-f]{16}", version):
         request.subpath = tuple(rest)

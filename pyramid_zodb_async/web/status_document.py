@@ -1,4 +1,4 @@
-"""The status document of a job, as HTTP answers show it."""
+"""The status document of a job, and the responses that contain it."""
 
 import dataclasses
 import datetime
@@ -29,21 +29,33 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-#: How deep in a result the search for what cannot be rendered goes.
+#: How deep in a result to search for what cannot be rendered.
 DEEPEST = 20
 
 
 def status_response(
     view: JobView, request: Any, status: int = 200
 ) -> Response:
-    """Answer with the status document of a job."""
+    """Return a response with the status document of a job.
+
+    Args:
+        view: the view of the job.
+        request: the request, which the JSON renderer gets.
+        status: the HTTP status.
+    """
     return _json_response(_render(view, request), status)
 
 
 def status_list_response(
     views: dict[str, JobView | None], sids: list[str], request: Any
 ) -> Response:
-    """Answer with the status documents of several jobs, as asked for."""
+    """Return a response with the status documents of several jobs.
+
+    Args:
+        views: the views of the jobs, by sid; ``None`` for an unknown one.
+        sids: the sids in the order of the documents. A sid may occur twice.
+        request: the request, which the JSON renderer gets.
+    """
     rendered = {
         sid: _render(view, request) if view else _unknown(sid)
         for sid, view in views.items()
@@ -53,6 +65,7 @@ def status_list_response(
 
 
 def _unknown(sid: str) -> bytes:
+    """Return what stands for the document of a job that does not exist."""
     return json.dumps({"sid": sid, "status": 404}).encode()
 
 
@@ -66,18 +79,22 @@ def _json_response(body: bytes, status: int = 200) -> Response:
 
 
 def not_modified_response() -> Response:
-    """Answer to who knows it already."""
+    """Return the response for a client that knows the document already."""
     return Response(status=304, headerlist=[NOT_SHARED])
 
 
 def _render(view: JobView, request: Any) -> bytes:
+    """Return the status document of a job.
+
+    A result that cannot be loaded or rendered is replaced by an error.
+    """
     document = _document(view)
     if view.state is not JobState.SUCCEEDED:
         return json.dumps(document).encode()
     try:
         result = view.result
     except TransientError:
-        raise
+        raise  # the request is repeated
     except Exception as error:  # noqa: BLE001 - classes may raise anything
         _log_not_shown(view, error)
         reason = _not_loadable(error)
@@ -86,7 +103,7 @@ def _render(view: JobView, request: Any) -> bytes:
             return _as_json(document | {"result": result}, request)
         except TransientError:
             raise
-        except Exception as error:  # noqa: BLE001 - so may a renderer
+        except Exception as error:  # noqa: BLE001 - renderers as well
             _log_not_shown(view, error)
             reason = _not_renderable(result, request)
     shown = _error("The result cannot be shown", describe(reason))
@@ -119,6 +136,7 @@ def _log_not_shown(view: JobView, error: Exception) -> None:
 
 
 def _document(view: JobView) -> dict[str, Any]:
+    """Return the status document of a job without its result."""
     document = {
         "sid": view.sid,
         "state": view.state,
@@ -141,7 +159,7 @@ def _document(view: JobView) -> dict[str, Any]:
 
 
 def _timestamp(moment: datetime.datetime | None) -> str | None:
-    """Write a moment in UTC as RFC 3339 has it."""
+    """Return a time in UTC in the format of RFC 3339, with milliseconds."""
     if moment is None:
         return None
     return moment.isoformat(timespec="milliseconds")[: -len("+00:00")] + "Z"
@@ -155,17 +173,18 @@ def _error(title: str, failure: Failure) -> dict[str, str]:
 
 
 def _as_json(value: Any, request: Any) -> bytes:
-    """Render *value* as the application renders JSON.
+    """Render *value* by the JSON renderer of the application.
 
     Raises:
-        ValueError: a number in it is infinite or none, which is not JSON.
-        Exception: whatever the renderer raises for what it cannot render.
+        ValueError: a number in it is infinite or NaN, which is not JSON.
+        Exception: what the renderer raises if it cannot render *value*.
     """
     body = render("json", value, request=request)
     if not isinstance(body, bytes):
-        # lone surrogates are no UTF-8, but their escapes are JSON
+        # lone surrogates cannot be encoded as UTF-8; their escapes are JSON
         body = body.encode(errors="backslashreplace")
-    if b"NaN" in body or b"Infinity" in body:  # maybe only in a text
+    # Only then, because parsing is slow; the word may also be in a string.
+    if b"NaN" in body or b"Infinity" in body:
         json.loads(body, parse_constant=_refuse)
     return bytes(body)
 
@@ -175,8 +194,8 @@ def _refuse(constant: str) -> None:
 
 
 def _find_culprit(value: Any, request: Any, depth: int = 0) -> type:
-    """Find the innermost part of *value* that cannot be rendered."""
-    if depth > DEEPEST:  # it may hold itself
+    """Return the type of the innermost part that cannot be rendered."""
+    if depth > DEEPEST:  # the value may contain itself
         return type(value)
     parts: Iterable[Any] = ()
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Markup for templates: an element that shows a job, and its script."""
+"""The markup for pages that show a job: ``job_progress``, ``job_scripts``."""
 
 import re
 from html import escape
@@ -12,41 +12,47 @@ from .static_files import SPEC
 
 __all__ = ["Markup", "job_progress", "job_scripts"]
 
+#: The content of the element where there is no JavaScript.
 FALLBACK = 'The work goes on in the background. <a href="{}">How it stands</a>'
 
 
 class Markup(str):
-    """A text that templates take for HTML; it is escaped already."""
+    """A string of HTML, which templates do not escape again."""
 
     __slots__ = ()
 
     def __html__(self) -> str:
-        """Give it to the template."""
+        """Return the HTML; template engines call this."""
         return str(self)
 
 
 def job_progress(
     request: Any, sid: str, fallback: Any = None, /, **attributes: Any
 ) -> Markup:
-    """``request.job_progress(sid)``: an element that shows how a job goes.
+    """Return the HTML element that shows the state of a job.
 
-    It is a ``<job-progress>`` with the job's URL, for a template to put into
-    its page; the page needs :func:`job_scripts` too. It does not look for the
-    job: an unknown one is for the element to tell of.
+    It is called as ``request.job_progress(sid)``, by a template whose page
+    also contains :func:`job_scripts`. The element is a ``<job-progress>``
+    with the job's URL. This function does not check whether the job exists;
+    the element shows if it does not.
 
-    *fallback* is what it shows where there is no JavaScript, as a text or as
-    markup (an object with ``__html__``); by default a sentence with a link to
-    the status document. All other arguments are attributes of the element,
-    with ``_`` for ``-``: ``label="Your report"``, ``text_cancel="Stop"``. One
-    that is ``True`` stands without a value, and those that are ``None`` or
-    ``False`` are left out.
+    If the application requires a CSRF token for each change, the element has
+    the token of the session.
 
-    Where the application requires a CSRF token of each change, the element
-    has that of the session.
+    Args:
+        request: the request of the page.
+        sid: the sid of the job.
+        fallback: the content of the element where there is no JavaScript, as
+            a text or as markup (an object with ``__html__``). By default it
+            is a sentence with a link to the status document.
+        attributes: attributes of the element, with ``_`` for ``-``, such as
+            ``label="Your report"`` or ``text_cancel="Stop"``. ``True`` makes
+            an attribute without a value; those with ``None`` or ``False`` are
+            left out.
 
     Raises:
         TypeError: *sid* is no string.
-        ValueError: a name cannot be one of an attribute, or is ``src``.
+        ValueError: a name is not allowed for an attribute, or is ``src``.
     """
     require_sid(sid)
     url = request.route_path(ROUTE, sid=sid)
@@ -63,13 +69,18 @@ def job_progress(
 
 
 def job_scripts(request: Any, /, **attributes: Any) -> Markup:
-    """``request.job_scripts()``: the script that makes the element work.
+    """Return the HTML of the script that makes :func:`job_progress` work.
 
-    It is to be once in the page, best in its head; for example
-    ``request.job_scripts(nonce=…)`` gives it further attributes.
+    It is called as ``request.job_scripts()``, once in a page, preferably in
+    its head.
+
+    Args:
+        request: the request of the page.
+        attributes: further attributes of the script, for example ``nonce``;
+            see :func:`job_progress`.
 
     Raises:
-        ValueError: a name cannot be one of an attribute, or is ``src``.
+        ValueError: a name is not allowed for an attribute, or is ``src``.
     """
     if "src" in attributes:
         raise ValueError("job_scripts() sets src itself")
@@ -79,7 +90,10 @@ def job_scripts(request: Any, /, **attributes: Any) -> Markup:
 
 
 def _csrf(request: Any) -> dict[str, Any]:
-    """Give the token that the application wants, and how it wants it."""
+    """Return the attributes for the CSRF token that the application wants.
+
+    There are none if it wants no token, or not in a header.
+    """
     options = request.registry.queryUtility(IDefaultCSRFOptions)
     if options is None or not options.require_csrf or not options.header:
         return {}
@@ -91,17 +105,20 @@ def _csrf(request: Any) -> dict[str, Any]:
 
 
 def _as_markup(value: Any) -> str:
+    """Return *value* as HTML, escaped unless it is markup."""
     if hasattr(value, "__html__"):
         return str(value.__html__())
     return escape(str(value))
 
 
 def _tag(name: str, attributes: dict[str, Any]) -> str:
+    """Return the start tag of an element."""
     written = "".join(_attribute(*item) for item in attributes.items())
     return f"<{name}{written}>"
 
 
 def _attribute(name: str, value: Any) -> str:
+    """Return an attribute with a space before it; nothing if it is off."""
     name = name.rstrip("_").replace("_", "-")
     if not re.fullmatch("[a-zA-Z][a-zA-Z0-9-]*", name):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""The job resource over HTTP."""
+"""The views of the job resources: show, cancel, forget and retry."""
 
 import functools
 from collections.abc import Callable
@@ -34,16 +34,21 @@ __all__ = [
     "show_jobs",
 ]
 
-#: How many jobs a request may ask for.
+#: How many jobs a request may ask for at once.
 MOST_JOBS = 100
 
 
 def show_job(context: JobResource, request: Any) -> Response:
-    """Answer with the status document of a job.
+    """Return the status document of a job.
 
-    Unknown, expired and other people's jobs answer alike.
+    The response is the same for a job that is unknown, has expired, or may
+    not be seen.
+
+    Args:
+        context: the context, which has the sid.
+        request: the request.
     """
-    views = _look(request, [context.sid])
+    views = _read_jobs(request, [context.sid])
     view = views[context.sid]
     if view is None:
         return not_found_response()
@@ -55,7 +60,12 @@ def show_job(context: JobResource, request: Any) -> Response:
 
 
 def show_jobs(context: JobsResource, request: Any) -> Response:  # noqa: ARG001
-    """Answer with the status documents of several jobs."""
+    """Return the status documents of several jobs.
+
+    Args:
+        context: the context.
+        request: the request, which has the sids in its query.
+    """
     try:
         sids = request.GET.getall("sid")
     except UnicodeDecodeError:
@@ -67,7 +77,7 @@ def show_jobs(context: JobsResource, request: Any) -> Response:  # noqa: ARG001
             f"Ask for 1 to {MOST_JOBS} jobs at once, as ?sid=…&sid=…; these"
             f" are {len(sids)}.",
         )
-    views = _look(request, sids)
+    views = _read_jobs(request, sids)
     return _conditional(
         request,
         [views[sid] for sid in sids],
@@ -75,10 +85,12 @@ def show_jobs(context: JobsResource, request: Any) -> Response:  # noqa: ARG001
     )
 
 
-def _look(request: Any, sids: list[str]) -> dict[str, JobView | None]:
-    wish = wait_request_of(request)
-    if wish is not None:
-        wish.begin(request.registry.getUtility(IScheduler), sids)
+def _read_jobs(request: Any, sids: list[str]) -> dict[str, JobView | None]:
+    """Return views of jobs by sid, after preparing for a wait."""
+    wait_request = wait_request_of(request)
+    if wait_request is not None:
+        # before the jobs are read: a change in between must end the wait
+        wait_request.watch(request.registry.getUtility(IScheduler), sids)
     return {sid: request.jobs.glance(sid) for sid in sids}
 
 
@@ -87,17 +99,18 @@ def _conditional(
     views: list[JobView | None],
     respond: Callable[[], Response],
 ) -> Response:
-    """Answer only if the client does not know it, or let it wait."""
+    """Return the response, or *304 Not Modified*, or let the request wait."""
     versions = [view.version if view else None for view in views]
     unfinished = [view for view in views if view and not view.done]
     known = known_etag(request, versions)
-    wish = wait_request_of(request)
-    if wish and unfinished and knows_runs(request, versions):
-        wish.grant(
+    wait_request = wait_request_of(request)
+    if wait_request and unfinished and knows_runs(request, versions):
+        wait_request.allow_wait(
             {view.sid: view.version for view in views if view},
             has_new_progress=not knows_progress(request, versions),
         )
-        return Response(status=304)  # nobody sees it: there will be another
+        # not sent: the tween calls the view again after the wait
+        return Response(status=304)
     response = not_modified_response() if known else respond()
     _describe(response, request, known or etag_of(versions), unfinished)
     return response
@@ -109,20 +122,24 @@ def _describe(
     """Add the headers of a status document."""
     headers = [("ETag", f'"{etag}"'), ("Vary", "Prefer")]
     if unfinished:
-        pace = request.registry.getUtility(IPollPacer)
+        pacer = request.registry.getUtility(IPollPacer)
         backlog = request.registry.getUtility(IScheduler).backlog()
-        seconds = pace.retry_after(unfinished, backlog)
+        seconds = pacer.retry_after(unfinished, backlog)
         headers.append(("Retry-After", str(seconds)))
-    # a poll is so little work that to set them one by one shows
+    # All at once: a poll is so little work that setting them one by one takes
+    # a noticeable part of it.
     response.headerlist += headers
 
 
 def delete_job(context: JobResource, request: Any) -> Response:
     """Cancel a job, or forget it if it has ended.
 
-    Which of the two is meant is known from the first look: a cancel that
-    comes too late does not become a forget, whatever conflicts it met.
+    Args:
+        context: the context, which has the sid.
+        request: the request.
     """
+    # Decided once, by the first transaction. If that conflicts because the
+    # job has just ended, the repetition must not forget its outcome.
     is_cancel: bool | None = None
 
     def decide(scheduler: Any, view: JobView, own: Connections) -> Response:
@@ -143,7 +160,12 @@ def delete_job(context: JobResource, request: Any) -> Response:
 
 
 def retry_job(context: JobResource, request: Any) -> Response:
-    """Have a failed job run again."""
+    """Have a failed job run again.
+
+    Args:
+        context: the context, which has the sid.
+        request: the request.
+    """
 
     def decide(scheduler: Any, view: JobView, own: Connections) -> Response:
         if not may(request, view, "retry"):
@@ -163,15 +185,17 @@ def _change(
     decide: Callable[[Any, JobView, Connections], Response],
     note: str,
 ) -> Response:
-    """Decide on a job in a transaction of its own, and answer.
+    """Return what *decide* returns for a job, in a transaction of its own.
 
-    So a conflict with the job repeats neither the application's request nor
-    what came before it.
+    So a conflict with the job's own commit repeats only this transaction, and
+    not the whole request.
     """
     scheduler = request.registry.getUtility(IScheduler)
 
     def work(own: Connections) -> Response:
         view = scheduler.get(sid, own)
+        # before anything that depends on the state of the job, which only
+        # those who may see it may learn
         if not may(request, view, "view"):
             return not_found_response()
         if not fits(request, view.version):
@@ -191,9 +215,9 @@ def _document(
     own: Connections,
     status: int,
 ) -> Response:
-    """Answer with the status document of a job as it is now."""
+    """Return the status document of a job as it is after the change."""
     now = scheduler.get(view.sid, own)
-    if now is None:  # it has expired, or was removed, at this moment
+    if now is None:  # it has expired, or was removed, since *view* was made
         return not_found_response()
     response = status_response(now, request, status)
     etag = etag_of([now.version])
@@ -202,14 +226,24 @@ def _document(
 
 
 def options(context: JobsResource, request: Any) -> Response:  # noqa: ARG001
-    """Tell which methods there are."""
+    """Return the HTTP methods that the resource supports.
+
+    Args:
+        context: the context of the resource.
+        request: the request.
+    """
     response = Response(status=204)
     response.allow = context.methods
     return response
 
 
 def refuse_method(context: JobsResource, request: Any) -> Response:
-    """Answer to methods that the resource does not have."""
+    """Refuse an HTTP method that the resource does not support.
+
+    Args:
+        context: the context of the resource.
+        request: the request.
+    """
     response = problem_response(
         405,
         "Method Not Allowed",

@@ -1,4 +1,4 @@
-"""The package in Zope: its database, its users, its objects in context."""
+"""The decorator, the schedulers and the context for applications of Zope."""
 
 import contextlib
 import inspect
@@ -44,16 +44,22 @@ __all__ = [
 
 
 class TransactionManager(_TransactionManager):
-    """A transaction manager that records what Zope records of a request.
+    """A transaction manager that records what Zope records for a request.
 
-    The user is the one who is logged in, preceded by the path of the folder
-    that knows the user; in a job where nobody has logged in, it is who has
-    scheduled the job. The description is the path of the object that is
-    called, or whose method is; of another function it is the name.
+    The user of a transaction is the one who is logged in, preceded by the
+    path of the user folder. In a job, where no user is logged in, it is the
+    user who has scheduled the job. The description is the path of the object
+    that is called, or whose method is called; for other functions it is the
+    name.
     """
 
     def get_user_info(self) -> tuple[str] | tuple[str, str] | None:
-        """Tell the id of the user, and the path of the user's folder."""
+        """Return the id of the user, and the path of the user folder.
+
+        Returns:
+            Both, or the id alone if the user is in no folder, or ``None`` if
+            no user is logged in.
+        """
         user = getSecurityManager().getUser()
         # there is none before Zope has started
         user_id = None if user is None else user.getId()
@@ -67,7 +73,13 @@ class TransactionManager(_TransactionManager):
     def get_description(
         self, f: Callable[..., Any], args: tuple[Any, ...], kw: dict[str, Any]
     ) -> str:
-        """Tell the path of what is called."""
+        """Return the path of what is called.
+
+        Args:
+            f: the function that is called.
+            args: its positional arguments.
+            kw: its named arguments.
+        """
         found: Any = f
         names: list[str] = []
         if isinstance(f, types.MethodType):
@@ -84,6 +96,7 @@ class TransactionManager(_TransactionManager):
 
 
 def _scheduled_by() -> tuple[str, str] | None:
+    """Return the user who has scheduled the running job, if any."""
     job = running_job()
     if job is None or job.owner is None:
         return None
@@ -92,27 +105,33 @@ def _scheduled_by() -> tuple[str, str] | None:
 
 
 def _is_method_of(obj: Any, function: Any) -> bool:
-    """Tell whether the class of *obj* has *function*, maybe decorated."""
+    """Return whether *obj* has the method *function*, perhaps decorated."""
     name = getattr(function, "__name__", "")
     found = getattr(type(aq_base(obj)), name, None)
     return found is not None and inspect.unwrap(found) is function
 
 
-#: The decorator with the usual values.
+#: The decorator with the defaults.
 transactional = TransactionManager()
 
 
 class PersistentContext(_PersistentContext):
-    """A context whose root database is Zope's, unless it is told of another.
+    """A context whose root database is that of Zope, by default.
 
-    Objects are found in the acquisition context that they were in, up to the
-    root of the application: there is no request.
+    Objects are returned in the acquisition context that they were in, up to
+    the root of the application: there is no request.
+
+    Args:
+        objs: persistent objects. If the first is a :class:`ZODB.DB.DB`, it
+            is the root database.
+        named_objs: persistent objects by name.
 
     Raises:
         LookupError: Zope has not opened its database yet.
     """
 
     def __init__(self, /, *objs: Any, **named_objs: Any) -> None:
+        # The name of this attribute must stay: databases contain contexts.
         self._is_told = bool(objs) and isinstance(objs[0], DB)
         super().__init__(*objs, **named_objs)
 
@@ -130,6 +149,8 @@ class PersistentContext(_PersistentContext):
     def _reference(self, obj: Any) -> Any:
         parts = parts_of(obj)
         if parts is None:
+            # the containers of the context, which the base class has not seen,
+            # may be new as well
             store_new([obj])
             return super()._reference(obj)
         return tuple(self._reference(part) for part in parts)
@@ -142,14 +163,16 @@ class PersistentContext(_PersistentContext):
 
 
 class _InZope(Surroundings):
-    """Surroundings whose jobs return objects in their context."""
+    """Surroundings whose jobs return objects in their acquisition context."""
 
     def __init__(self, inner: Surroundings) -> None:
         super().__init__(inner.connections)
         self._inner = inner
 
     def call(self, function: Callable[[], Any]) -> Any:
-        if broken_klasses:  # Zope's replacements of classes that are gone
+        # Zope replaces the classes of objects whose code is missing, so the
+        # load of the call has not failed.
+        if broken_klasses:
             look_for_broken(function)
         return packed(self._inner.call(function))
 
@@ -161,7 +184,11 @@ class _InZope(Surroundings):
 
 
 def _in_zope(environment: SurroundingsFactory) -> SurroundingsFactory:
-    """Have runs leave nothing of Zope's on their thread."""
+    """Return a factory that also removes Zope's state from the thread.
+
+    The function may set a site and a security manager. The next run on the
+    same thread must not have them.
+    """
 
     @contextlib.contextmanager
     def surround(run: IRun) -> Iterator[Surroundings]:
@@ -174,7 +201,7 @@ def _in_zope(environment: SurroundingsFactory) -> SurroundingsFactory:
 
 
 def _user() -> str | None:
-    """Name the user as transactions record it."""
+    """Return the user as ``path id``, in the form that transactions record."""
     info = transactional.get_user_info()
     if info is None:
         return None
@@ -188,8 +215,9 @@ _Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 def _packed_call(
     f: Callable[..., Any], args: tuple[Any, ...], kw: dict[str, Any]
 ) -> _Call:
-    """Check a call, and give it with what keeps objects in context."""
+    """Check a call, and return it in a form that keeps objects in context."""
     check_call(f, args, kw)
+    # functions and classes are passed on by their names
     travelling = None if isinstance(f, types.FunctionType | type) else f
     found, args, kw = require_transferable(packed, f, travelling, args, kw)
     return f if travelling is None else found, args, kw
@@ -199,9 +227,9 @@ class TransactionalScheduler(_TransactionalScheduler):
     """A scheduler in memory, for Zope.
 
     Its jobs get objects, and return them, in the acquisition context that
-    they were in, up to the root of the application: there is no request.
-    Nobody is logged in there; who has scheduled a job is its owner, and what
-    :data:`transactional` records as the user.
+    they were in, up to the root of the application: there is no request. No
+    user is logged in during a job. The user who has scheduled it is its
+    owner, and :data:`transactional` records that user.
     """
 
     _environment = staticmethod(_in_zope(bare_thread))
@@ -214,22 +242,33 @@ class TransactionalScheduler(_TransactionalScheduler):
 
 
 class PersistentTransactionalScheduler(_PersistentTransactionalScheduler):
-    """A scheduler to be put somewhere into Zope's database.
+    """A scheduler that an application stores as an object in Zope's database.
 
     As with :class:`TransactionalScheduler`, its jobs get objects and return
-    them in context, and nobody is logged in there. The transaction of a job
-    records who has scheduled it as the user.
+    them in context, and no user is logged in. The transaction of a job
+    records the user who has scheduled it.
     """
 
-    #: As often as Zope repeats a request.
+    #: How often an attempt is repeated after conflicts. The default is how
+    #: often Zope repeats a request.
     max_conflicts = 3
     _environment = staticmethod(_in_zope(thread_transaction))
 
     def schedule(self, f: Callable[..., Any], /, *args: Any, **kw: Any) -> str:
-        """Have ``f(*args, **kw)`` called once the transaction has committed.
+        """Have ``f(*args, **kw)`` called after the transaction has committed.
 
-        Returns the sid, the job's id; raises what the class that this one
-        comes from does.
+        Args:
+            f: what the job calls.
+            args: its positional arguments.
+            kw: its named arguments.
+
+        Returns:
+            The sid of the job.
+
+        Raises:
+            Exception: what the method of the base class raises.
         """
+        # before the call is packed, which replaces a method in context by
+        # another object: another process has to find the method by its name
         stored_form(f)
         return self._schedule(*_packed_call(f, args, kw), _user())

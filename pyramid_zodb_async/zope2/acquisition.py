@@ -1,4 +1,4 @@
-"""Takes wrappers of Acquisition along, which the database would drop."""
+"""The transfer of acquisition wrappers, which the database does not store."""
 
 import functools
 import io
@@ -30,19 +30,25 @@ __all__ = ["MethodInContext", "in_context", "packed", "parts_of"]
 
 _WRAPPERS = (ExplicitAcquisitionWrapper, ImplicitAcquisitionWrapper)
 
-#: What the schedulers treat in a way of their own.
+#: What is not pickled here: the schedulers transfer it in their own ways.
 _LEFT_ALONE = (Persistent, WeakRef, RootConvenience, SharedDatabase)
 
 
-# Pickles name what follows, up to the class. It must not raise when it is
-# loaded, for the database would hide the reason.
+# Stored pickles name in_context() and MethodInContext. Loading them must not
+# raise, because the ZODB would hide the reason.
 
 
 @stored_at("pyramid_zodb_async.acquisition")
 def in_context(obj: Any, container: Any) -> Any:
-    """Wrap *obj* as something that was acquired from *container*.
+    """Return *obj* in the acquisition context of *container*.
 
-    What has lost its class is given as it is, to be found.
+    Args:
+        obj: the object, which may be a wrapper itself.
+        container: what it is acquired from, which may be a wrapper.
+
+    Returns:
+        The wrapper. If the class of *obj* or *container* is missing, that
+        object itself, so that the scheduler finds it and refuses the call.
     """
     for part in (container, obj):
         if isinstance(aq_base(part), Broken):
@@ -52,11 +58,15 @@ def in_context(obj: Any, container: Any) -> Any:
 
 @stored_at("pyramid_zodb_async.acquisition")
 class MethodInContext:
-    """A method of a wrapped object, found when it is called.
+    """A method of a wrapped object, which is found when it is called.
+
+    Args:
+        owner: the wrapped object.
+        name: the name of the method.
 
     Raises:
-        JobNotLoadable: the class has no such method any more, whatever may
-            be acquired by that name.
+        JobNotLoadable: at the call, if the object's class no longer has this
+            method, even if something can be acquired by that name.
     """
 
     def __init__(self, owner: Any, name: str) -> None:
@@ -67,13 +77,20 @@ class MethodInContext:
         return MethodInContext, (self._owner, self._name)
 
     def __call__(self, *args: Any, **kw: Any) -> Any:
-        """Call the method."""
+        """Call the method.
+
+        Args:
+            args: its positional arguments.
+            kw: its named arguments.
+        """
+        # without the wrapper: getattr() on it could acquire another object's
+        # method
         callable_of((aq_base(self._owner), self._name))
         return getattr(self._owner, self._name)(*args, **kw)
 
 
-class _Recipe:
-    """Is pickled as a call, so that the value of the call is loaded."""
+class _InContext:
+    """Stands for a wrapper; loading its pickle calls :func:`in_context`."""
 
     def __init__(self, obj: Any, container: Any) -> None:
         self._parts = obj, container
@@ -83,11 +100,17 @@ class _Recipe:
 
 
 def parts_of(wrapper: Any) -> tuple[Any, Any] | None:
-    """Take a wrapper apart, into an object and its container.
+    """Return the object and the container of an acquisition wrapper.
 
-    Either may be a wrapper again. What is not persistent is left out: the
-    request is, at the end of the chain. Gives ``None`` if no container is
-    left, and for what is no wrapper of a persistent object.
+    Each may be a wrapper again. Containers that are not persistent, such as
+    the request at the end of the chain, are skipped.
+
+    Args:
+        wrapper: any value.
+
+    Returns:
+        The pair, or ``None`` if there is no persistent container, or if
+        *wrapper* is no wrapper of a persistent object.
     """
     if not _is_wrapper(wrapper) or not isinstance(wrapper, Persistent):
         return None
@@ -98,13 +121,19 @@ def parts_of(wrapper: Any) -> tuple[Any, Any] | None:
 
 
 def packed(value: Any) -> Any:
-    """Give *value* with what makes its wrappers anew in their places.
+    """Return a copy of *value* that keeps its wrappers when it is stored.
 
-    They may be at any depth, and so may their methods. Everything else
-    stays as it is; if there is no wrapper, that is *value* itself.
+    Wrappers, and methods of wrappers, are replaced at any depth by objects
+    whose pickles make them again.
+
+    Args:
+        value: what is to be stored or passed on.
+
+    Returns:
+        The copy. If there is no wrapper in it, *value* itself.
 
     Raises:
-        NotTransferable: there is a request.
+        NotTransferable: *value* is or contains a request.
     """
     if is_small_and_plain(value):
         return value
@@ -114,71 +143,87 @@ def packed(value: Any) -> Any:
         packer.dump(value)
     except (NotTransferable, TransientError):
         raise
-    except Exception:  # noqa: BLE001 - a scheduler tells more of it
+    except Exception:  # noqa: BLE001 - the scheduler raises a better one
         return value
     if not packer.has_found:
         return value
-    return _Unpacker(stream.getvalue(), packer.kept).load()
+    return _Unpacker(stream.getvalue(), packer.not_pickled).load()
 
 
 class _Packer(pickle.Pickler):
-    """Finds wrappers; what must not be copied is kept beside the pickle."""
+    """Pickles a value, except for wrappers and what must not be copied.
+
+    For these it pickles an index into a list.
+    """
 
     def __init__(self, stream: io.BytesIO) -> None:
         super().__init__(stream, protocol=pickle.HIGHEST_PROTOCOL)
-        self.kept: list[Any] = []
+        #: What the indexes refer to: the objects themselves, or what stands
+        #: for a wrapper.
+        self.not_pickled: list[Any] = []
+        #: Whether there was a wrapper.
         self.has_found = False
 
     def persistent_id(self, value: Any) -> int | None:
+        """Return the index of *value*, or ``None`` to pickle it."""
         if isinstance(value, type):
             return None
         if isinstance(value, BaseRequest):
-            # its pickle would be accepted, but cannot be loaded
+            # a request can be pickled, but the pickle cannot be loaded
             raise NotTransferable(
                 "a request ends before the job begins; pass the values that"
                 " the job needs of it"
             )
-        kept = _recipe(value)
-        if kept is not None:
+        # first: a wrapper is an instance of the class of its object as well
+        stand_in = _stand_in(value)
+        if stand_in is not None:
             self.has_found = True
         elif isinstance(value, _LEFT_ALONE):
-            kept = value
+            stand_in = value
         else:
             return None
-        self.kept.append(kept)
-        return len(self.kept) - 1
+        self.not_pickled.append(stand_in)
+        return len(self.not_pickled) - 1
 
 
 class _Unpacker(pickle.Unpickler):
-    def __init__(self, data: bytes, kept: list[Any]) -> None:
+    """Loads what a :class:`_Packer` has pickled, with the stand-ins in it."""
+
+    def __init__(self, data: bytes, not_pickled: list[Any]) -> None:
         super().__init__(io.BytesIO(data))
-        self._kept = kept
+        self._not_pickled = not_pickled
 
     def persistent_load(self, pid: int) -> Any:
-        return self._kept[pid]
+        """Return the object with the index *pid*."""
+        return self._not_pickled[pid]
 
 
-def _recipe(value: Any) -> Any:
-    """Give what stands for a wrapper, or a method of one, else ``None``."""
+def _stand_in(value: Any) -> Any:
+    """Return what stands for a wrapper, or for a method of one, else ``None``.
+
+    Its pickle makes the wrapper or the method again.
+    """
     if isinstance(value, types.MethodType):
-        owner = _recipe(value.__self__)
+        owner = _stand_in(value.__self__)
         if owner is None:
             return None
         method = MethodInContext(owner, value.__name__)
-        # for who looks at how it is called, and at its options
+        # so that it has the signature, the name and the job options of the
+        # method
         return functools.update_wrapper(method, value)
     if not _is_wrapper(value) or not isinstance(value, Persistent):
         return None
     parts = parts_of(value)
     if parts is None:
         return aq_base(value)
-    return _Recipe(*map(_recipe_or_itself, parts))
+    return _InContext(*map(_stand_in_or_itself, parts))
 
 
-def _recipe_or_itself(value: Any) -> Any:
-    recipe = _recipe(value)
-    return value if recipe is None else recipe
+def _stand_in_or_itself(value: Any) -> Any:
+    stand_in = _stand_in(value)
+    return value if stand_in is None else stand_in
 
 
 def _is_wrapper(value: Any) -> bool:
+    # by type(): the class attribute of a wrapper is that of its object
     return type(value) in _WRAPPERS
