@@ -567,7 +567,7 @@ def test_word_of_a_job_that_waits_is_sent_again_less_and_less_often(site):
     other = site.serve().app.registry
     scheduler = other.getUtility(IScheduler)
     takeover = takeover_of(scheduler)
-    takeover._sweep._lease = 0.05
+    takeover._resender._lease = 0.05
     site.begin("count", "jobs")
     sent = []
     scheduler.dispatcher.count = lambda queue, tell: tell(0)
@@ -630,7 +630,7 @@ def test_what_has_ended_of_the_many_is_looked_at_no_more(site, monkeypatch):
         site.app.delete(path, status=202)
     takeover.take_over_lost()
 
-    assert set(takeover._sweep._seen) == {sid_of(path) for path in paths[7:]}
+    assert set(takeover._resender._seen) == {sid_of(path) for path in paths[7:]}
 
 
 def test_word_is_sent_first_of_those_that_were_forgotten(site, monkeypatch):
@@ -639,7 +639,7 @@ def test_word_is_sent_first_of_those_that_were_forgotten(site, monkeypatch):
     takeover = takeover_of(scheduler)
     paths = [site.begin("count", "jobs") for _ in range(9)]
     takeover.take_over_lost()
-    seen = takeover._sweep._seen
+    seen = takeover._resender._seen
     forgotten = list(seen)[4:8]
     for sid in forgotten:
         seen[sid].again = 0.0
@@ -669,7 +669,7 @@ def test_no_more_word_is_sent_again_than_the_broker_misses(
     for _ in range(8):
         site.begin("count", "jobs")
     takeover.take_over_lost()
-    seen = takeover._sweep._seen
+    seen = takeover._resender._seen
     for again, sid in enumerate(seen):
         seen[sid].again = float(again)
     site.begin("count", "jobs", delay=30)
@@ -693,7 +693,7 @@ def test_a_job_of_many_whose_worker_is_gone_is_found_in_its_turn(
     monkeypatch.setattr(resending, "MOST", 3)
     scheduler = site.serve().app.registry.getUtility(IScheduler)
     takeover = takeover_of(scheduler)
-    takeover._watch._lease = 1e-9
+    takeover._liveness._lease = 1e-9
     paths = [site.begin("count", "jobs") for _ in range(9)]
     takeover.take_over_lost()
     take_for(site, paths[4], "one that is gone")

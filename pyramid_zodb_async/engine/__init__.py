@@ -1,1 +1,1 @@
-"""What gets committed jobs run."""
+"""The engines, which get committed jobs run."""

@@ -1,4 +1,8 @@
-"""Has workers of Celery run jobs; the only module that imports Celery."""
+"""The engine ``celery`` and its workers; only this module imports Celery.
+
+What is said of Celery and of its libraries here was read in the sources of
+Celery 5.7, kombu 5.7 and billiard 4.3.
+"""
 
 import contextlib
 import functools
@@ -20,34 +24,75 @@ from .remote.worker import Worker
 
 __all__ = ["make_engine", "make_worker_app"]
 
-#: The name of the task that a message is for.
+#: The name of the task that messages are for, the same on both sides.
 TASK = "pyramid_zodb_async.run"
 
-#: The variable that tells a worker its file of settings.
+#: The environment variable that names a worker's file of settings.
 INI = "PYRAMID_INI"
 
-#: Brokers know so many priorities; the middle one is that of most jobs.
+#: How many priorities a broker tells apart, and which of them is that of jobs
+#: with the priority 0.
 PRIORITIES = 10
 MIDDLE = PRIORITIES // 2
 
-#: What has each job in a process or thread of its own, as the database needs.
+#: The pools whose jobs have a process or a thread each. In other pools, a job
+#: that waits for the database would hold up all other jobs of its process.
 POOLS = ("prefork", "threads", "solo")
 
-#: How long a broker may take to answer, in seconds.
+#: How long a broker may take to answer before a message counts as not sent, in
+#: seconds.
 BROKER_PATIENCE = 1.0
 
-#: How long a worker's process may take to load the application, in seconds.
+#: How long a child of a worker may take to load the application, in seconds.
+#: Celery ends a child that is not up after this time; its default is 4.
 LOAD_TIME = 120.0
+
+#: The settings of Celery that only workers have.
+_WORKER_SETTINGS: dict[str, Any] = {
+    # a worker that is started before its broker waits for it
+    "broker_connection_retry_on_startup": True,
+    # a message is acknowledged when its job is over, and given back when
+    # the child that got it is killed, perhaps before it has claimed the
+    # job. That a job runs once does not depend on this: a message that
+    # comes again too early is refused by the claim, and one that is lost
+    # is sent again by the maintenance threads
+    "task_acks_late": True,
+    "task_reject_on_worker_lost": True,
+    # a worker takes no messages ahead of its free processes or threads,
+    # where they would wait though another worker is idle, and where the
+    # priorities of later messages would not count
+    "worker_prefetch_multiplier": 1,
+    "worker_proc_alive_timeout": LOAD_TIME,
+    # with late acknowledgement, Celery would end jobs when the broker is
+    # lost, but they need no broker: the database records their outcome
+    "worker_cancel_long_running_tasks_on_connection_loss": False,
+    # after a loss, Celery would ask for fewer messages, and restore that
+    # on the thread of the first job that ends. That thread would wait for
+    # RabbitMQ's answer while the main one listens on the same connection
+    # and may take it: the worker would run nothing more, and not end
+    "worker_enable_prefetch_count_reduction": False,
+}
 
 
 def _celery(broker: str | None, **settings: Any) -> Celery:
-    """Make a Celery application that knows what both sides must know."""
+    """Return a Celery application with what senders and workers share.
+
+    Args:
+        broker: the URL of the broker.
+        settings: further settings of Celery.
+    """
+    # not the current one of Celery: the application may use Celery by itself
     celery = Celery("pyramid_zodb_async", broker=broker, set_as_current=False)
     celery.conf.update(
+        # a worker must not load pickles, which whatever has access to the
+        # broker could send
         accept_content=["json"],
         task_serializer="json",
+        # outcomes are in the database
         task_ignore_result=True,
         task_default_queue=DEFAULT_QUEUE,
+        # x-max-priority of a queue of RabbitMQ, which refuses a queue that is
+        # declared with another value than before: so it is the same for all
         task_queue_max_priority=PRIORITIES - 1,
         **settings,
     )
@@ -55,22 +100,33 @@ def _celery(broker: str | None, **settings: Any) -> Celery:
 
 
 def _is_redis(url: str) -> bool:
+    """Return whether a broker is Redis, perhaps by way of Sentinel."""
     return url.startswith(("redis:", "rediss:", "sentinel:", "redis+"))
 
 
 def _priority_steps(url: str) -> dict[str, Any]:
-    # Redis has a list for each of these, and knows no others
+    """Return the option that lets Redis tell all priorities apart.
+
+    A sender and a worker must both have it: kombu puts a message into the
+    list of its step, and a worker reads the lists of the steps that it knows.
+    By default, the steps are 0, 3, 6 and 9.
+    """
     steps = list(range(PRIORITIES))
     return {"priority_steps": steps} if _is_redis(url) else {}
 
 
 class Sender:
-    """Puts messages into a broker, and does not wait long for it.
+    """Sends messages to a broker, without long waits for it.
 
     It is for one thread at a time.
 
     Args:
-        url: the broker's.
+        url: the URL of the broker.
+
+    Raises:
+        ImportError: the library for such a broker is not installed.
+        KeyError: Celery does not know such a broker.
+        ValueError: the URL cannot be understood.
     """
 
     def __init__(self, url: str) -> None:
@@ -78,13 +134,16 @@ class Sender:
         if _is_redis(url):
             options = {
                 **_priority_steps(url),
+                # for a broker that accepts connections and does not answer
                 "socket_connect_timeout": BROKER_PATIENCE,
                 "socket_timeout": BROKER_PATIENCE,
+                # the publisher tries again, with pauses of its own
                 "retry_on_timeout": False,
             }
         else:
             options = {
-                # a message that is lost on its way is noticed
+                # without it, a message counts as sent when it is in the
+                # buffer of a socket, and may be lost there unnoticed
                 "confirm_publish": True,
                 "read_timeout": BROKER_PATIENCE,
                 "write_timeout": BROKER_PATIENCE,
@@ -92,17 +151,30 @@ class Sender:
         self._celery = _celery(
             url,
             broker_connection_timeout=BROKER_PATIENCE,
-            broker_heartbeat=0,  # nobody would send any
+            # none, since the thread that sends messages has no loop that
+            # would send heartbeats: the broker would close the connection
+            broker_heartbeat=0,
+            # kombu and Celery would both try again before they raise; the
+            # publisher does so by itself, and lets a stop interrupt it
             broker_transport_options={**options, "max_retries": 0},
             task_publish_retry=False,
         )
-        # made for nothing but its imports, which are too late at the end of
-        # the interpreter
+        # makes kombu import the module of its transport, here where an error
+        # is one of the settings; the first message may be sent at the end of
+        # the interpreter, when nothing can be imported any more
         self._celery.connection_for_write()
         self._producer: Any = None
 
     def __call__(self, message: Entry) -> None:
-        """Send word of a job; raise if the broker may not have it."""
+        """Send a message for a job.
+
+        Args:
+            message: the message.
+
+        Raises:
+            Exception: the broker may not have it; the class of the error
+                depends on the broker. To send it again does no harm.
+        """
         with self._connected() as producer:
             self._celery.send_task(
                 TASK,
@@ -118,21 +190,36 @@ class Sender:
             )
 
     def count(self, queue: str) -> int:
-        """Count the messages that wait in a queue; raise if that fails."""
+        """Return the number of messages that wait in a queue.
+
+        Args:
+            queue: the name of the queue; if there is none, this returns 0.
+
+        Raises:
+            Exception: the broker does not answer; the class of the error
+                depends on the broker.
+        """
         with self._connected() as producer:
             channel = producer.channel
-            # if there is no such queue
+            # if there is no such queue, RabbitMQ closes the channel; the
+            # library amqp opens it again before it raises
             with contextlib.suppress(*channel.connection.channel_errors):
+                # passive: the queue must not be made here, without the
+                # arguments that a worker declares it with
                 found = channel.queue_declare(queue, passive=True)
                 return int(found.message_count)
         return 0
 
     @contextlib.contextmanager
     def _connected(self) -> Iterator[Any]:
-        """Give what sends messages; it is made anew after an error."""
+        """Lend the producer for a block, and drop it if the block raises.
+
+        After an error, it is not known what state its connection is in.
+        """
         try:
             if self._producer is None:
                 connection = self._celery.connection_for_write()
+                # nothing is to be declared here: send_task() does that
                 self._producer = self._celery.amqp.Producer(
                     connection, auto_declare=False
                 )
@@ -142,15 +229,18 @@ class Sender:
             raise
 
     def _level(self, priority: int) -> int:
-        """Give a priority as the broker has it."""
+        """Return the broker's number for a priority of a job."""
         level = max(0, min(PRIORITIES - 1, MIDDLE + priority))
-        # in Redis, the least goes first
+        # in RabbitMQ the greatest goes first; with Redis the least, whose
+        # list kombu reads first
         return PRIORITIES - 1 - level if _is_redis(self._url) else level
 
     def close(self) -> None:
-        """Let go of the connection; there will be another one."""
+        """Close the connection; the next message has a new one."""
         producer, self._producer = self._producer, None
         if producer is not None:
+            # not close() or release(), with which AMQP waits for an answer of
+            # the broker, which may not answer any more
             producer.connection.collect()
 
 
@@ -159,8 +249,14 @@ def make_engine(
 ) -> RemoteEngine:
     """Make the engine ``celery``, for a process that serves or a worker.
 
+    Args:
+        run: runs the job with a sid; returns the seconds after which to run
+            it again, or ``None``. It does not raise.
+        settings: the settings of the application.
+
     Raises:
-        ConfigurationError: there is no broker, or no database.
+        ConfigurationError: the settings name no broker, or one that cannot be
+            used, or say that jobs are in memory.
     """
     if not settings.celery_broker:
         raise ConfigurationError(
@@ -187,16 +283,20 @@ def make_engine(
 def make_worker_app(ini: str) -> Celery:
     """Make the Celery application of a worker.
 
-    Each process of it loads the Pyramid application by itself, after the
-    fork: it would share the connections to the database otherwise.
+    Each process of the worker loads the Pyramid application by itself, after
+    the fork. Loaded before, processes would share one connection to the
+    database.
 
     Args:
-        ini: the file with the settings of the Pyramid application; its
-            section follows after a ``#``, if it is not *main*.
+        ini: the path of the file with the settings of the Pyramid
+            application; the section follows after a ``#`` if it is not
+            *main*.
 
     Raises:
-        ConfigurationError: the settings do not name Celery as the engine.
+        ConfigurationError: the settings do not name Celery as the engine, or
+            name no broker.
     """
+    # not the application, which would open the database before the fork
     settings = parse_settings(get_appsettings(ini))
     if settings.engine != "celery" or not settings.celery_broker:
         raise ConfigurationError(
@@ -206,16 +306,8 @@ def make_worker_app(ini: str) -> Celery:
     broker = settings.celery_broker
     celery = _celery(
         broker,
-        broker_connection_retry_on_startup=True,
         broker_transport_options=_priority_steps(broker),
-        task_acks_late=True,
-        task_reject_on_worker_lost=True,
-        worker_prefetch_multiplier=1,
-        worker_proc_alive_timeout=LOAD_TIME,
-        worker_cancel_long_running_tasks_on_connection_loss=False,
-        # after a loss the thread of a job would speak to RabbitMQ while the
-        # main one listens: one of them may wait for ever (Celery 5.7)
-        worker_enable_prefetch_count_reduction=False,
+        **_WORKER_SETTINGS,
     )
     worker = Worker(ini)
 
@@ -228,26 +320,37 @@ def make_worker_app(ini: str) -> Celery:
         worker.load()
 
     def begin_with_threads(sender: Any, **_: Any) -> None:
-        # the parent of processes must not have the database open
+        # with prefork this is the parent, which must not open the database:
+        # children that are forked later would share its connections
         if isinstance(sender.pool, get_implementation("threads")):
             worker.load(sender.pool.limit)
 
     def end(**_: Any) -> None:
         worker.stop()
 
+    # before the pool is made, in the worker's main process
     signals.worker_init.connect(_check_pool, weak=False)
+    # after the fork of each child of prefork, and in solo, but not in threads;
+    # weak=False, since nothing else refers to these functions after this one
     signals.worker_process_init.connect(begin, weak=False)
     signals.worker_ready.connect(begin_with_threads, weak=False)
+    # the former in children of prefork, the latter for threads and solo; both
+    # after the last job has ended, if SIGTERM stops the worker
     signals.worker_process_shutdown.connect(end, weak=False)
     signals.worker_shutdown.connect(end, weak=False)
     return celery
 
 
 def _check_pool(sender: Any, **_: Any) -> None:
-    """Refuse to start a worker whose pool cannot run jobs."""
+    """Refuse to start a worker whose pool cannot run jobs.
+
+    Raises:
+        SystemExit: the pool is none of those that can.
+    """
     pool = get_implementation(sender.pool_cls)
     if not issubclass(pool, tuple(map(get_implementation, POOLS))):
-        # of other exceptions, Celery tells its log, and goes on
+        # Celery only logs what a receiver of a signal raises, if it is an
+        # Exception, and goes on; SystemExit is none, and ends the worker
         raise SystemExit(
             "A worker for pyramid_zodb_async cannot have the pool"
             f" {pool.__module__}: what waits for the database would hold up"
@@ -257,6 +360,7 @@ def _check_pool(sender: Any, **_: Any) -> None:
 
 @functools.cache
 def _app() -> Celery:
+    """Return the worker's application, which is made only once."""
     ini = os.environ.get(INI)
     if not ini:
         raise ConfigurationError(
@@ -268,7 +372,19 @@ def _app() -> Celery:
 
 
 def __getattr__(name: str) -> Any:
-    """Make ``app``, the Celery application of a worker, when it is asked."""
+    """Return ``app``, the Celery application of a worker.
+
+    The command ``celery -A pyramid_zodb_async.engine.celery:app worker`` uses
+    it. It is made at its first use, since processes that serve import this
+    module too, without the environment variable that it needs.
+
+    Args:
+        name: the name of the attribute that this module does not have.
+
+    Raises:
+        AttributeError: it is not ``app``.
+        ConfigurationError: the environment or the settings are not complete.
+    """
     if name == "app":
         return _app()
     raise AttributeError(name)

@@ -1,4 +1,4 @@
-"""Has runs of jobs fail, break off or pause where a test wants them to."""
+"""Faults for tests: runs that fail, break off or pause at a given moment."""
 
 import threading
 from collections import deque
@@ -21,9 +21,10 @@ __all__ = [
     "Pause",
 ]
 
-#: A moment of a run: the function is about to be called; it tells of its
-#: progress for the first time; it has returned; the storage has all that it
-#: changed, and is about to commit.
+#: A moment of a run. ``"start"``: the function is about to be called.
+#: ``"progress"``: it has reported progress, for the first time. ``"end"``: it
+#: has returned. ``"commit"``: the storage has received all changes of the run,
+#: and is about to commit.
 Moment = Literal["start", "progress", "end", "commit"]
 
 
@@ -31,7 +32,7 @@ class Intervention:
     """Something that is to happen at one moment of one run.
 
     Args:
-        moment: the moment.
+        moment: the moment at which it is to happen.
 
     Raises:
         ValueError: there is no such moment.
@@ -44,18 +45,27 @@ class Intervention:
                 + ", ".join(map(repr, get_args(Moment)))
             )
         self.moment = moment
-        #: Whether its run came to the moment.
+        #: Whether the run has reached the moment.
         self.has_come = False
 
     def happen(self, run: "DirectedRun") -> None:
-        """Do to *run*, on its thread, what it is about."""
+        """Intervene; called on the thread of the run, at the moment.
+
+        Args:
+            run: the run.
+        """
 
 
 class Error(Intervention):
-    """The run raises *error*.
+    """An exception that the run raises.
+
+    Args:
+        moment: the moment at which it is raised.
+        error: the exception, or its class.
 
     Raises:
         TypeError: *error* is no exception.
+        ValueError: there is no such moment.
     """
 
     def __init__(
@@ -76,7 +86,14 @@ class Error(Intervention):
 
 
 class Crash(Intervention):
-    """The run ends as if its process did: nothing is recorded of it."""
+    """The end of the process, as others see it: the run records nothing.
+
+    Args:
+        moment: the moment at which it ends.
+
+    Raises:
+        ValueError: there is no such moment.
+    """
 
     def happen(self, run: "DirectedRun") -> None:
         """See :class:`Intervention`."""
@@ -84,10 +101,18 @@ class Crash(Intervention):
 
 
 class Pause(Intervention):
-    """The run waits until :meth:`resume` is called."""
+    """A pause of the run, until :meth:`resume` is called.
+
+    Args:
+        moment: the moment at which the run pauses.
+
+    Raises:
+        ValueError: there is no such moment.
+    """
 
     def __init__(self, moment: Moment) -> None:
         super().__init__(moment)
+        #: Is set when the run pauses.
         self.reached = threading.Event()
         self._resumed = threading.Event()
 
@@ -102,15 +127,15 @@ class Pause(Intervention):
 
 
 class IInterventions(Interface):
-    """What a test has happen in the runs of an application; a utility."""
+    """The interventions in the runs of an application; a utility."""
 
 
 @implementer(IInterventions)
 class Interventions:
-    """A scheduler, as the runner sees it, to whose runs things happen.
+    """A proxy of a scheduler for the runner, which intervenes in its runs.
 
     Args:
-        scheduler: the scheduler.
+        scheduler: the scheduler, whose other methods are used as they are.
     """
 
     def __init__(self, scheduler: IScheduler) -> None:
@@ -120,18 +145,25 @@ class Interventions:
         self._last: list[Intervention] = []
 
     def plan(self, intervention: Intervention) -> None:
-        """Have something happen to the next run that nothing is planned for.
+        """Plan an intervention for the next run without a planned one.
 
-        The first that was planned is for the next run, and so on.
+        Each run gets one, in the order in which they were planned.
+
+        Args:
+            intervention: the intervention.
         """
         self._planned.append(intervention)
 
     def pause(self, pause: Pause | None) -> None:
-        """Have the next run pause, besides what is planned for it."""
+        """Have the next run pause, in addition to what is planned for it.
+
+        Args:
+            pause: the pause; ``None`` to have the next run not pause.
+        """
         self._pause = pause
 
     def take_last(self) -> list[Intervention]:
-        """Give what was to happen in the last run."""
+        """Return the interventions in the latest run, and forget them."""
         last, self._last = self._last, []
         return last
 
@@ -139,7 +171,7 @@ class Interventions:
         """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
         run: IRun | None = self._scheduler.claim(sid)
         if run is None:
-            return None
+            return None  # what is planned is for a run that takes place
         pause, self._pause = self._pause, None
         if pause is not None:
             self._last.append(pause)
@@ -152,36 +184,56 @@ class Interventions:
 
 
 class DirectedRun:
-    """A run in which things happen; all else is that of the run."""
+    """A proxy of a run for the runner, with interventions.
+
+    Args:
+        run: the run, whose other attributes are used as they are.
+        interventions: what is to happen in the run.
+    """
 
     def __init__(self, run: IRun, interventions: list[Intervention]) -> None:
         self._run = run
         self._interventions = interventions
-        #: Whether it is over as far as anybody can tell.
+        #: Whether the process of the run is to seem dead: nothing of the run
+        #: may be recorded any more.
         self.is_dead = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._run, name)
 
     def come_to(self, moment: Moment) -> None:
-        """Have happen what is to happen at a moment."""
+        """Make the interventions of a moment, each only once.
+
+        Args:
+            moment: the moment that the run has reached.
+        """
         for intervention in self._interventions:
             if intervention.moment == moment and not intervention.has_come:
+                # before, as this may raise, or pause for as long as it likes
                 intervention.has_come = True
                 intervention.happen(self)
 
     def die(self) -> JobCancelled:
-        """Be over, and give what lets the runner record nothing."""
+        """Mark the run as dead.
+
+        Returns:
+            What to raise: an exception that the runner expects of a run whose
+            job has ended, so that it records nothing.
+        """
         self.is_dead = True
         return JobCancelled(f"The process of job {self._run.sid} is dead")
 
     @property
     def call(self) -> "DirectedRun":
-        """What loads the call."""
+        """The call, whose ``load`` is the one below."""
         return self
 
     def load(self, connections: Connections) -> Callable[[], Any]:
-        """Give a callable that makes the call, and tells of two moments."""
+        """Return what makes the call, with the moments around it.
+
+        Args:
+            connections: the connections of the run.
+        """
         call = self._run.call.load(connections)
 
         def directed() -> Any:
@@ -207,14 +259,14 @@ class DirectedRun:
 
     def succeed(self, value: Any, connections: Connections) -> None:
         """See :class:`~pyramid_zodb_async.interfaces.IRun`."""
-        if self.is_dead:  # its function went on all the same
+        if self.is_dead:  # the function has caught what die() returned
             raise self.die()
         self._run.succeed(value, connections)
         connections.transaction_manager.get().join(_LastMoment(self))
 
 
 class _LastMoment:
-    """Takes part in a transaction, to tell when it is about to commit."""
+    """A data manager that is asked last before the storage may commit."""
 
     transaction_manager = None
 
@@ -222,17 +274,23 @@ class _LastMoment:
         self._run = run
 
     def sortKey(self) -> str:  # noqa: N802 - the interface's name
-        """Give a key behind all but those that commit when they vote.
+        """Return a key that sorts this after the connections of the ZODB.
 
-        So late a storage can still refuse.
+        So it votes when their storages have all changes. What it raises still
+        aborts the transaction. Only what commits already when it votes has a
+        greater key.
         """
         return "}"
 
     def tpc_vote(self, transaction: Any) -> None:
-        """Have happen what is to happen."""
+        """Make the interventions of the moment ``"commit"``.
+
+        Args:
+            transaction: the transaction of the run.
+        """
         self._run.come_to("commit")
 
     def _nothing(self, transaction: Any) -> None:
-        """There is nothing to store, and nothing to take back."""
+        """Do nothing: there is nothing to store or to take back."""
 
     abort = tpc_begin = commit = tpc_finish = tpc_abort = _nothing

@@ -1,14 +1,14 @@
-"""Runs each job right after the commit, and waits for it."""
+"""The engine ``inline``, whose commits return after the jobs have run."""
 
-import contextlib
 import contextvars
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
 from zope.interface import implementer
 
+from ..concurrency.queues import drained
 from ..interfaces import IEngine
 
 __all__ = ["InlineEngine"]
@@ -18,17 +18,17 @@ log = logging.getLogger(__name__)
 
 @implementer(IEngine)
 class InlineEngine:
-    """An engine for tests and scripts: the commit returns after the job.
+    """An engine for tests and scripts: a commit returns after its jobs.
 
-    The job runs on a thread of its own all the same: the committing thread
-    is in the middle of its transaction's end, and a job with the same
-    transaction manager would destroy what it still has open. What a job
-    schedules runs on that thread too, when the job is over. It waits for no
-    job's time.
+    Jobs run on a thread of their own nevertheless. The committing thread is
+    at the end of its transaction, and a job with the same transaction manager
+    would abort what that has not finished. What a job schedules is run on the
+    job's thread when the job has ended. Jobs that are due later are run at
+    once.
 
     Args:
-        run: runs the job of a sid; gives the seconds after which to run it
-            again, or ``None``.
+        run: runs the job with a sid; returns the seconds after which to run
+            it again, or ``None``. It does not raise.
     """
 
     workers = None
@@ -36,7 +36,7 @@ class InlineEngine:
     def __init__(self, run: Callable[[str], float | None]) -> None:
         self._run = run
         self._stopped = threading.Event()
-        #: Submitted, but not run yet.
+        #: The sids that a stop, or a thread that could not start, has left.
         self._left_over: deque[str] = deque()
         self._of_thread = threading.local()
 
@@ -47,15 +47,17 @@ class InlineEngine:
         due: float | None = None,
         priority: int = 0,
     ) -> None:
-        """Run the jobs at once, also those that are due later.
+        """Run the jobs at once, also those that are due later, and wait.
 
         See :class:`~pyramid_zodb_async.interfaces.IEngine`.
         """
         queue: deque[str] | None = getattr(self._of_thread, "queue", None)
-        if queue is not None:  # a job has scheduled them
+        if queue is not None:
+            # a job's thread: to wait here would be to wait for itself, in the
+            # middle of the job's commit; _work() runs them next
             queue.extend(sids)
             return
-        queue = deque([*self._take_left_over(), *sids])
+        queue = deque([*drained(self._left_over), *sids])
         thread = threading.Thread(
             target=self._work,
             args=(queue,),
@@ -74,29 +76,27 @@ class InlineEngine:
         else:
             thread.join()
 
-    def _take_left_over(self) -> Iterator[str]:
-        # other threads may do so at the same time
-        with contextlib.suppress(IndexError):
-            while True:
-                yield self._left_over.popleft()
-
     def _work(self, queue: deque[str]) -> None:
+        """Run the jobs of a queue and what they submit, in that order."""
         self._of_thread.queue = queue
         while queue and not self._stopped.is_set():
             self._run_to_its_end(queue.popleft())
         self._left_over.extend(queue)
 
     def _run_to_its_end(self, sid: str) -> None:
+        """Run a job, and repeat it after the pauses that the runner wants."""
         delay: float | None = 0
         while delay is not None and not self._stopped.wait(delay):
-            # a context of its own, so that no job sees what another left
+            # in a new context, so that no job sees the context variables that
+            # another has set
             delay = contextvars.Context().run(self._run, sid)
         if delay is not None:
             self._left_over.append(sid)
 
     def withdraw(self, sid: str) -> None:
         """See :class:`~pyramid_zodb_async.interfaces.IEngine`."""
-        # it is asked for its job before it runs
+        # nothing to do: the runner claims a job before each run, and gets
+        # none for a sid that is not to be run any more
 
     def start(self) -> None:
         """See :class:`~pyramid_zodb_async.interfaces.IEngine`."""
@@ -106,7 +106,7 @@ class InlineEngine:
 
     def idle(self, timeout: float | None = None) -> bool:
         """See :class:`~pyramid_zodb_async.interfaces.IEngine`."""
-        return True  # whoever submits waits for the end
+        return True  # submit() returns when its jobs have ended
 
     def stop(self, grace: float | None = None) -> list[str]:
         """See :class:`~pyramid_zodb_async.interfaces.IEngine`."""

@@ -1,8 +1,7 @@
-"""Runs a job when a test says so, and none else."""
+"""The engine for tests, which runs a job when a test begins it."""
 
 import contextvars
 import itertools
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -14,52 +13,66 @@ from ..interfaces import IEngine
 
 __all__ = ["ManualEngine", "StartedRun", "WaitingJob"]
 
-log = logging.getLogger(__name__)
-
-#: How long a stop waits for running jobs unless it is told, in seconds.
+#: How long a stop waits for running jobs unless its caller says, in seconds.
 GRACE = 10.0
 
 
 class WaitingJob(NamedTuple):
-    """A job that was submitted and has not been run."""
+    """A job that was submitted, and whose run has not begun."""
 
     sid: str
-    #: Counts what was submitted.
+    #: Its number among all that were submitted, the first of which is 0.
     number: int
-    #: When it is to be run, in seconds since the epoch; ``None``: at once.
+    #: When it is to be run, in seconds since the epoch; ``None`` for at once.
     due: float | None
-    #: The greater goes first, of those that are due.
+    #: Of the jobs that are due, one with a greater priority is run first.
     priority: int
 
     def pause(self, now: float) -> float:
-        """Tell how long it is to wait from *now* on, in seconds."""
+        """Return how long the job is to wait, in seconds.
+
+        Args:
+            now: the current time, in seconds since the epoch.
+        """
         return 0 if self.due is None else max(0, self.due - now)
 
 
 class StartedRun:
-    """A run that a test has started."""
+    """A run that a test has begun.
+
+    Args:
+        sid: the sid of the job.
+        thread: the thread of the run.
+    """
 
     def __init__(self, sid: str, thread: threading.Thread) -> None:
-        #: The id of the job.
+        #: The sid of the job.
         self.sid = sid
         self._thread = thread
 
     def wait(self, timeout: float) -> bool:
-        """Wait for its end; whether that came to pass in *timeout* s."""
+        """Wait for the end of the run.
+
+        Args:
+            timeout: how long to wait at most, in seconds.
+
+        Returns:
+            Whether the run has ended.
+        """
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
 
 @implementer(IEngine)
 class ManualEngine:
-    """An engine for tests: jobs wait until :meth:`begin` is called.
+    """An engine for tests: each job waits until :meth:`begin` is called.
 
-    Each run has a thread of its own, as a job has in production: one that
-    ran on the test's thread would use the test's transaction.
+    Each run has a thread of its own, as it has one in production. On the
+    thread of the test, a run would use the transaction of the test.
 
     Args:
-        run: runs the job of a sid; gives the seconds after which to run it
-            again, or ``None``.
+        run: runs the job with a sid; returns the seconds after which to run
+            it again, or ``None``. It does not raise.
     """
 
     workers = None
@@ -70,7 +83,7 @@ class ManualEngine:
         self._numbers = itertools.count()
         self._waiting: list[WaitingJob] = []
         self._running: list[str] = []
-        #: Whether it was stopped, and not started again.
+        #: Whether the last call was :meth:`stop`, and not :meth:`start`.
         self.is_stopped = False
 
     def submit(
@@ -94,7 +107,11 @@ class ManualEngine:
             self._waiting = [job for job in self._waiting if job.sid != sid]
 
     def waiting(self) -> list[WaitingJob]:
-        """List what waits, in the order in which it is to be run."""
+        """Return the jobs that wait, in the order in which they are due.
+
+        Those that are due already come first, in the order of their
+        priorities and then of their submission.
+        """
         now = time.time()
         with self._condition:
             return sorted(
@@ -103,19 +120,32 @@ class ManualEngine:
             )
 
     def wait_for_more(self, timeout: float) -> None:
-        """Wait until something happens, for *timeout* s at most."""
+        """Wait until a job is submitted or a run has ended.
+
+        Args:
+            timeout: how long to wait at most, in seconds.
+        """
         with self._condition:
             self._condition.wait(timeout)
 
     def begin(self, waiting: WaitingJob) -> StartedRun:
-        """Run a job that waits, on a thread of its own.
+        """Begin to run a job that waits, on a thread of its own.
+
+        Args:
+            waiting: the job, as :meth:`waiting` has returned it.
+
+        Returns:
+            The run, which may have ended already.
 
         Raises:
-            LookupError: it does not wait any more.
+            LookupError: the job does not wait any more: it was begun, or
+                withdrawn.
         """
         with self._condition:
             if waiting not in self._waiting:
                 raise LookupError(f"The job {waiting.sid} does not wait")
+            # under one lock, so that no other thread finds the job neither
+            # waiting nor running
             self._waiting.remove(waiting)
             self._running.append(waiting.sid)
         thread = threading.Thread(
@@ -128,9 +158,12 @@ class ManualEngine:
         return StartedRun(waiting.sid, thread)
 
     def _work(self, sid: str) -> None:
-        # a context of its own, so that no job sees what another left
+        """Run a job once, and have it wait again if it is to be repeated."""
+        # in a new context, so that no job sees the context variables that
+        # another has set
         delay = contextvars.Context().run(self._run, sid)
         if delay is not None:
+            # before it counts as not running, so that it is always one of both
             self.submit([sid], due=time.time() + delay)
         with self._condition:
             self._running.remove(sid)
@@ -148,7 +181,7 @@ class ManualEngine:
     def stop(self, grace: float | None = None) -> list[str]:
         """See :class:`~pyramid_zodb_async.interfaces.IEngine`.
 
-        What waits is kept, for another :meth:`start`.
+        What waits remains in the queue, for another :meth:`start`.
         """
         self.is_stopped = True
         self.idle(GRACE if grace is None else grace)

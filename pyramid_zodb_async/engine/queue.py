@@ -1,4 +1,4 @@
-"""The queue of an engine: which job is to be run next, and when."""
+"""The queue of an engine, which says what job to run next, and when."""
 
 import heapq
 import itertools
@@ -9,40 +9,53 @@ from ..jobs.options import DEFAULT_QUEUE
 
 __all__ = ["Entry", "JobQueue"]
 
-#: What a heap is ordered by, a number to tell equal ones apart, and a job.
+#: What a heap is ordered by; a number, which is greater for a later entry and
+#: decides where the first is equal; and the job.
 _Item = tuple[float, int, "Entry"]
 
-#: The longest time to trust the clock for, in seconds: it may be set.
+#: The longest pause before the clock is read again while a job is due later,
+#: in seconds: the clock may be set, which no process is notified of.
 CLOCK_TRUST = 5.0
 
 
 class Entry(NamedTuple):
-    """A job that waits to be run."""
+    """A job that waits to be run, or a message that waits to be sent."""
 
     sid: str
+    #: Of the jobs that are due, one with a greater priority is run first.
     priority: int = 0
+    #: The name of the queue of the job, which decides what workers run it.
     queue: str = DEFAULT_QUEUE
 
 
 class JobQueue:
-    """Jobs in the order of their priority, and of their coming.
+    """Jobs in the order of their priorities, then of their submission.
 
-    What is due later waits apart. It is for one thread at a time.
+    Jobs that are due later are stored apart, so that they do not come before
+    those that are due. It is for one thread at a time.
     """
 
     def __init__(self) -> None:
         self._numbers = itertools.count()
         self._ready: list[_Item] = []
-        #: By the monotonic clock, which nobody sets.
+        #: By the monotonic clock, since a pause must not depend on a clock
+        #: that may be set.
         self._resting: list[_Item] = []
-        #: By the clock on the wall, in seconds since the epoch.
+        #: By the system's clock, in seconds since the epoch, since that is
+        #: what a due time is given in.
         self._scheduled: list[_Item] = []
 
     def __len__(self) -> int:
         return len(self._ready) + len(self._resting) + len(self._scheduled)
 
     def put(self, entry: Entry, due: float | None = None) -> None:
-        """Have a job run at once, or when it is *due*: s since the epoch."""
+        """Add a job.
+
+        Args:
+            entry: the job.
+            due: when it is to be run, in seconds since the epoch; ``None``
+                for at once.
+        """
         number = next(self._numbers)
         if due is None:
             heapq.heappush(self._ready, (-entry.priority, number, entry))
@@ -50,18 +63,27 @@ class JobQueue:
             heapq.heappush(self._scheduled, (due, number, entry))
 
     def rest(self, entry: Entry, seconds: float) -> None:
-        """Have a job run after so many seconds."""
+        """Add a job that is to be run after a pause.
+
+        Args:
+            entry: the job.
+            seconds: how long the pause is, in seconds.
+        """
         item = time.monotonic() + seconds, next(self._numbers), entry
         heapq.heappush(self._resting, item)
 
     def remove(self, sid: str) -> None:
-        """Forget a job, if it is there."""
+        """Remove a job, if it is in the queue.
+
+        Args:
+            sid: the sid of the job.
+        """
         self._ready = _without(sid, self._ready)
         self._resting = _without(sid, self._resting)
         self._scheduled = _without(sid, self._scheduled)
 
     def ready(self) -> int:
-        """Count the jobs that are due."""
+        """Return the number of jobs that are due."""
         for heap, now in (
             (self._resting, time.monotonic()),
             (self._scheduled, time.time()),
@@ -71,11 +93,16 @@ class JobQueue:
         return len(self._ready)
 
     def take(self) -> Entry | None:
-        """Give the next job that is due, or ``None`` if none is."""
+        """Remove and return the next job that is due, or ``None``."""
         return heapq.heappop(self._ready)[2] if self.ready() else None
 
     def pause(self) -> float | None:
-        """Tell when to ask again: in so many seconds; ``None``: never."""
+        """Return how long to wait before :meth:`take` may return more.
+
+        Returns:
+            A time in seconds, at most until the next job is due; ``None`` if
+            no job is due later.
+        """
         pauses = []
         if self._resting:
             pauses.append(self._resting[0][0] - time.monotonic())
@@ -86,6 +113,7 @@ class JobQueue:
 
 
 def _without(sid: str, heap: list[_Item]) -> list[_Item]:
-    kept = [item for item in heap if item[2].sid != sid]
-    heapq.heapify(kept)
-    return kept
+    """Return a heap of all items but those of a job."""
+    others = [item for item in heap if item[2].sid != sid]
+    heapq.heapify(others)
+    return others

@@ -1,4 +1,4 @@
-"""Gives an engine jobs, each at its time and with its priority."""
+"""The submission of jobs to an engine, each with its time and priority."""
 
 from collections import defaultdict
 from collections.abc import Collection
@@ -11,7 +11,7 @@ __all__ = ["submit"]
 
 
 class _Waiting(Protocol):
-    """A job that waits to be run."""
+    """What is used of a job that waits to be run."""
 
     sid: str
     options: Options
@@ -19,8 +19,15 @@ class _Waiting(Protocol):
 
 
 def submit(engine: IEngine, jobs: Collection[_Waiting]) -> None:
-    """Have *engine* run *jobs*, in their order if they have the same rank."""
-    if len(jobs) == 1:  # as nearly always
+    """Have *engine* run *jobs*.
+
+    Jobs of the same time and priority are run in the order of *jobs*.
+
+    Args:
+        engine: the engine.
+        jobs: the jobs, whose commit is over.
+    """
+    if len(jobs) == 1:  # the usual case, made fast
         (job,) = jobs
         priority = job.options.priority
         engine.submit([job.sid], due=job.due, priority=priority)

@@ -1,4 +1,4 @@
-"""Runs jobs on a bounded number of threads of this process."""
+"""The engine ``threads``, which runs jobs on threads of this process."""
 
 import atexit
 import contextvars
@@ -22,14 +22,15 @@ log = logging.getLogger(__name__)
 class ThreadEngine:
     """An engine of up to *workers* daemon threads.
 
-    The first jobs start the threads. At the end of the interpreter, running
-    jobs get *grace* to end.
+    The threads are started when there are jobs for them. At the end of the
+    interpreter, :meth:`stop` is called.
 
     Args:
-        run: runs the job of a sid; gives the seconds after which to run it
-            again, or ``None``.
-        workers: how many jobs run at a time.
-        grace: how long :meth:`stop` waits for running jobs, in seconds.
+        run: runs the job with a sid; returns the seconds after which to run
+            it again, or ``None``. It does not raise.
+        workers: how many jobs may run at a time.
+        grace: how long :meth:`stop` waits for running jobs unless its caller
+            says, in seconds.
     """
 
     def __init__(
@@ -46,7 +47,14 @@ class ThreadEngine:
         call_after_fork(self._begin)
 
     def _begin(self) -> None:
-        """Know of no job and no thread; in a child they are the parent's."""
+        """Start with no jobs and no threads.
+
+        Called again in a forked child: there the threads do not run, the lock
+        may be locked for ever, and the jobs are run by the parent.
+        """
+        # one lock for both, since what is running and what waits change
+        # together; with one condition, a job for one worker could wake those
+        # that wait for the end of jobs instead
         lock = threading.Lock()
         self._condition = threading.Condition(lock)
         self._job_over = threading.Condition(lock)
@@ -67,6 +75,8 @@ class ThreadEngine:
         with self._condition:
             for sid in sids:
                 self._queue.put(Entry(sid, priority), due)
+                # also if it is due later: a thread that waits for a job that
+                # is due after this one has to wait for a shorter time
                 self._condition.notify()
             self._start_threads()
 
@@ -85,14 +95,17 @@ class ThreadEngine:
     def stop(self, grace: float | None = None) -> list[str]:
         """See :class:`~pyramid_zodb_async.interfaces.IEngine`.
 
-        What waits is kept, for another :meth:`start`.
+        What waits remains in the queue, for another :meth:`start`.
         """
         deadline = time.monotonic() + (self.grace if grace is None else grace)
+        # so that a stopped engine is not stopped again, and can be collected
         atexit.unregister(self.stop)
         with self._condition:
             self._stops_at_exit = False
             self._stopping = True
             self._condition.notify_all()
+            # a copy: a thread that ends removes itself, for which it needs
+            # the lock, so the joins are outside of it
             threads = list(self._threads)
             if self._running:
                 log.info(
@@ -118,12 +131,15 @@ class ThreadEngine:
             return self._job_over.wait_for(lambda: not self._running, timeout)
 
     def _start_threads(self) -> None:
-        """Have as many threads as there is work for."""
+        """Start threads until there is one for each job that can run.
+
+        To be called within the lock.
+        """
         if self._stopping:
             return
         ready = self._queue.ready()
         if not ready and len(self._queue):
-            ready = 1  # to wait for what is due later
+            ready = 1  # one thread waits until the next job is due
         wanted = min(self.workers, len(self._running) + ready)
         while len(self._threads) < wanted:
             self._stop_at_exit()
@@ -144,11 +160,13 @@ class ThreadEngine:
             self._threads.append(thread)
 
     def _stop_at_exit(self) -> None:
+        """Have the engine stopped at the end of the interpreter, once."""
         if not self._stops_at_exit:
             self._stops_at_exit = True
             atexit.register(self.stop)
 
     def _work(self) -> None:
+        """Run jobs until the engine stops; the work of one thread."""
         thread = threading.current_thread()
         try:
             while (entry := self._take(thread)) is not None:
@@ -157,9 +175,11 @@ class ThreadEngine:
             self._leave(thread)
 
     def _run_one(self, entry: Entry, thread: threading.Thread) -> None:
+        """Run a job once, and put it back if it is to be run again."""
         try:
-            # of its own, so that no job sees what another left in it
-            again = contextvars.Context().run(self._run, entry.sid)
+            # in a new context, so that no job sees the context variables that
+            # another has set
+            delay = contextvars.Context().run(self._run, entry.sid)
         except BaseException:
             log.critical(
                 "The runner raised over job %s, which will not end.",
@@ -167,28 +187,34 @@ class ThreadEngine:
                 exc_info=True,
                 extra={"action": "runner_raised", "sid": entry.sid},
             )
-            again = None
+            delay = None
         with self._condition:
+            # under one lock, so that nothing finds the job neither running
+            # nor waiting
             del self._running[thread]
             self._job_over.notify_all()
-            if again is not None:
-                self._queue.rest(entry, again)
+            if delay is not None:
+                self._queue.rest(entry, delay)
                 self._condition.notify()
 
     def _take(self, thread: threading.Thread) -> Entry | None:
-        """Wait for a job that is due; ``None`` if the engine stops."""
+        """Wait for a job that is due, and return it; ``None`` to end."""
         with self._condition:
             while not self._stopping:
                 entry = self._queue.take()
                 if entry is not None:
+                    # under the lock in which it was taken from the queue, so
+                    # that idle() and stop() do not miss it
                     self._running[thread] = entry.sid
-                    self._start_threads()  # more may have become due
+                    # there may have been one thread to wait for several jobs
+                    # that have become due together
+                    self._start_threads()
                     return entry
                 self._condition.wait(self._queue.pause())
             return None
 
     def _leave(self, thread: threading.Thread) -> None:
-        """Have another thread in place of one that ends, if need be."""
+        """Remove a thread that ends; replace it unless the engine stops."""
         with self._condition:
             self._threads.remove(thread)
             self._running.pop(thread, None)

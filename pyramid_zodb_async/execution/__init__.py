@@ -1,1 +1,1 @@
-"""One run of a job, from its claim to its commit."""
+"""The execution of one run of a job, from its claim to its commit."""

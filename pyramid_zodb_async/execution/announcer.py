@@ -1,4 +1,4 @@
-"""Tells the subscribers of an application what happens to its jobs."""
+"""Announcers, which call an application's subscribers with job events."""
 
 import dataclasses
 import logging
@@ -17,21 +17,32 @@ log = logging.getLogger(__name__)
 
 
 class Announcer:
-    """Tells nobody of events: what schedulers outside Pyramid have."""
+    """An announcer without subscribers, for schedulers outside Pyramid."""
 
     def has_subscribers(self, kind: type[JobEvent]) -> bool:
-        """Tell whether somebody subscribed to events of *kind*."""
+        """Return whether there are subscribers to events of *kind*.
+
+        A caller asks this first, so that no view of a job is made in vain.
+
+        Args:
+            kind: the class of the event.
+        """
         return False
 
     def announce(self, kind: type[JobEvent], job: JobView) -> None:
-        """Tell of an event that somebody wants to know of; never raises."""
+        """Call the subscribers to an event; what they raise is only logged.
+
+        Args:
+            kind: the class of the event.
+            job: the job as it is now.
+        """
 
 
 class RegistryAnnouncer(Announcer):
-    """Tells the subscribers of a Pyramid application of events.
+    """An announcer that calls the subscribers of a Pyramid application.
 
     Args:
-        registry: the application's.
+        registry: the registry of the application.
     """
 
     def __init__(self, registry: Any) -> None:
@@ -44,10 +55,12 @@ class RegistryAnnouncer(Announcer):
 
     def announce(self, kind: type[JobEvent], job: JobView) -> None:
         """See :class:`Announcer`."""
+        # subscribers get no result: to load it needs connections, and an
+        # event is announced when the job's transaction is over
         event = kind(dataclasses.replace(job, load_result=_refuse))
         try:
             self._registry.notify(event)
-        except BaseException:  # a job must go on, or end, all the same
+        except BaseException:  # a subscriber must not change a job's fate
             log.exception(
                 "A subscriber failed when it was told of %s of job %s.",
                 kind.__name__,
@@ -58,6 +71,7 @@ class RegistryAnnouncer(Announcer):
 
 @stored_at("pyramid_zodb_async.announcer")
 def _refuse() -> None:
+    """Refuse to load the result of a job from its event."""
     raise JobError(
         "An event has no result: request.jobs.get(sid) or the scheduler's"
         " get(sid) gives a view of the job that has it"

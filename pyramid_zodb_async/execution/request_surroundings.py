@@ -1,4 +1,4 @@
-"""Surrounds a job with a request of its own, in a Pyramid application."""
+"""The surroundings of a run in a Pyramid application: its own request."""
 
 import contextlib
 import functools
@@ -24,11 +24,15 @@ log = logging.getLogger(__name__)
 
 
 class _InRequest(OwnTransaction):
+    """The surroundings of a run that has a request."""
+
     def __init__(self, request: Any) -> None:
         super().__init__(RequestConnections(request))
         self._request = request
 
     def call(self, function: Callable[[], Any]) -> Any:
+        """Call the job's function inside the application's job wrappers."""
+        # from the last to the first, so that the first added is outermost
         wrappers = self._request.registry.queryUtility(IJobWrappers) or ()
         for wrap in reversed(wrappers):
             function = functools.partial(wrap, self._request, function)
@@ -36,15 +40,19 @@ class _InRequest(OwnTransaction):
 
 
 class RequestSurroundings:
-    """Surrounds a run with a request of its own, as ``bootstrap`` has it.
+    """A factory of surroundings with a request, as ``bootstrap`` makes one.
 
-    It is the current request of the thread; it has the application's
-    registry, request methods, root, and URL as of the request that
-    scheduled, but no user and no session. The wrappers that were added by
-    ``config.add_job_wrapper()`` are around the call of the function. Its
-    transaction manager is the one that the application uses,
-    ``tm.manager_hook`` included. The whole run is one transaction, which
-    notes the owner, the sid, the attempt and the function.
+    The request is the current one of the thread. It has the registry, the
+    request methods and the root of the application, and the URL that the
+    application had in the request that scheduled the job, but no user and no
+    session. The wrappers that ``config.add_job_wrapper()`` has added are
+    called around the job's function. The transaction manager is the one that
+    the application uses in requests, so ``tm.manager_hook`` counts. The run
+    is one transaction; its owner, sid, attempt and function are recorded as
+    the transaction's user and description.
+
+    Args:
+        registry: the registry of the application.
     """
 
     def __init__(self, registry: Any) -> None:
@@ -52,27 +60,43 @@ class RequestSurroundings:
 
     @contextlib.contextmanager
     def __call__(self, run: IRun) -> Iterator[Surroundings]:
-        """Give *run* its surroundings."""
+        """Surround *run* with a request and a transaction for the block.
+
+        Args:
+            run: the run that is about to begin.
+
+        Returns:
+            A context manager, whose value is the surroundings. At its end,
+            what is not committed is aborted.
+        """
         request = self._make_request(run)
         depth = len(threadlocals.stack)
         with contextlib.ExitStack() as cleaning:
-            cleaning.callback(_cut, threadlocals.stack, depth)
+            # these are called from the last to the first: the transaction is
+            # aborted before finished callbacks close its connections, and
+            # these callbacks may still use the current request
+            cleaning.callback(_restore_threadlocals, threadlocals.stack, depth)
             cleaning.callback(_finish, request)
-            # what prepare() does, in another order and once: the
-            # application's tm.manager_hook may need its request methods, and
-            # its root factory a connection, which cannot load anything if it
-            # was opened before an explicit manager's transaction began
+            # what pyramid.scripting.prepare() does, with a transaction in
+            # between: tm.manager_hook may need the request methods of the
+            # application, so these come before it; the root factory may need
+            # a connection, which cannot load anything if it was opened
+            # before the transaction of an explicit manager began
             threadlocals.push({"registry": self._registry, "request": request})
             apply_request_extensions(request)
             manager = create_tm(request)
+            # as the tween of pyramid_tm sets them: request.tm is the manager,
+            # and subrequests see that there is a transaction already
             request.environ["tm.manager"] = manager
             request.environ["tm.active"] = True
+            # before begin(), so that no failure leaves a transaction behind
             cleaning.callback(_abort, manager)
             annotate(TransactionManager.begin(manager), run)
             self._find_root(request)
             yield _InRequest(request)
 
     def _find_root(self, request: Any) -> None:
+        """Set ``request.context`` to the application's root, if not set."""
         make_root = self._registry.queryUtility(
             IRootFactory, default=DefaultRootFactory
         )
@@ -81,6 +105,7 @@ class RequestSurroundings:
             request.context = root
 
     def _make_request(self, run: IRun) -> Any:
+        """Return a new request, which knows the registry."""
         factory = self._registry.queryUtility(IRequestFactory, default=Request)
         path = f"/jobs/{run.sid}"
         try:
@@ -98,13 +123,17 @@ class RequestSurroundings:
 
 
 def _abort(manager: Any) -> None:
-    # an explicit manager has nothing to abort after a commit
+    """Abort the current transaction, if there is one."""
+    # after a commit, an explicit manager has no transaction and raises
     with contextlib.suppress(NoTransaction):
         manager.abort()
 
 
 def _finish(request: Any) -> None:
-    while request.finished_callbacks:  # one that raises keeps none waiting
+    """Call all finished callbacks, also after one of them has failed."""
+    # Pyramid stops at the first that raises, and one of those left may be
+    # the one by which pyramid_zodbconn closes the connection
+    while request.finished_callbacks:
         try:
             request._process_finished_callbacks()  # noqa: SLF001 - as prepare()
         except BaseException:
@@ -115,5 +144,6 @@ def _finish(request: Any) -> None:
             )
 
 
-def _cut(stack: list[Any], depth: int) -> None:
+def _restore_threadlocals(stack: list[Any], depth: int) -> None:
+    """Remove what was pushed onto the stack, by us or by the job."""
     del stack[depth:]

@@ -1,4 +1,16 @@
-"""The one way in which a job is run: claim, load, call, record, commit."""
+"""The runner, which leads a run from its claim to its commit or verdict.
+
+From top to bottom, :meth:`Runner.run` takes these steps:
+
+1. *Claim*: the scheduler hands out the run, or says that there is none.
+2. *Surroundings*: they give the run a transaction and connections.
+3. *Call*: the call is loaded from the database, and made.
+4. *Record*: the success becomes a part of the same transaction.
+5. *Commit*: from here on the effects and the success can be seen.
+6. *Verdict*: if any of these raised, the error is judged while the
+   transaction is open, and what follows of it is done when all effects are
+   aborted: the attempt is repeated, another one follows, or the job fails.
+"""
 
 import functools
 import logging
@@ -46,16 +58,20 @@ log = logging.getLogger(__name__)
 class Runner:
     """Runs the jobs of *scheduler* in *environment*.
 
+    An engine calls :meth:`run`, on any number of threads at a time.
+
     Args:
-        scheduler: where jobs come from, and where their outcome goes.
-        environment: what surrounds them.
+        scheduler: where runs are claimed, and outcomes are recorded.
+        environment: makes the surroundings of each run.
         max_conflicts: how often an attempt is repeated after conflicts and
             other transient errors.
-        attempts: how many attempts may fail, of a job whose options do not
-            tell.
-        time_limit: how long a run may take, in seconds, of such a job.
+        attempts: after how many failed attempts a job fails whose options
+            do not say.
+        time_limit: how long a run of a job may take whose options do not
+            say, in seconds; ``None`` for any time.
         public_errors: exceptions whose text may be shown to people.
-        waits_before_retry: whether a job waits before it is tried again.
+        waits_before_retry: whether a job waits before its next attempt, as
+            its option ``backoff`` says.
     """
 
     def __init__(  # noqa: PLR0913 - a figure each for what a job may do
@@ -79,14 +95,22 @@ class Runner:
         self._watchdog = Watchdog()
 
     def run(self, sid: str) -> float | None:
-        """Run the job once, if it still waits.
+        """Claim a run of the job, and execute it within its time limit.
 
-        Never raises. Returns the seconds after which to run it again, or
-        ``None`` if this is all.
+        Never raises.
+
+        Args:
+            sid: the sid of the job. If it is not to be run (any more), this
+                does nothing.
+
+        Returns:
+            The seconds after which to call this again for the job, or
+            ``None`` if there is nothing more to do.
         """
         try:
             run = self._scheduler.claim(sid)
         except Exception:
+            # the database is away, or a conflict was met; no run has begun
             log.warning(
                 "Job %s cannot be begun now; it will be tried again.",
                 sid,
@@ -96,29 +120,39 @@ class Runner:
             return GREATEST_DELAY
         if run is None:
             return None
-        self._tell(JobStarted, run)
+        self._announce(JobStarted, run)
         limit: float | None = run.options.time_limit or self._time_limit
         if limit is None:
-            again = self._end(run)
+            delay = self._execute(run)
         else:
             thread = threading.get_ident()
-            on_timeout = functools.partial(self._end_late, run, limit, thread)
+            on_timeout = functools.partial(self._time_out, run, limit, thread)
             with self._watchdog.limit(limit, on_timeout):
-                again = self._end(run)
-        if again is None:
+                delay = self._execute(run)
+        if delay is None:
+            # after the events, since the process forgets the job here, and
+            # wakes the waiters for its end; a released job stays assigned
             run.close()
-        return again
+        return delay
 
-    def _end(self, run: IRun) -> float | None:
-        """Run the job, and record what came of it."""
-        ended: Callable[[], float | None] | None = None
+    def _execute(self, run: IRun) -> float | None:
+        """Give the run its surroundings, and follow up on how it went.
+
+        Return the seconds after which to run the job again, or ``None``.
+        """
+        follow_up: Callable[[], float | None] | None = None
         try:
             with self._environment(run) as surroundings:
                 try:
                     self._perform(run, surroundings)
-                    ended = functools.partial(self._tell, JobSucceeded, run)
+                    follow_up = functools.partial(
+                        self._announce, JobSucceeded, run
+                    )
                 except BaseException as error:  # noqa: BLE001 - of any kind
-                    ended = self._judge(
+                    # here, where the transaction is not aborted yet: the
+                    # surroundings ask it whether the error is transient, and
+                    # the error may refer to objects of its connections
+                    follow_up = self._judge(
                         run,
                         error,
                         surroundings.connections,
@@ -126,8 +160,10 @@ class Runner:
                         is_outage=surroundings.met_outage(error),
                     )
         except BaseException as error:
-            if ended is None:  # the job was not reached
-                ended = self._judge(
+            if follow_up is None:
+                # most likely the surroundings could not be made: nothing was
+                # called, and there is no transaction that could be asked
+                follow_up = self._judge(
                     run,
                     error,
                     ThreadConnections(),
@@ -135,20 +171,29 @@ class Runner:
                     is_outage=storage_failed(error),
                 )
             else:
+                # the commit, or the verdict, is not changed by that
                 log.exception(
                     "Clearing up after job %s failed: %s.",
                     run.sid,
                     run.function,
                     extra=log_fields("job_not_cleared_up", run),
                 )
-        return ended()
+        # not before the surroundings are gone: a failure is recorded in a
+        # transaction of its own when the effects are aborted, and subscribers
+        # are called when no transaction of the job is open
+        return follow_up()
 
-    def _tell(self, kind: type[JobEvent], run: IRun) -> None:
+    def _announce(self, kind: type[JobEvent], run: IRun) -> None:
+        """Call the subscribers to an event of a run, if there are any."""
         announcer: Announcer = self._scheduler.announcer
         if announcer.has_subscribers(kind):
             announcer.announce(kind, run.view())
 
     def _perform(self, run: IRun, surroundings: Surroundings) -> None:
+        """Load and make the call, record the success, and commit both.
+
+        Whatever raises here, the commit included, makes the run unsuccessful.
+        """
         manager = surroundings.transaction_manager
         connections = surroundings.connections
         with (
@@ -156,9 +201,12 @@ class Runner:
             use_connections(connections),
             use_manager(manager),
         ):
+            # in this transaction: if another process takes the job over
+            # after this read, the commit meets a conflict
             call = run.call.load(connections)
             surroundings.has_loaded = True
             value = surroundings.call(call)
+        # the function may have ended the transaction that it got
         surroundings.ensure_transaction()
         run.succeed(value, connections)
         manager.commit()
@@ -178,14 +226,25 @@ class Runner:
         may_repeat: bool,
         is_outage: bool,
     ) -> Callable[[], float | None]:
-        """Log *error*, and tell what to do when its effects are aborted.
+        """Log *error*, and return what to do when the effects are aborted.
 
-        The text of an exception may depend on objects that must not be
-        touched when the connection is given back, so all that is needed of
-        it is taken here.
+        The text and the pickle of an exception may depend on persistent
+        objects, which must not be used after their connection is closed. So
+        both are made here, and not when the failure is recorded.
+
+        The questions are in this order:
+
+        1. Has the job ended without this run? Then nothing is recorded.
+        2. Is the process to end? That is not the job's fault.
+        3. Was the storage away? That is not its fault either.
+        4. Is the time limit over? Then the attempt has failed with a
+           ``JobTimeout``, whatever was raised, and is not repeated.
+        5. Is the error transient, with repetitions left?
+        6. Otherwise the attempt has failed.
         """
         if run.has_ended():
-            # it has asked, or its commit met that of the cancel
+            # expected errors: the function asked whether it should go on, or
+            # its commit met a conflict with a cancel or a takeover
             if isinstance(error, JobError | TransientError):
                 log.info(
                     "Job %s was given up by its run: %s.",
@@ -219,7 +278,10 @@ class Runner:
     def _decide(
         self, run: IRun, error: BaseException, exception: bytes
     ) -> "Verdict":
-        """Log a failed attempt, and tell what is to come of it."""
+        """Log a failed attempt, and return what is to follow: see Verdict.
+
+        *exception* is the pickle of *error*, which becomes the outcome.
+        """
         failures = run.failures + 1
         attempts = run.options.attempts or self._attempts
         if run.options.covers(error) and failures < attempts:
@@ -252,6 +314,11 @@ class Runner:
         )
 
     def _record(self, run: IRun, verdict: "Verdict") -> float | None:
+        """Record a failed attempt in a transaction of its own.
+
+        Announce the event. Return the seconds after which to repeat the
+        attempt if it cannot be recorded now, else ``None``.
+        """
         try:
             is_recorded = verdict.apply()
         except Exception:
@@ -266,14 +333,26 @@ class Runner:
             run.release()
             return GREATEST_DELAY
         if is_recorded:
-            self._tell(verdict.event, run)
+            self._announce(verdict.event, run)
         return None
 
-    def _end_late(self, run: IRun, limit: float, thread: int) -> None:
-        """End a job whose run takes too long, though that goes on."""
+    def _time_out(self, run: IRun, limit: float, thread: int) -> None:
+        """Record the failure of a run that takes too long and goes on.
+
+        The watchdog calls this on its own thread. A run cannot be interrupted
+        from outside; it ends when the function asks whether it should, and
+        its commit meets a conflict with what is recorded here.
+
+        Args:
+            run: the run.
+            limit: its time limit, in seconds.
+            thread: the identifier of the thread that it is on.
+        """
         if run.has_ended():
             return
         reason = JobTimeout(f"The job has run for more than {limit:g} seconds")
+        # before anything that takes time or may fail: from here on the run
+        # cannot succeed, also if the failure cannot be recorded now
         run.time_out(reason)
         log.error(
             "Job %s has run for more than %g s: %s. Its thread is here:\n%s",
@@ -287,6 +366,7 @@ class Runner:
         try:
             is_recorded = verdict.apply()
         except Exception:
+            # the run will fail with this reason, and record that by itself
             log.warning(
                 "That job %s took too long cannot be recorded now, but when"
                 " its run has ended: %s.",
@@ -297,10 +377,12 @@ class Runner:
             )
             return
         if is_recorded:
-            self._tell(verdict.event, run)
+            # before leave(), for the same reason as before close()
+            self._announce(verdict.event, run)
             run.leave()
 
 
 def _stack_of(thread: int) -> str:
+    """Return the traceback of where a thread is, for the log."""
     frame = sys._current_frames().get(thread)  # noqa: SLF001 - documented
     return "".join(traceback.format_stack(frame)) if frame else "(gone)"

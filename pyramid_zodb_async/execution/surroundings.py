@@ -1,4 +1,4 @@
-"""What surrounds a job that runs: its transaction and its connections."""
+"""The surroundings of a run: its transaction and its connections."""
 
 import abc
 import contextlib
@@ -25,9 +25,14 @@ __all__ = [
 
 
 class Surroundings(abc.ABC):
-    """The transaction and the connections of a job that runs."""
+    """The transaction and the connections of one run.
 
-    #: Whether the call was loaded, so that the storage was there.
+    Args:
+        connections: the connections of the run; their transaction manager
+            is that of the run.
+    """
+
+    #: Whether the call has been loaded: the storage was there then.
     has_loaded = False
 
     def __init__(self, connections: Connections) -> None:
@@ -35,54 +40,82 @@ class Surroundings(abc.ABC):
         self.transaction_manager = connections.transaction_manager
 
     def call(self, function: Callable[[], Any]) -> Any:
-        """Call the job's function."""
+        """Call the job's function, and return what it returns.
+
+        Args:
+            function: the function, with its arguments bound.
+        """
         return function()
 
     @abc.abstractmethod
     def ensure_transaction(self) -> None:
-        """Have a transaction to record the job's success in."""
+        """Ensure that there is a transaction to record the success in.
+
+        Called after the function, which may have ended its transaction.
+        """
 
     @abc.abstractmethod
     def may_repeat(self, error: BaseException) -> bool:
-        """Tell whether to run the job again because of *error*.
+        """Return whether *error* lets the attempt be repeated.
 
-        To be asked before the transaction is aborted.
+        To be called before the transaction is aborted: its data managers,
+        which an abort removes, are asked whether the error is transient.
+
+        Args:
+            error: what the run has raised.
         """
 
     def met_outage(self, error: BaseException) -> bool:
-        """Tell whether nothing but an absent storage is the cause of *error*.
+        """Return whether the storage was away, so that *error* means nothing.
 
-        What a storage refuses that was there a moment ago may be the job's
-        own doing, unless the storage says that it is not.
+        Once the call is loaded, the storage was there a moment ago. What it
+        refuses then may be the job's own fault, unless the storage says that
+        the error is transient.
+
+        Args:
+            error: what the run has raised.
         """
         return storage_failed(error) and (
             not self.has_loaded or isinstance(error, TransientError)
         )
 
 
-#: Gives a run its surroundings, and clears them away afterwards.
+#: Makes the surroundings of a run, for a block; at the end of the block,
+#: what is not committed is aborted, and connections are closed.
 SurroundingsFactory = Callable[[IRun], AbstractContextManager[Surroundings]]
 
 
 class _BareThread(Surroundings):
+    """Surroundings of a function that makes its transactions by itself."""
+
     def ensure_transaction(self) -> None:
-        # what the function left uncommitted is aborted by this
+        """See :class:`Surroundings`."""
+        # begin() aborts what the function has left uncommitted
         self.transaction_manager.begin()
 
     def may_repeat(self, error: BaseException) -> bool:
-        return False
+        """See :class:`Surroundings`."""
+        return False  # it may have committed, which would be done twice
 
 
 @contextlib.contextmanager
 def bare_thread(run: IRun) -> Iterator[Surroundings]:  # noqa: ARG001
     """Surround a run with nothing but the thread's transaction manager.
 
-    The function sees to its transactions by itself; what it did not commit
-    when it returns is aborted.
+    The function begins and commits transactions by itself. What it has not
+    committed when it returns is aborted.
+
+    Args:
+        run: the run that is about to begin.
+
+    Returns:
+        A context manager, whose value is the surroundings.
     """
     manager = transaction.manager
     connections = OpenedConnections(manager)
     with contextlib.ExitStack() as cleaning:
+        # called last: a connection can be closed only when the transaction
+        # that it takes part in is over
         cleaning.callback(connections.close)
         cleaning.callback(manager.abort)
         manager.begin()
@@ -90,12 +123,12 @@ def bare_thread(run: IRun) -> Iterator[Surroundings]:  # noqa: ARG001
 
 
 class OwnTransaction(Surroundings):
-    """Surroundings whose run is one transaction, begun before it."""
+    """Surroundings of a run that is one transaction, begun before it."""
 
     def ensure_transaction(self) -> None:
         """See :class:`Surroundings`."""
-        # the job may have ended its transaction; an explicit manager has
-        # none then
+        # the function may have committed or aborted; then an explicit manager
+        # has no transaction, and others begin one in get()
         try:
             self.transaction_manager.get()
         except NoTransaction:
@@ -106,6 +139,7 @@ class OwnTransaction(Surroundings):
         try:
             current = self.transaction_manager.get()
         except NoTransaction:
+            # there are no data managers left that could be asked
             transient = isinstance(error, TransientError)
         else:
             transient = bool(current.isRetryableError(error))
@@ -118,10 +152,17 @@ def thread_transaction(run: IRun) -> Iterator[Surroundings]:
 
     Functions that :func:`~pyramid_zodb_async.transactional` decorates join
     it.
+
+    Args:
+        run: the run that is about to begin.
+
+    Returns:
+        A context manager, whose value is the surroundings.
     """
     manager = transaction.manager
     connections = OpenedConnections(manager)
     with contextlib.ExitStack() as cleaning:
+        # called last, as in bare_thread()
         cleaning.callback(connections.close)
         cleaning.callback(manager.abort)
         annotate(TransactionManager.begin(manager), run)
@@ -129,7 +170,12 @@ def thread_transaction(run: IRun) -> Iterator[Surroundings]:
 
 
 def annotate(current: Any, run: IRun) -> None:
-    """Let the history of an object tell which job changed it."""
+    """Record the job in a transaction, for the history of the database.
+
+    Args:
+        current: the transaction, which has just begun.
+        run: the run; its owner becomes the user of the transaction.
+    """
     if run.owner is not None:
         current.user = run.owner
     current.note(f"job {run.sid}, attempt {run.attempt}: {run.function}")

@@ -1,4 +1,4 @@
-"""Notices runs that take longer than they may."""
+"""The watchdog, which ends runs that take longer than their time limit."""
 
 import contextlib
 import itertools
@@ -14,18 +14,19 @@ __all__ = ["Watchdog"]
 
 log = logging.getLogger(__name__)
 
-#: How long its thread stays when there is nothing to watch, in seconds.
+#: How long the thread of a watchdog waits for something to watch before it
+#: ends, in seconds.
 IDLE = 5.0
 
-#: The longest time to wait at once, in seconds: a limit may be longer than
-#: any lock can wait.
+#: The longest single wait, in seconds: a time limit may be longer than
+#: ``threading.TIMEOUT_MAX``, with which a wait would raise.
 LONGEST_PAUSE = 3600.0
 
 
 class Watchdog:
-    """Calls a function when a block of code has taken too long.
+    """Calls functions when blocks of code take longer than they may.
 
-    It has a thread as long as there is something to watch.
+    It has one thread for all blocks, only while there is one to watch.
     """
 
     def __init__(self) -> None:
@@ -33,10 +34,14 @@ class Watchdog:
         call_after_fork(self._begin)
 
     def _begin(self) -> None:
-        """Watch nothing; in a child it is the parent's."""
+        """Start with nothing to watch, and without a thread.
+
+        Called again in a forked child: there the thread does not run, and
+        the lock may be locked for ever.
+        """
         self._condition = threading.Condition()
         self._numbers = itertools.count()
-        #: When to call what, by the monotonic clock.
+        #: When each block is over its limit, by the monotonic clock.
         self._deadlines: Deadlines[int] = Deadlines()
         self._callbacks: dict[int, Callable[[], None]] = {}
         self._thread: threading.Thread | None = None
@@ -45,11 +50,19 @@ class Watchdog:
     def limit(
         self, seconds: float, on_timeout: Callable[[], None]
     ) -> Iterator[None]:
-        """Call *on_timeout*, on another thread, if the block takes that long.
+        """Call *on_timeout* on another thread if the block takes too long.
 
-        It may be called when the block has just ended.
+        It may still be called when the block has just ended.
+
+        Args:
+            seconds: how long the block may take.
+            on_timeout: what to call. What it raises is logged. It delays
+                the calls for other blocks.
+
+        Returns:
+            A context manager.
         """
-        number = self._expect(seconds, on_timeout)
+        number = self._watch(seconds, on_timeout)
         try:
             yield
         finally:
@@ -57,7 +70,8 @@ class Watchdog:
                 self._callbacks.pop(number, None)
                 self._deadlines.discard(number)
 
-    def _expect(self, seconds: float, on_timeout: Callable[[], None]) -> int:
+    def _watch(self, seconds: float, on_timeout: Callable[[], None]) -> int:
+        """Return the number of a block that is watched from now on."""
         with self._condition:
             number = next(self._numbers)
             self._callbacks[number] = on_timeout
@@ -76,10 +90,12 @@ class Watchdog:
                     )
                 else:
                     self._thread = thread
+            # the thread may be waiting for a later deadline
             self._condition.notify()
         return number
 
     def _work(self) -> None:
+        """Call what is due, until there is nothing to watch."""
         while (on_timeout := self._next()) is not None:
             try:
                 on_timeout()
@@ -90,7 +106,7 @@ class Watchdog:
                 )
 
     def _next(self) -> Callable[[], None] | None:
-        """Wait for the next that is due; ``None`` if nothing is watched."""
+        """Return the next function that is due, or ``None`` to end."""
         with self._condition:
             while True:
                 number = self._deadlines.pop(time.monotonic())
@@ -98,9 +114,11 @@ class Watchdog:
                     return self._callbacks.pop(number)
                 first = self._deadlines.first()
                 pause = IDLE if first is None else first - time.monotonic()
-                is_told = self._condition.wait(
+                is_notified = self._condition.wait(
                     min(max(0, pause), LONGEST_PAUSE)
                 )
-                if first is None and not is_told:
+                if first is None and not is_notified:
+                    # within the lock, so that the next block to be watched
+                    # finds either a thread that sees it, or none
                     self._thread = None
                     return None

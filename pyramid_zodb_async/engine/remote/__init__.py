@@ -1,1 +1,1 @@
-"""Has other processes run jobs, by messages to them."""
+"""The engine for jobs that other processes run, which get messages."""

@@ -1,4 +1,4 @@
-"""Leaves jobs to processes that are sent word of them, or is one of those."""
+"""The engine of jobs that workers run, in workers and other processes."""
 
 import contextvars
 import threading
@@ -15,11 +15,13 @@ from .publisher import Publisher
 
 __all__ = ["FOR_WORKER", "RemoteEngine"]
 
-#: The time between two looks whether a job that waits for its turn is to be
-#: run at all, in seconds.
+#: How often it is checked whether a suspect that waits for another one is
+#: still to be run, in seconds between the checks.
 TURN_LOOK = 0.5
 
-#: Whether an application is being made for a worker.
+#: Whether the application that is being made is that of a worker. A context
+#: variable brings this to the engine, since the function of the application's
+#: author that makes the application has no argument for it.
 FOR_WORKER: contextvars.ContextVar[bool] = contextvars.ContextVar(
     "for_worker", default=False
 )
@@ -27,18 +29,20 @@ FOR_WORKER: contextvars.ContextVar[bool] = contextvars.ContextVar(
 
 @implementer(IRemoteEngine)
 class RemoteEngine:
-    """Sends word of jobs to workers, or is the engine of one.
+    """The engine of a process that sends messages to workers, or of a worker.
 
-    In a process that serves it also runs the jobs of some queues itself. In
-    a worker, those are left to processes that serve.
+    A process that serves requests may also run the jobs of some queues on
+    threads of its own. Workers leave the jobs of these queues to such
+    processes.
 
     Args:
-        run: runs the job of a sid; gives the seconds after which to run it
-            again, or ``None``.
-        settings: those of the application.
-        publish: sends a message; raises if that is not certain.
-        close: lets go of what that needs.
-        count: counts the messages that wait in a queue; raises if it cannot.
+        run: runs the job with a sid; returns the seconds after which to run
+            it again, or ``None``. It does not raise.
+        settings: the settings of the application.
+        publish: sends a message; raises if the broker may not have it.
+        close: closes the connection to the broker.
+        count: returns the number of messages that wait in a queue of the
+            broker; raises if that cannot be found out.
     """
 
     def __init__(
@@ -61,7 +65,9 @@ class RemoteEngine:
             )
         self.publisher = Publisher(publish, close, count)
         self._lock = threading.Lock()
-        #: By sid, whether it is the turn of a job that was taken.
+        #: By sid, whether the scheduler has submitted a job that this worker
+        #: has claimed. The thread that has claimed it and the scheduler may
+        #: come here in either order.
         self._turns: dict[str, threading.Event] = {}
 
     def runs(self, queue: str) -> bool:
@@ -100,7 +106,8 @@ class RemoteEngine:
     ) -> None:
         """See :class:`~pyramid_zodb_async.interfaces.IEngine`.
 
-        In a worker, it is their turn: whoever has taken them waits for it.
+        In a worker, this runs nothing: the thread that has claimed such a
+        job waits for this in :meth:`run_in_turn`, and runs the job.
         """
         if self._threads is not None:
             self._threads.submit(sids, due=due, priority=priority)
@@ -109,28 +116,36 @@ class RemoteEngine:
                 self._turn(sid).set()
 
     def _turn(self, sid: str) -> threading.Event:
+        """Return the event of a job, which is new if there is none."""
         with self._lock:
             return self._turns.setdefault(sid, threading.Event())
 
     def run_in_turn(self, sid: str, is_held: Callable[[], bool]) -> None:
-        """Run a job that this worker has taken, here and now.
+        """Run a job that this worker has claimed, on this thread.
 
-        Jobs that may end their process wait for each other.
+        A suspect first waits until no other suspect runs in this process.
 
         Args:
-            sid: the id of the job.
-            is_held: whether it is still this worker's.
+            sid: the sid of the job.
+            is_held: returns whether the job is still assigned to this worker.
         """
         turn = self._turn(sid)
+        # nothing is submitted for a job that is cancelled, or taken over,
+        # while it waits: so it is checked from time to time
         while not turn.wait(TURN_LOOK):
             if not is_held():
                 break
+        # before the run: a later attempt of the job may be claimed by another
+        # thread of this worker before this call returns, and has its own turn
         with self._lock:
             del self._turns[sid]
         delay = 0.0 if turn.is_set() else None
         while delay is not None:
+            # the thread waits with the job, and its message stays with this
+            # worker; delays are short, as they follow conflicts and outages
             time.sleep(delay)
-            # of its own, so that no job sees what another left in it
+            # in a new context, so that no job sees the context variables that
+            # another has set
             delay = contextvars.Context().run(self._run, sid)
 
     def withdraw(self, sid: str) -> None:
@@ -149,8 +164,11 @@ class RemoteEngine:
     def stop(self, grace: float | None = None) -> list[str]:
         """See :class:`~pyramid_zodb_async.interfaces.IEngine`.
 
-        What was taken for a message is waited for by whoever got that.
+        The jobs that a worker has claimed are not waited for here: Celery
+        waits for the tasks that run them.
         """
+        # the threads first: their jobs may schedule others, for which the
+        # publisher has messages to send
         left = [] if self._threads is None else self._threads.stop(grace)
         self.publisher.stop()
         return left

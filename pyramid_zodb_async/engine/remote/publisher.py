@@ -1,4 +1,4 @@
-"""Sends word of jobs from a thread of its own, until the broker has it."""
+"""The publisher, a thread that sends messages until the broker has them."""
 
 import atexit
 import logging
@@ -12,28 +12,33 @@ __all__ = ["Publisher"]
 
 log = logging.getLogger(__name__)
 
-#: How long to wait before the second and each further attempt at a message,
-#: while the broker is away, in seconds.
+#: The pauses after one, two and more failures in a row to send a message, in
+#: seconds. The last one is also that after further failures.
 PAUSES = (0.0, 0.25, 0.5, 1.0, 2.0)
 
-#: How long the end of the process may wait for messages to be sent, in s.
+#: How long the end of the process may wait for messages to be sent, in
+#: seconds.
 PATIENCE = 2.0
 
 
-#: A queue, and who would like to know how many messages wait there.
-_Question = tuple[str, Callable[[int], None]]
+#: The name of a queue, and what to call with the number of its messages.
+_CountRequest = tuple[str, Callable[[int], None]]
 
 
 class Publisher:
-    """Keeps messages that are to be sent, each at its time.
+    """Sends messages on a thread of its own, each when it is due.
 
-    Whoever puts one in waits for nothing. What is not sent when the process
-    ends is lost, and will be missed by those who look for jobs that wait.
+    Its callers do not wait for the broker, except for those of :meth:`stop`
+    and :meth:`wait`. Messages that are not sent when the process ends are
+    lost; the maintenance threads of other processes find their jobs in the
+    database, and send new ones.
 
     Args:
-        publish: sends a message; raises if that is not certain.
-        close: lets go of what that needs, when no more is to be sent.
-        count: counts the messages that wait in a queue; raises if it cannot.
+        publish: sends a message; raises if the broker may not have it.
+        close: closes the connection to the broker, when no more is to be
+            sent.
+        count: returns the number of messages that wait in a queue of the
+            broker; raises if that cannot be found out.
     """
 
     def __init__(
@@ -49,38 +54,51 @@ class Publisher:
         call_after_fork(self._begin)
 
     def _begin(self) -> None:
-        """Know of no message and no thread; in a child they are others'."""
+        """Start with no messages and no thread.
+
+        Called again in a forked child: there the thread does not run, the
+        lock may be locked for ever, and the parent sends the messages.
+        """
         self._condition = threading.Condition()
         self._queue = JobQueue()
-        #: The sids of what is in the queue, or being sent.
+        #: The sids of the messages in the queue, and of the one being sent.
         self._known: set[str] = set()
-        #: By queue, who would like to know how many messages wait there.
+        #: By queue, what to call with the number of its messages.
         self._asked: dict[str, Callable[[int], None]] = {}
         self._thread: threading.Thread | None = None
         self._stopping = False
-        #: How often in a row a message could not be sent.
+        #: How many attempts in a row to send any message have failed.
         self._failures = 0
 
     def put(self, message: Entry, due: float | None = None) -> None:
-        """Have a message sent at once, or when it is *due*.
+        """Add a message, unless there is one for its job.
 
-        That is in seconds since the epoch. If word of its job is to be sent
-        anyway, this is no news.
+        Args:
+            message: the message.
+            due: when it is to be sent, in seconds since the epoch; ``None``
+                for at once.
         """
         with self._condition:
             if message.sid in self._known:
                 return
             self._known.add(message.sid)
             self._queue.put(message, due)
+            # a thread that stops has not seen it, or has ended: in the first
+            # case it goes on, in the second another one is started
             self._stopping = False
             self._start_thread()
             self._condition.notify_all()
 
     def count(self, queue: str, tell: Callable[[int], None]) -> None:
-        """Have *tell* told how many messages wait in a queue of the broker.
+        """Have the messages in a queue of the broker counted.
 
-        That is when this process has none to send, and not at all if the
-        broker does not answer, or if somebody else asks before.
+        This is done when no message is due to be sent.
+
+        Args:
+            queue: the name of the queue.
+            tell: called with the number, on the thread of the publisher. It
+                is not called if the broker does not answer, or if this is
+                called again for the queue before.
         """
         with self._condition:
             self._asked[queue] = tell
@@ -92,17 +110,24 @@ class Publisher:
         return len(self._known)
 
     def withdraw(self, sid: str) -> None:
-        """Forget a message, unless it is being sent."""
+        """Remove the message for a job, unless it is being sent.
+
+        Args:
+            sid: the sid of the job.
+        """
         with self._condition:
             if sid in self._known:
                 self._queue.remove(sid)
                 self._known.discard(sid)
 
     def stop(self, patience: float = PATIENCE) -> None:
-        """Send what is due, but for *patience* seconds at most.
+        """Send what is due, and end the thread.
 
-        While the broker is away nothing is waited for. What is left waits
-        for the next message that is put in.
+        If the last attempt to send a message has failed, no more is sent.
+        What is left is sent when there is a new message.
+
+        Args:
+            patience: how long to wait for the thread at most, in seconds.
         """
         atexit.unregister(self.stop)
         with self._condition:
@@ -113,6 +138,7 @@ class Publisher:
             thread.join(patience)
 
     def _start_thread(self) -> None:
+        """Start the thread unless there is one; to be called in the lock."""
         if self._thread is not None:
             return
         thread = threading.Thread(
@@ -128,9 +154,13 @@ class Publisher:
             )
             return
         self._thread = thread
+        # the scheduler stops this as well at the end of the interpreter, but
+        # not in a script, which does not start it, and may end right after
+        # the commit whose messages are here
         atexit.register(self.stop)
 
     def _work(self) -> None:
+        """Send messages and count those of queues, until this is stopped."""
         while (task := self._take()) is not None:
             if isinstance(task, Entry):
                 self._send(task)
@@ -138,6 +168,7 @@ class Publisher:
                 self._answer(*task)
 
     def _send(self, message: Entry) -> None:
+        """Send a message, outside of the lock: the broker may be slow."""
         try:
             self._publish(message)
         except Exception as error:  # noqa: BLE001 - of any library
@@ -146,6 +177,7 @@ class Publisher:
             self._note_success(message)
 
     def _answer(self, queue: str, tell: Callable[[int], None]) -> None:
+        """Count the messages in a queue, and call *tell* with the number."""
         try:
             tell(self._count(queue))
         except Exception:
@@ -156,19 +188,21 @@ class Publisher:
                 extra={"action": "messages_not_counted"},
             )
 
-    def _take(self) -> Entry | _Question | None:
-        """Wait for a message that is due, or a question that can be asked.
-
-        ``None`` to end the thread.
-        """
+    def _take(self) -> Entry | _CountRequest | None:
+        """Wait for what is to be done next, and return it; ``None`` to end."""
         with self._condition:
             while True:
                 if not self._failures or self._may_try_again():
                     message = self._queue.take()
                     if message is not None:
                         return message
+                # after what is due, so that a stop sends that; before counts,
+                # which are not worth a wait at the end of the process
                 if self._stopping:
                     self._asked.clear()
+                    # on this thread, which uses the connection alone; in the
+                    # lock, so that put() finds a thread that sees its message,
+                    # or none
                     self._close()
                     self._thread = None
                     return None
@@ -177,16 +211,18 @@ class Publisher:
                 self._condition.wait(self._queue.pause())
 
     def _may_try_again(self) -> bool:
-        """Wait as long as the broker is given; whether to go on then."""
+        """Wait after a failure; return whether to send again after that."""
         pause = PAUSES[min(self._failures, len(PAUSES)) - 1]
         self._condition.wait_for(lambda: self._stopping, pause)
         return not self._stopping
 
     def _note_failure(self, message: Entry, error: Exception) -> None:
+        """Put a message back that could not be sent."""
         with self._condition:
             self._failures += 1
             failures = self._failures
             self._queue.put(message)
+        # once for each outage, and not for a short one
         if failures == len(PAUSES):
             log.warning(
                 "The broker cannot be told of job %s; %d jobs wait for it,"
@@ -199,6 +235,7 @@ class Publisher:
             )
 
     def _note_success(self, message: Entry) -> None:
+        """Forget a message that the broker has."""
         with self._condition:
             failures, self._failures = self._failures, 0
             self._known.discard(message.sid)
@@ -211,6 +248,13 @@ class Publisher:
             )
 
     def wait(self, timeout: float) -> bool:
-        """Wait until all is sent; whether that came to pass in *timeout* s."""
+        """Wait until all messages are sent.
+
+        Args:
+            timeout: how long to wait at most, in seconds.
+
+        Returns:
+            Whether all messages are sent.
+        """
         with self._condition:
             return self._condition.wait_for(lambda: not self._known, timeout)

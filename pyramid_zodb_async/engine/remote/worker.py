@@ -1,4 +1,4 @@
-"""Runs jobs that messages name, in a process that is there for that."""
+"""The worker, a process that runs the jobs that messages name."""
 
 import logging
 import threading
@@ -16,32 +16,41 @@ __all__ = ["Worker"]
 
 log = logging.getLogger(__name__)
 
-#: How long a worker waits before it gives a message back that it can do
-#: nothing with, for instance while the storage is away, in seconds.
+#: How long a worker waits before it gives a message back to the broker, for
+#: instance while the storage is away, in seconds. The broker delivers such a
+#: message again at once.
 PATIENCE = 5.0
 
 
 class Worker:
-    """A process that gets messages: loads the application, and runs jobs.
+    """A process that gets messages, loads the application and runs jobs.
 
     Args:
-        ini: the file with the settings of the application.
+        ini: the path of the file with the settings of the application.
     """
 
     def __init__(self, ini: str) -> None:
         self._ini = ini
         self._lock = threading.Lock()
-        #: That of the application, which has the database open.
+        #: The registry of the application, which has the database open.
         self._registry: Any = None
+        #: The scheduler and the engine of the application, once both run.
         self._parts: tuple[Any, RemoteEngine] | None = None
 
     def load(self, threads: int = 1) -> tuple[Any, RemoteEngine]:
-        """Load the application, unless that is done; give its parts.
-
-        These are its scheduler and its engine.
+        """Load the application and start its scheduler, unless that is done.
 
         Args:
-            threads: how many jobs the process runs at a time.
+            threads: how many jobs the process runs at a time, to check the
+                size of its connection pool.
+
+        Returns:
+            The scheduler and the engine of the application.
+
+        Raises:
+            ConfigurationError: the settings do not name Celery as the engine.
+            Exception: the application or the scheduler could not be started,
+                because the storage is away for instance.
         """
         with self._lock:
             if self._parts is None:
@@ -49,7 +58,11 @@ class Worker:
             return self._parts
 
     def _load(self, threads: int) -> tuple[Any, RemoteEngine]:
-        if self._registry is None:  # else only the start has failed
+        """Return the scheduler and the engine of the application."""
+        # stored before what may fail: if the scheduler cannot be started now,
+        # the next call must not make another application, which would open
+        # the database once more
+        if self._registry is None:
             self._registry = self._make_application()
         registry = self._registry
         engine = registry.getUtility(IEngine)
@@ -64,6 +77,7 @@ class Worker:
         return scheduler, engine
 
     def _make_application(self) -> Any:
+        """Return the registry of a new application, made for a worker."""
         token = FOR_WORKER.set(True)
         try:
             return get_app(self._ini).registry
@@ -71,12 +85,17 @@ class Worker:
             FOR_WORKER.reset(token)
 
     def run(self, sid: Any) -> bool:
-        """Run a job that a message names, unless it is not to be run.
+        """Run the job that a message names, if it is to be run.
 
-        Returns whether the message is done with; if not, it is to come
-        again.
+        Args:
+            sid: the content of the message, which should be a sid.
+
+        Returns:
+            Whether the message has been dealt with. If not, it is to be given
+            back to the broker.
         """
-        if not isinstance(sid, str):  # it would come again for ever
+        # it counts as dealt with: given back, it would come again for ever
+        if not isinstance(sid, str):
             log.warning(
                 "A message names no job: it has a %s in place of a sid.",
                 type(sid).__name__,
@@ -85,10 +104,13 @@ class Worker:
             return True
         try:
             scheduler, engine = self.load()
-            # a job that is alone in its process is to blame for its end
+            # jobs run on the main thread in the pools prefork and solo, one at
+            # a time. There the claim marks the run as begun: if the process
+            # ends, this job counts a crash. With several threads, any of their
+            # jobs may have ended it
             thread = threading.current_thread()
             is_alone = thread is threading.main_thread()
-            is_taken = scheduler.take(sid, begun=is_alone)
+            is_taken = scheduler.accept_message(sid, begun=is_alone)
         except Exception:
             log.warning(
                 "Job %s cannot be taken now; its message is given back.",
@@ -96,16 +118,24 @@ class Worker:
                 exc_info=True,
                 extra={"action": "job_not_taken", "sid": sid},
             )
+            # before it is given back, so that it does not go to and fro
+            # between the broker and its workers without a pause
             time.sleep(PATIENCE)
             return False
+        # the claim was committed: from here on the message is not needed, as
+        # others notice by the beat if this process ends
         if is_taken:
             engine.run_in_turn(sid, lambda: sid in scheduler.assigned_jobs)
         return True
 
     def stop(self) -> None:
-        """Do nothing more for jobs; none runs any more."""
+        """Stop the scheduler; called when the process ends.
+
+        The next :meth:`load` or :meth:`run` would load the application anew.
+        """
         with self._lock:
             parts, self._parts = self._parts, None
             self._registry = None
+        # outside of the lock, as it may take as long as zodb_async.grace
         if parts is not None:
             parts[0].stop()
