@@ -7,13 +7,12 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import minify
 import pytest
+from folders import REPOSITORY
 from needed import missing
 
-REPOSITORY = Path(__file__).parent.parent
 STATIC = REPOSITORY / "pyramid_zodb_async" / "static"
 MODULES = ["jobs", "job-progress"]
 

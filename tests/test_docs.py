@@ -18,7 +18,6 @@ import pytest
 from docs.chromium import visit
 from docs.machine import check_unit, use_this_environment
 from docs.reading import (
-    REPOSITORY,
     Block,
     blocks_of,
     build,
@@ -28,6 +27,7 @@ from docs.reading import (
 )
 from docs.running import Page, check_requirement, commands, environment
 from docutils.utils import SystemMessage
+from folders import REPOSITORY
 from needed import HAS_ZOPE, NO_ZOPE, missing
 from packaging.requirements import Requirement
 from ports import free_port

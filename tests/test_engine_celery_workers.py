@@ -16,7 +16,8 @@ import redis
 import shop
 import storages
 import ZEO
-from workers import HERE, Site
+from folders import PYTHONPATH
+from workers import Site
 
 from pyramid_zodb_async import IScheduler
 from pyramid_zodb_async.engine.celery import Sender
@@ -436,7 +437,7 @@ def test_a_script_may_end_right_after_it_has_scheduled(
     site.work("-Q", queue)
     said = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(site.ini), queue],
-        env={**os.environ, "PYTHONPATH": str(HERE)},
+        env={**os.environ, "PYTHONPATH": PYTHONPATH},
         capture_output=True,
         text=True,
         check=True,

@@ -2,13 +2,11 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from folders import PYTHONPATH, TESTS
 
 from pyramid_zodb_async.concurrency import forks as forking
-
-TESTS = Path(__file__).parent
 
 
 @pytest.mark.parametrize("used", ["fresh", "used"])
@@ -22,7 +20,7 @@ def test_a_child_runs_jobs_or_says_why_it_cannot(
         [sys.executable, TESTS / "scripts/fork.py", keeper, used, tmp_path],
         check=False,
         capture_output=True,
-        env={"PYTHONPATH": str(TESTS)},
+        env={"PYTHONPATH": PYTHONPATH},
         text=True,
         timeout=60,
     )

@@ -11,6 +11,7 @@ import life
 import pytest
 import transaction
 from BTrees.OOBTree import OOBTree
+from hand_driven import Process
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -37,7 +38,6 @@ from life import (
     moment,
     stage,
 )
-from process import Process
 from ZODB.DB import DB
 from ZODB.DemoStorage import DemoStorage
 from ZODB.POSException import ConflictError

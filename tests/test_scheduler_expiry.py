@@ -5,7 +5,7 @@ import time
 import pytest
 import shop
 import transaction
-from process import Process
+from hand_driven import Process
 from ZODB.POSException import ConflictError, ReadConflictError
 
 from pyramid_zodb_async.scheduler.maintenance.expiry import SPAN, SliceExpiry

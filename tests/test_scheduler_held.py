@@ -4,7 +4,7 @@ import threading
 from dataclasses import replace
 
 import shop
-from process import Process
+from hand_driven import Process
 
 from pyramid_zodb_async.jobs.options import NO_OPTIONS
 from pyramid_zodb_async.scheduler.process.assigned_jobs import (

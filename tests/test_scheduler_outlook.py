@@ -3,7 +3,7 @@
 import pytest
 import shop
 import transaction
-from process import Process
+from hand_driven import Process
 
 from pyramid_zodb_async import JobCancelled, JobState, Progress, current_job
 from pyramid_zodb_async.scheduler.maintenance.observing import Observer

@@ -5,8 +5,8 @@ import threading
 import pytest
 import shop
 import transaction
+from hand_driven import Process
 from persistent import Persistent
-from process import Process
 from ZODB.POSException import ConflictError
 
 from pyramid_zodb_async import PersistentTransactionalScheduler, StoreNotUsable

@@ -5,7 +5,7 @@ import time
 import pytest
 import shop
 import transaction
-from process import Process
+from hand_driven import Process
 from ZODB.POSException import ConflictError
 
 from pyramid_zodb_async import JobState, Version

@@ -10,9 +10,9 @@ import pytest
 import shop
 import storages
 import transaction
+from hand_driven import Process
 from persistent import Persistent
 from persistent.wref import WeakRef
-from process import Process
 from shop import wait_until
 from ZODB.broken import find_global
 from ZODB.DB import DB

@@ -6,14 +6,14 @@ import subprocess
 import sys
 import time
 import urllib.request
-from pathlib import Path
 
 import pytest
 import shop
 import storages
+from folders import TESTS
 from ports import free_port
 
-SCRIPTS = Path(__file__).parent / "scripts"
+SCRIPTS = TESTS / "scripts"
 
 INI = """\
 [app:main]

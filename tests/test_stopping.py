@@ -9,10 +9,10 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from pathlib import Path
 
 import pytest
 import shop
+from folders import PYTHONPATH, SUPPORT
 from ports import free_port
 from shop import wait_until
 from ZODB.DB import DB
@@ -75,7 +75,7 @@ def test_an_application_does_it_if_its_setting_says_so(
 ):
     asked = []
     monkeypatch.setattr(
-        "pyramid_zodb_async.config.include.stop_on_sigterm",
+        "pyramid_zodb_async.config.startup.stop_on_sigterm",
         lambda: asked.append(1),
     )
     app = make_app(zodb_async__stop_on_sigterm=value)
@@ -109,13 +109,12 @@ class Served:
         ini.write_text(
             INI.format(folder=folder, setting=setting, port=self._port)
         )
-        tests = Path(__file__).parent
         self._log = folder / "log"
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "pyramid.scripts.pserve", ini],
-                cwd=tests,
-                env={**os.environ, "PYTHONPATH": str(tests)},
+                cwd=SUPPORT,
+                env={**os.environ, "PYTHONPATH": PYTHONPATH},
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )

@@ -6,8 +6,8 @@ import subprocess
 import sys
 import time
 import urllib.request
-from pathlib import Path
 
+from folders import SUPPORT
 from ports import free_port, wait_for_server
 
 
@@ -39,7 +39,7 @@ class ClientServer:
                     "--call",
                     "client_app:make_app",
                 ],
-                cwd=Path(__file__).parent,
+                cwd=SUPPORT,
                 env=self._environ,
                 stdout=said,
                 stderr=said,

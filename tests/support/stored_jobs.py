@@ -14,6 +14,7 @@ from pathlib import Path
 
 import shop
 import stored_shop
+from folders import TESTS
 from persistent.mapping import PersistentMapping
 from persistent.wref import WeakRef
 from pyramid.config import Configurator
@@ -45,7 +46,7 @@ from pyramid_zodb_async.testing import (
 )
 
 #: What database files this version has to read.
-DATA = Path(__file__).parent / "data"
+DATA = TESTS / "data"
 
 #: How long outcomes are kept, in seconds: some decades.
 FOREVER = 10**9

@@ -3,11 +3,9 @@
 import contextlib
 import subprocess
 import sys
-from pathlib import Path
 
+from folders import REPOSITORY
 from ports import free_port, wait_for_server
-
-REPOSITORY = Path(__file__).parent.parent
 
 INI = """\
 [app:main]

@@ -7,13 +7,11 @@ import subprocess
 import sys
 import time
 import uuid
-from pathlib import Path
 
 import shop
+from folders import PYTHONPATH
 from pyramid.paster import get_app
 from webtest import TestApp
-
-HERE = Path(__file__).parent
 
 INI = """
 [app:main]
@@ -70,7 +68,7 @@ class Site:
         ini.write_text(told.replace(self.broker, broker or self.broker))
         worker = WorkerProcess(
             self.folder / f"worker{number}.log",
-            {"PYRAMID_INI": str(ini), "PYTHONPATH": str(HERE)},
+            {"PYRAMID_INI": str(ini), "PYTHONPATH": PYTHONPATH},
             ["-P", pool, *arguments],
         )
         self._workers.append(worker)
