@@ -20,7 +20,7 @@ if HAS_ZOPE:
         TransactionalScheduler,
     )
 
-# tests/test_zope_installed.py tells of it
+# tests/test_installation.py tells of it
 collect_ignore_glob = [] if HAS_ZOPE else ["test_*.py"]
 
 ZOPE_CONF = """

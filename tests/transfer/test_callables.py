@@ -40,7 +40,7 @@ class Callable:
 
 
 def test_a_callable_object_has_the_name_of_its_class():
-    assert function_name(Callable()) == "test_call:Callable"
+    assert function_name(Callable()) == "test_callables:Callable"
 
 
 def test_a_call_can_be_loaded_and_made_any_number_of_times():

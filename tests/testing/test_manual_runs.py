@@ -100,7 +100,7 @@ def test_a_job_has_another_thread_and_another_transaction(app):
 
     assert view.result == [
         False,
-        f"job {view.sid}, attempt 1: test_by_hand:tell_surroundings",
+        f"job {view.sid}, attempt 1: test_manual_runs:tell_surroundings",
     ]
 
 

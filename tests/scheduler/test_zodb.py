@@ -112,7 +112,7 @@ def test_a_small_plain_call_and_result_are_part_of_the_record(
 
     record = record_of(connection, sid)
     assert record.call == (
-        "test_scheduler_zodb:count_all",
+        "test_zodb:count_all",
         (1, ("two", b"3")),
         (("four", None), ("five", 5.0)),
     )

@@ -382,7 +382,7 @@ def test_the_application_may_answer_in_the_place_of_the_view(make_app):
     app = make_app(
         VIEWS,
         configure=lambda config: config.add_tween(
-            "test_prefer.maintenance_factory",
+            "test_long_polling.maintenance_factory",
             under="pyramid_tm.tm_tween_factory",
         ),
     )
