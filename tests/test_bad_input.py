@@ -57,14 +57,6 @@ def test_what_cannot_be_a_job_is_refused(scheduler, function, reason):
     assert repr(function) in str(caught.value)
 
 
-def test_an_inner_function_is_refused(scheduler):
-    def inner():
-        pass
-
-    with pytest.raises(TypeError, match="use a function of a module"):
-        scheduler.schedule(inner)
-
-
 def with_product(function, product):
     """Decorate as decorators do, and hold a product."""
 

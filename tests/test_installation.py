@@ -76,13 +76,3 @@ def test_an_application_runs_jobs_where_neither_celery_nor_zope_is():
     said = subprocess.check_output([sys.executable, "-c", ALONE], text=True)
 
     assert said.strip() == "[3, 1]"
-
-
-def test_the_extra_names_zope():
-    lines = [Requirement(line) for line in requires("pyramid-zodb-async")]
-    (zope,) = [line for line in lines if line.name == "Zope"]
-
-    assert zope.marker.evaluate({"extra": "zope"})
-    assert not zope.marker.evaluate({"extra": ""})
-    assert not zope.specifier.contains("5.13")
-    assert zope.specifier.contains("6.0")

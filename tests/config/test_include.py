@@ -5,7 +5,6 @@ import threading
 import pytest
 import shop
 from pyramid.config import Configurator
-from pyramid.exceptions import ConfigurationConflictError
 from pyramid.response import Response
 from webtest import TestApp
 
@@ -57,28 +56,6 @@ def test_nothing_is_started_or_opened_by_the_include(make_app):
     assert db.getActivityMonitor().log == []
 
 
-def test_including_it_twice_is_including_it_once():
-    with Configurator() as config:
-        config.include("pyramid_zodb_async")
-        config.include("pyramid_zodb_async")
-
-
-def test_two_places_for_the_jobs_are_a_conflict():
-    config = Configurator()
-    config.include("pyramid_zodb_async", route_prefix="/one")
-    config.include(include_it_again)
-    with pytest.raises(ConfigurationConflictError):
-        config.commit()
-
-
-def include_it_again(config):
-    from pyramid_zodb_async import includeme
-
-    includeme(config)
-    config.action("again", None)
-    config.add_route("pyramid_zodb_async.job", "/elsewhere/{sid}")
-
-
 def schedule(request):
     return request.accepted(request.schedule(shop.give, 1))
 
@@ -113,28 +90,6 @@ def test_the_resource_can_be_moved(prefix, settings, path):
 
 def static_url(request):
     return Response(request.static_url("pyramid_zodb_async:static/jobs.js"))
-
-
-def test_a_catch_all_route_after_the_include_does_not_hide_the_jobs(make_app):
-    def configure(config):
-        config.add_route("all", "/*path")
-        config.add_view(lambda request: Response("all"), route_name="all")
-
-    app = make_app(configure=configure)
-    assert app.get("/anything").text == "all"
-    app.get("/jobs/unknown", status=404)
-
-
-def test_methods_that_a_job_has_not_are_refused(make_app):
-    app = make_app({"/view": schedule}, zodb_async__engine="inline")
-    path = app.get("/view").headers["Location"]
-
-    assert app.head(path).body == b""
-    for ask in (app.post, app.put, app.patch):
-        answer = ask(path, status=405)
-        assert answer.headers["Allow"] == "GET, HEAD, DELETE, OPTIONS"
-        assert answer.content_type == "application/problem+json"
-        assert "only to GET, HEAD, DELETE" in answer.json["detail"]
 
 
 def test_two_applications_in_a_process_keep_their_jobs_apart(make_app):

@@ -70,7 +70,7 @@ def test_an_object_outside_of_the_graph_is_a_value_error(root, told):
 
 
 def test_an_object_that_is_not_persistent_is_an_attribute_error(told):
-    with pytest.raises(AttributeError):
+    with pytest.raises(AttributeError, match="_p_oid"):
         PersistentContext(1)
 
 

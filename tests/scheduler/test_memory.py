@@ -14,7 +14,6 @@ from pyramid_zodb_async import (
     JobState,
     QueueFull,
     TransactionalScheduler,
-    TransactionRequired,
     transactional,
 )
 from pyramid_zodb_async.database.connections import OpenedConnections
@@ -42,13 +41,6 @@ def test_a_run_keeps_the_contract():
     transaction.commit()
 
     assert verifyObject(IRun, scheduler.claim(sid))
-
-
-def test_an_unknown_job_is_none(scheduler):
-    assert scheduler.get("unknown") is None
-    assert scheduler.completed("unknown") is None
-    assert scheduler.get_result("unknown") is None
-    scheduler.remove("unknown")
 
 
 def test_a_job_goes_through_its_states(scheduler, gate):
@@ -136,25 +128,6 @@ def note_that_it_ran():
     shop.gates["ran"] = True
 
 
-def test_an_exception_is_fetched_without_its_traceback(scheduler):
-    value, error = run(scheduler, shop.give_and_raise, "text")
-
-    assert value is None
-    assert isinstance(error, ZeroDivisionError)
-    assert error.args == ("text",)
-    assert error.__traceback__ is None
-
-
-def test_the_timeout_can_be_set_on_a_class_and_on_an_instance():
-    class Impatient(TransactionalScheduler):
-        timeout = 7
-
-    assert TransactionalScheduler().timeout == 3600
-    assert TransactionalScheduler(5).timeout == 5
-    assert Impatient().timeout == 7
-    assert Impatient(timeout=9).timeout == 9
-
-
 def test_jobs_wait_until_there_is_an_engine():
     scheduler = MemoryScheduler()
     sid = scheduler.schedule(shop.give, 1)
@@ -219,13 +192,6 @@ def test_a_transaction_that_is_forgotten_gives_its_room_back():
         scheduler.schedule(shop.nothing)
 
 
-def test_what_the_function_leaves_uncommitted_is_aborted(scheduler, db):
-    with db.transaction() as connection:
-        connection.root()["product"] = shop.Product("old")
-    with db.transaction(), pytest.raises(TypeError, match="another thread"):
-        scheduler.schedule(rename, connection.root()["product"])
-
-
 def rename(product, name="new"):
     """Change an object, and leave it at that."""
     product.name = name
@@ -269,20 +235,6 @@ def test_a_persistent_result_comes_from_the_transaction_of_who_asks(
     jar = value._p_jar
     transaction.commit()
     assert jar.opened is None
-
-
-def test_scheduling_after_the_commit_began_is_refused(scheduler):
-    errors = []
-
-    def hook(committed):
-        with pytest.raises(TransactionRequired, match="is being committed"):
-            scheduler.schedule(shop.nothing)
-        errors.append(None)
-
-    transaction.get().addAfterCommitHook(hook)
-    transaction.commit()
-
-    assert errors == [None]
 
 
 def test_builtins_and_classes_can_be_jobs(scheduler):

@@ -392,16 +392,6 @@ def test_what_the_database_cannot_store_is_refused_by_its_place(
         process.scheduler.schedule(shop.Product, "name", argument)
 
 
-def test_a_stale_object_is_refused(process, db):
-    stale = db.open()
-    stale.root()["stale"] = product = shop.Product("stale")
-    transaction.commit()
-    stale.close()
-
-    with pytest.raises(ArgumentNotTransferable, match="is closed by now"):
-        process.scheduler.schedule(shop.give, product)
-
-
 # what is gone
 
 
@@ -563,22 +553,6 @@ def test_of_two_readers_of_an_outcome_one_conflicts(process, db):
     second.abort()
     opened.close()
     opened_too.close()
-
-
-def test_a_result_that_cannot_be_stored_fails_the_job(process, product):
-    sid = process.schedule(rename_and_give_lambda, product)
-    process.run()
-    view = process.view(sid)
-
-    assert view.failure.type == "ResultNotTransferable"
-    assert "rename_and_give_lambda() cannot be kept" in view.failure.message
-    assert product.name == "book"
-
-
-def rename_and_give_lambda(product):
-    """Leave an effect, and return what cannot be stored."""
-    product.rename("renamed")
-    return lambda: None
 
 
 def test_a_job_cannot_remove_itself(process, product):

@@ -113,16 +113,3 @@ def test_a_script_and_the_jobs_of_a_server_lose_nothing_to_each_other(server):
     shop.wait_until(lambda: server.tell()["total"] >= 60, 60)
 
     assert server.tell()["total"] == 60
-
-
-def test_a_file_storage_is_open_in_one_process(tmp_path):
-    uri = f"file://{tmp_path}/Data.fs"
-    server = Server(tmp_path, uri)
-    try:
-        server.tell()
-        said = run("schedule.py", server.ini, "7")
-    finally:
-        server.stop()
-
-    assert said.returncode != 0
-    assert "LockError" in said.stderr

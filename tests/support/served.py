@@ -1,6 +1,5 @@
 """The demonstration, as pserve serves it in a process of its own."""
 
-import contextlib
 import subprocess
 import sys
 
@@ -57,14 +56,3 @@ class Server:
         """End the process at this very moment."""
         self._process.kill()
         self._process.wait()
-
-
-@contextlib.contextmanager
-def served_demo(folder, **settings):
-    """Serve the demonstration on a database in *folder*; give its URL."""
-    server = Server(folder, **settings)
-    server.start()
-    try:
-        yield server.url
-    finally:
-        server.kill()

@@ -120,6 +120,16 @@ def wait_at(gate):
     return gate
 
 
+#: What jobs of `hold` wait for.
+over = threading.Event()
+
+
+def hold():
+    """Run until the test is over, or until the job is cancelled."""
+    while not over.wait(0.01):
+        current_job().check()
+
+
 def add_and_wait_at(gate):
     """Leave an effect before the test opens the gate of that name."""
     add("half done")

@@ -8,7 +8,6 @@ import pytest
 import shop
 import storages
 import transaction
-from persistent.list import PersistentList
 from pyramid.response import Response
 from pyramid.scripting import prepare
 
@@ -760,16 +759,3 @@ def test_with_another_engine_it_is_told_that_jobs_may_have_run(shop_app):
     app = shop_app(schedule, zodb_async__engine="inline")
     with pytest.raises(AssertionError, match=r"may have run already.*manual"):
         assert_scheduled(app, shop.nothing)
-
-
-def test_a_list_that_changes_is_compared_as_it_was_scheduled(shop_app, load):
-    def schedule(request, root):
-        words = ["a"]
-        request.schedule(shop.give, words)
-        words.append("b")
-        root["words"] = PersistentList(words)
-
-    app = shop_app(schedule)
-
-    assert list(load(app, "words")) == ["a", "b"]
-    assert scheduled(app)

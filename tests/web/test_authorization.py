@@ -6,7 +6,6 @@ import pytest
 import shop
 from pyramid.authorization import Allow
 from zope.interface import implementer
-from zope.interface.verify import verifyObject
 
 from pyramid_zodb_async import IJobAccess
 from pyramid_zodb_async.testing import drain
@@ -91,10 +90,6 @@ def begin(app, function, *arguments, owner="ann"):
     params += [("argument", argument) for argument in arguments]
     answer = app.post("/start", params, headers=by(owner))
     return f"/jobs/{answer.json['sid']}"
-
-
-def test_the_example_is_of_the_interface(members):
-    assert verifyObject(IJobAccess, members)
 
 
 def test_the_application_lets_others_see_a_job(app, members):

@@ -1,25 +1,23 @@
-"""Ten thousand requests, most of them rubbish, are answered as promised."""
+"""Thousands of requests, most of them rubbish, are answered as promised."""
 
 import json
 import random
-import re
 import string
-import threading
 import time
 import urllib.parse
 
 import pytest
 import shop
+from described import conforms
 from pyramid.response import Response
 from webob import Request
 
-from pyramid_zodb_async import current_job
 from pyramid_zodb_async.testing import wait_for
 
 pytestmark = pytest.mark.kept_in("zodb", "memory")
 
-#: Together with the two schedulers these make ten thousand.
-SEEDS, REQUESTS = 10, 500
+#: Together with the two schedulers these make four thousand.
+SEEDS, REQUESTS = 4, 500
 
 #: How many jobs of a kind there are to be changed.
 STOCK = 60
@@ -34,35 +32,16 @@ METHODS = {
 }
 RARE_METHODS = ["PUT", "PATCH", "TRACE", "CONNECT", "BREW", "get", "QUERY"]
 
-FIELDS = {
-    "sid",
-    "state",
-    "done",
-    "progress",
-    "attempt",
-    "scheduled",
-    "started",
-    "finished",
-    "expires",
+PATHS = {
+    "several": "/jobs",
+    "one": "/jobs/{sid}",
+    "retry": "/jobs/{sid}/retry",
 }
-STATES = {"pending", "running", "succeeded", "failed", "cancelled"}
-TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
-ETAG = r'"[^"]+"'
-
-#: What jobs of `hold` wait for.
-over = threading.Event()
-
-
-def hold():
-    """Run until the test is over, or until the job is cancelled."""
-    while not over.wait(0.01):
-        current_job().check()
 
 
 def start(request):
     """Schedule many jobs."""
-    functions = {"hold": hold, "give": shop.give, "explain": shop.explain}
-    function = functions[request.params["function"]]
+    function = getattr(shop, request.params["function"])
     arguments = request.params.getall("argument")
     count = int(request.params["count"])
     sids = [request.schedule(function, *arguments) for _ in range(count)]
@@ -122,10 +101,10 @@ class Stock:
 def stock(make_app):
     """Give the jobs of an application with one worker, which is busy."""
     settings = {"zodb_async__workers": 1, "zodb_async__max_wait": 0.02}
-    over.clear()
+    shop.over.clear()
     stock = Stock(make_app({"/start": start}, **settings))
     yield stock
-    over.set()
+    shop.over.set()
 
 
 # -- What is sent -------------------------------------------------------------
@@ -313,69 +292,54 @@ def expected_for_one(method, is_known):
 def check_problem(answer):
     problem = json.loads(answer.body)
 
-    assert answer.headers["Content-Type"] == "application/problem+json"
-    assert answer.headers["Cache-Control"] == "private, no-cache"
-    assert problem.keys() == {"type", "title", "status", "detail"}
-    assert problem["type"] == "about:blank"
     assert problem["status"] == answer.status_int
     assert f"{problem['status']} {problem['title']}" == answer.status
     assert problem["detail"].endswith(".")
 
 
 def check_document(document, sid):
-    """Check that this is the status document of a job."""
-    state, is_done = document["state"], document["done"]
-    extra = document.keys() - FIELDS
-
-    assert document.keys() >= FIELDS
+    """Check what is told of a job, beside that it is described."""
     assert document["sid"] == sid
-    assert state in STATES
-    assert is_done is (state not in {"pending", "running"})
-    assert re.fullmatch(TIME, document["scheduled"])
-    for name in ("started", "finished", "expires"):
-        assert document[name] is None or re.fullmatch(TIME, document[name])
-    assert (document["finished"] is not None) is is_done
     assert document["progress"] is None
     assert document["attempt"] in {0, 1, 2, 3}
-    if state == "succeeded":
-        assert extra == {"result"}
+    if document["state"] == "succeeded":
         assert document["result"] == "result"
-    else:
-        assert extra == ({"error"} if is_done else set())
 
 
 def check_documents(answer, kind, sids):
     """Check an answer with documents; tell whether all jobs have ended."""
-    assert answer.headers["Content-Type"].split(";")[0] == "application/json"
     body = json.loads(answer.body)
     documents = body["jobs"] if kind == "several" else [body]
 
-    assert len(documents) == len(sids)
     for document, sid in zip(documents, sids, strict=True):
         if document.get("status") == 404:
-            assert kind == "several"
             assert document["sid"] == sid.decode(errors="replace")
-            assert document.keys() == {"sid", "status"}
         else:
             check_document(document, text_of(sid))
     return all(document.get("done", True) for document in documents)
 
 
+def check_description(request, kind, sids, answer):
+    """Check that the answer is as described."""
+    if kind == "several" or is_text(sids[0]):
+        conforms(answer, PATHS[kind], request.method)
+    else:  # it is told that there is no such job, whatever was wanted
+        asked = "HEAD" if request.method == "HEAD" else "GET"
+        conforms(answer, PATHS["one"], asked)
+
+
 def check(request, kind, sids, answer):
     """Check what every answer must have, by its status."""
     status = answer.status_int
-    if request.method == "HEAD" or status in {204, 304}:
-        assert answer.body == b""
-    elif status in {400, 404, 405}:
+    check_description(request, kind, sids, answer)
+    if answer.content_type == "application/problem+json" and answer.body:
         check_problem(answer)
-    else:
+    elif answer.body:
         is_done = check_documents(answer, kind, sids)
         assert ("Retry-After" in answer.headers) is not is_done
-    if status in {200, 202, 304, 409, 412}:
-        assert re.fullmatch(ETAG, answer.headers["ETag"])
-        assert answer.headers["Cache-Control"] == "private, no-cache"
+    if "Vary" in answer.headers:
         assert answer.headers["Vary"] == "Prefer"
-    if status == 405 or (request.method == "OPTIONS" and status == 204):
+    if "Allow" in answer.headers:
         allowed = answer.headers["Allow"].split(", ")
         assert set(allowed) == METHODS[kind]
     if kind == "retry" and status == 202:

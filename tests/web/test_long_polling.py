@@ -320,17 +320,6 @@ def test_who_waits_has_no_transaction_and_no_connection(
     shop.wait_until(lambda: shop.count_open(db) == 0)
 
 
-def test_it_is_answered_at_once_when_the_job_ends_here(app, gate):
-    path = begin(app, "wait_at", "gate")
-    gate.wait_for_job()
-    answer = begin_waiting(app, path)
-    begin_of_end = time.monotonic()
-    gate.open()
-    answer.get()
-
-    assert time.monotonic() - begin_of_end < NOT_LONG
-
-
 def test_a_client_that_has_gone_holds_no_thread(app, gate):
     path = begin(app, "wait_at", "gate")
     gate.wait_for_job()

@@ -65,18 +65,6 @@ def test_a_sid_that_is_no_string_has_no_job_and_no_url(make_app, sid):
     assert app.get("/view").json == [None, False, False]
 
 
-def test_job_urls_stay_right_below_a_mount_point(make_app):
-    def view(request):
-        return Response(request.job_url("sid"))
-
-    app = make_app({"/view": view})
-    mounted = {"SCRIPT_NAME": "/shop", "HTTP_HOST": "shop.example:8443"}
-    mounted["wsgi.url_scheme"] = "https"
-
-    answer = app.get("/view", extra_environ=mounted)
-    assert answer.text == "https://shop.example:8443/shop/jobs/sid"
-
-
 def tell_urls():
     """Tell what the job's own request thinks of where it is."""
     request = shop.get_current_request()

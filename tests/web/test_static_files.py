@@ -1,6 +1,5 @@
 """The static files of the package, and how long browsers keep them."""
 
-import re
 import shutil
 from pathlib import Path
 
@@ -76,14 +75,6 @@ def test_what_is_not_there_is_not_kept(make_app, path):
     assert "Cache-Control" not in answer.headers or (
         answer.headers["Cache-Control"] == "private, no-cache"
     )
-
-
-def test_the_module_is_found_from_the_element_in_either_place(make_app):
-    source = (STATIC / "job-progress.js").read_text()
-
-    assert re.search(r'from "\./jobs\.js"', source)
-    app = make_app()
-    app.get(f"/jobs/static/{VERSION}/jobs.js", status=200)
 
 
 def test_files_need_no_root_of_the_application(make_app):

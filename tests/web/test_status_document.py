@@ -92,10 +92,6 @@ def tell_and_wait(gate):
     shop.wait_at(gate)
 
 
-def test_a_finished_job_does_not_tell_when_to_ask_again(fetch):
-    assert "Retry-After" not in fetch(shop.nothing).headers
-
-
 def test_a_result_of_none_is_shown(fetch):
     assert fetch(shop.nothing).json["result"] is None
 
@@ -267,30 +263,6 @@ def test_a_result_that_cannot_be_loaded_is_an_error(fetch, caplog):
     }
     assert "no number" not in answer.text
     assert "no number" in caplog.text
-
-
-def lose_product():
-    """Return something, and have it deleted."""
-    product = shop.Product("gone")
-    shop.root()._p_jar.add(product)
-    return product
-
-
-@pytest.mark.kept_in("memory")
-def test_a_result_that_was_deleted_is_an_error_for_people(make_app):
-    def view(request):
-        return request.accepted(request.schedule(lose_product))
-
-    app = make_app({"/view": view})
-    sid = app.get("/view").json["sid"]
-    drain(app)
-    db = app.app.registry._zodb_databases[""]
-    db.pack()
-    db.cacheMinimize()
-    error = app.get(f"/jobs/{sid}").json["error"]
-
-    assert error["type"] == "JobNotLoadable"
-    assert "was deleted from the database" in error["detail"]
 
 
 @pytest.mark.parametrize("place", ["load", "render", "search"])
