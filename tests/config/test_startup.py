@@ -71,7 +71,7 @@ def test_a_storage_that_is_away_is_asked_again_by_the_next_request(
 
     app = make_app({"/view": view})
     registry = app.app.registry
-    databases, registry._zodb_databases = registry._zodb_databases, Away()
+    databases, registry._zodb_databases = registry._zodb_databases, Away(one=1)
     scheduler = registry.getUtility(IScheduler)
     with pytest.raises(OSError, match="no route"):
         app.get("/jobs/unknown")

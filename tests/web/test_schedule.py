@@ -6,7 +6,7 @@ import pytest
 import shop
 from pyramid.response import Response
 
-from pyramid_zodb_async import JobState, UnknownJob
+from pyramid_zodb_async import TransactionRequired, UnknownJob
 from pyramid_zodb_async.testing import drain, wait_for
 
 pytestmark = pytest.mark.kept_in("memory", "zodb")
@@ -119,88 +119,6 @@ def test_all_arguments_of_the_function_are_free(make_app):
     }
 
 
-def test_a_request_knows_the_job_that_it_is_about_to_commit(make_app):
-    def view(request):
-        sid = request.schedule(shop.give, 1)
-        view = request.jobs.get(sid)
-        assert view.state is JobState.PENDING
-        assert view.function == "shop:give"
-        assert request.jobs.completed(sid) is False
-        assert request.jobs.get_result(sid) is False
-        return Response(sid)
-
-    app = make_app({"/view": view})
-    app.get("/view")
-
-
-def test_others_know_nothing_of_a_job_before_its_commit(make_app):
-    sids = []
-
-    def view(request):
-        sids.append(request.schedule(shop.give, 1))
-        app.get(f"/jobs/{sids[0]}", status=404)
-        return Response("done")
-
-    # an implicit manager is one for both requests, as both are in one thread
-    explicit = {"tm.manager_hook": "pyramid_tm.explicit_manager"}
-    app = make_app({"/view": view}, **explicit)
-    app.get("/view")
-    app.get(f"/jobs/{sids[0]}", status=200)
-
-
-def test_a_job_can_be_removed_before_its_commit(make_app, manager):
-    def view(request):
-        request.jobs.remove(request.schedule(shop.add, "never"))
-        request.jobs.remove("unknown")
-        request.schedule(shop.add, "kept")
-        return Response("done")
-
-    app = make_app({"/view": view}, **manager)
-    app.get("/view")
-    drain(app)
-
-    assert shop.effects(app) == ["kept"]
-
-
-def test_jobs_are_known_by_their_state(make_app):
-    def view(request):
-        jobs = request.jobs
-        sid = request.params["sid"]
-        return Response(f"{jobs.completed(sid)} {jobs.completed('unknown')}")
-
-    app = make_app({"/start": schedule, "/view": view})
-    sid = app.get("/start").json["sid"]
-    drain(app)
-
-    assert app.get("/view", {"sid": sid}).text == "True None"
-
-
-@pytest.mark.kept_in("memory")
-def test_jobs_answer_without_pyramid_tm(make_app):
-    app = make_app(includes=["pyramid_zodb_async"])
-
-    app.get("/jobs/unknown", status=404)
-
-
-def test_an_aborted_request_keeps_the_outcome_that_it_fetched(
-    make_app, manager
-):
-    def fetch(request):
-        outcome = request.jobs.get_result(request.params["sid"])
-        if "abort" in request.params:
-            request.tm.doom()
-        return Response(repr(outcome))
-
-    app = make_app({"/start": schedule, "/fetch": fetch}, **manager)
-    sid = app.get("/start").json["sid"]
-    drain(app)
-
-    params = {"sid": sid, "abort": "1"}
-    assert app.get("/fetch", params).text == "(1, None)"
-    assert app.get("/fetch", {"sid": sid}).text == "(1, None)"
-    assert app.get("/fetch", {"sid": sid}).text == "None"
-
-
 def test_options_go_on_top_of_each_other(make_app):
     def start(request):
         patient = request.schedule.with_options(attempts=7, delay=60)
@@ -233,3 +151,94 @@ def test_a_moment_may_follow_a_delay(make_app):
         return request.accepted(sid)
 
     make_app({"/start": start}).post("/start")
+
+
+# -- Without a transaction ----------------------------------------------------
+
+
+@pytest.mark.kept_in("memory")
+def test_scheduling_needs_pyramid_tm(make_app):
+    def view(request):
+        with pytest.raises(TransactionRequired) as caught:
+            request.schedule(shop.nothing)
+        return Response(str(caught.value))
+
+    app = make_app({"/view": view}, includes=["pyramid_zodb_async"])
+    assert "config.include('pyramid_tm')" in app.get("/view").text
+
+
+@pytest.fixture
+def script_request(make_app, manager):
+    """Give the request of a script, made by Pyramid's `prepare`."""
+    from pyramid.request import Request
+    from pyramid.scripting import prepare
+
+    app = make_app(**manager, zodb_async__engine="inline")
+    request = Request.blank("/")
+    with prepare(request=request, registry=app.app.registry):
+        request.test_app = app
+        yield request
+
+
+def test_scheduling_outside_a_transaction_is_refused(script_request):
+    with pytest.raises(TransactionRequired, match=r"with request\.tm:"):
+        script_request.schedule(shop.nothing)
+
+
+@pytest.mark.kept_in("memory")
+def test_a_script_schedules_inside_a_transaction(script_request):
+    with script_request.tm:
+        sid = script_request.schedule(shop.add, "by a script")
+
+    assert wait_for(script_request, sid).result == 1
+    assert shop.effects(script_request.test_app) == ["by a script"]
+
+
+def test_scheduling_after_an_abort_needs_a_new_explicit_transaction(make_app):
+    def view(request):
+        request.tm.abort()
+        with pytest.raises(TransactionRequired, match="was ended before"):
+            request.schedule(shop.add, "never")
+        request.tm.begin()
+        request.schedule(shop.add, "job")
+        return Response("done")
+
+    explicit = {"tm.manager_hook": "pyramid_tm.explicit_manager"}
+    app = make_app({"/view": view}, **explicit)
+    app.get("/view")
+    drain(app)
+
+    assert shop.effects(app) == ["job"]
+
+
+def test_scheduling_after_an_abort_works_with_an_implicit_one(make_app):
+    def view(request):
+        request.tm.abort()
+        request.schedule(shop.add, "job")
+        return Response("done")
+
+    app = make_app({"/view": view})
+    app.get("/view")
+    drain(app)
+
+    assert shop.effects(app) == ["job"]
+
+
+def test_scheduling_in_an_after_commit_hook_is_refused(make_app, manager):
+    errors = []
+
+    def view(request):
+        def hook(committed):
+            with pytest.raises(TransactionRequired) as caught:
+                request.schedule(shop.add, "too late")
+            errors.append(str(caught.value))
+
+        request.tm.get().addAfterCommitHook(hook)
+        return Response("done")
+
+    app = make_app({"/view": view}, **manager)
+    app.get("/view")
+    drain(app)
+
+    assert len(errors) == 1
+    assert shop.effects(app) == []

@@ -398,21 +398,6 @@ def test_other_methods_are_refused_whatever_the_job(
     )
 
 
-def test_other_paths_that_are_no_text_are_the_applications_affair(make_app):
-    def complain(error, request):
-        return Response("complaint", status=400)
-
-    app = make_app(
-        VIEWS,
-        configure=lambda config: config.add_exception_view(
-            complain, context=UnicodeDecodeError
-        ),
-    )
-
-    assert app.get("/other/%ff", status=400).text == "complaint"
-    app.get("/jobs/%ff", status=404)
-
-
 def test_urls_are_right_below_a_path_and_behind_a_proxy(app, gate):
     environ = {
         "SCRIPT_NAME": "/shop",
@@ -487,36 +472,3 @@ def test_changes_need_the_token_that_the_application_wants(protected):
 def test_a_method_that_there_is_none_of_needs_no_token(protected):
     protected.put("/jobs/unknown", status=405)
     protected.options("/jobs/unknown", status=204)
-
-
-# -- Requests that are not well formed ----------------------------------------
-
-
-@pytest.mark.parametrize("query", ["sid=%FF", "sid=a&x=%FF", "%FF=1"])
-def test_a_query_that_is_no_text_is_refused(app, query):
-    for ask in (app.get, app.head):
-        answer = ask(f"/jobs?{query}", status=400)
-        assert answer.content_type == "application/problem+json"
-
-
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {"Content-Type": "multipart/form-data"},
-        {"Content-Type": "application/x-www-form-urlencoded; charset=klingon"},
-        {"Origin": "http://["},
-        {"Referer": "http://["},
-    ],
-)
-def test_what_no_check_of_tokens_can_read_is_refused(protected, headers):
-    environ = {"wsgi.url_scheme": "https"}
-    for method, path in (("DELETE", "/x"), ("POST", "/x/retry")):
-        answer = protected.request(
-            f"/jobs{path}",
-            method=method,
-            headers=headers,
-            environ=environ,
-            body=b"csrf_token=secret",
-            status=400,
-        )
-        assert answer.content_type == "application/problem+json"

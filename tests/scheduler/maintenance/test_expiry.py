@@ -27,11 +27,8 @@ def clock(monkeypatch):
 
 
 @pytest.fixture
-def process(db):
-    made = Process(db, timeout=100)
-    yield made
-    transaction.abort()
-    made.stop()
+def process(processes):
+    return processes(timeout=100)
 
 
 @pytest.fixture

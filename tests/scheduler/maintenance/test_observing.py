@@ -3,7 +3,6 @@
 import pytest
 import shop
 import transaction
-from hand_driven import Process
 
 from pyramid_zodb_async import JobCancelled, JobState, Progress, current_job
 from pyramid_zodb_async.scheduler.maintenance.observing import Observer
@@ -14,18 +13,13 @@ from pyramid_zodb_async.scheduler.process.progress_reports import (
 
 
 @pytest.fixture
-def here(db):
-    made = Process(db)
-    yield made
-    transaction.abort()
-    made.stop()
+def here(processes):
+    return processes()
 
 
 @pytest.fixture
-def there(db):
-    made = Process(db)
-    yield made
-    made.stop()
+def there(processes):
+    return processes()
 
 
 def observer_of(process, *, is_shared=True):

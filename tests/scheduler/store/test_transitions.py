@@ -13,11 +13,8 @@ from pyramid_zodb_async.scheduler.maintenance.expiry import SPAN, SliceExpiry
 
 
 @pytest.fixture
-def process(db):
-    made = Process(db, timeout=100)
-    yield made
-    transaction.abort()
-    made.stop()
+def process(processes):
+    return processes(timeout=100)
 
 
 def fail(process):
