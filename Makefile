@@ -38,7 +38,8 @@ WITHOUT_ZOPE = */acquisition.py,*/zope2/*
 OMIT = $(shell $(BIN)/python -c 'import Zope2' 2>/dev/null \
 	|| echo '--omit=$(WITHOUT_ZOPE)')
 
-# in the order of their folders: those that take long, of few tests, come first
+# in the order of tests/conftest.py: those that take long, of few tests, come
+# first
 check: $(INSTALLED)
 	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile \
 		--no-loadscope-reorder --cov --cov-report= --cov-fail-under=0

@@ -5,6 +5,7 @@ import inspect
 import pytest
 import shop
 import transaction
+from folders import TESTS
 from pyramid.config import Configurator
 from webtest import TestApp
 from ZODB.DB import DB
@@ -15,6 +16,9 @@ from pyramid_zodb_async import (
     TransactionalScheduler,
     testing,
 )
+
+#: The folders whose files take long, of few tests.
+SLOW = ("chaos", "browser", "docs", "engine/remote")
 
 # the machine that these tests run on may be slower than those of users
 for function in (testing.drain, testing.wait_for, testing.restart):
@@ -29,6 +33,19 @@ def _no_transaction_left():
     transaction.abort()
     yield
     transaction.abort()
+
+
+def pytest_collection_modifyitems(items):
+    """Have those tests begin first that take long, for many processes."""
+    items.sort(key=lambda item: folder_rank(item.path))
+
+
+def folder_rank(path):
+    """Tell which of the slow folders a test is in, or that it is in none."""
+    for rank, folder in enumerate(SLOW):
+        if path.is_relative_to(TESTS / folder):
+            return rank
+    return len(SLOW)
 
 
 def pytest_generate_tests(metafunc):

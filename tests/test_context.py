@@ -35,41 +35,6 @@ def test_another_thread_reads_the_objects_through_its_own_connection(products):
     assert shop.in_thread(read) == ["apple", "pear", "plum", "plum"]
 
 
-def test_connections_are_closed_with_the_transaction_that_used_them(
-    products, db
-):
-    context = PersistentContext(products[0])
-    shop.in_thread(lambda: context[0])
-
-    assert shop.count_open(db) == 1  # that of this test
-
-
-def test_a_context_is_a_sequence_and_a_mapping(products):
-    context = PersistentContext(*products[:2], best=products[2])
-
-    assert len(context) == 2
-    assert list(context.keys()) == ["best"]
-    assert context.get("worst") is None
-    assert context.get("worst", 7) == 7
-    with pytest.raises(IndexError):
-        context[2]
-    with pytest.raises(KeyError):
-        context["worst"]
-
-
-def test_in_the_same_thread_the_root_connection_can_be_told(
-    products, connection
-):
-    context = PersistentContext(products[0])
-    context.set_root_connection(connection)
-    context.set_root_connection(connection)
-
-    assert context.get_root_connection() is connection
-    assert context[0] is products[0]
-    transaction.commit()
-    assert connection.opened
-
-
 def test_an_empty_context_can_tell_the_root_connection(products, connection):
     PersistentContext().set_root_connection(connection)
 
@@ -80,30 +45,6 @@ def test_an_empty_context_can_tell_the_root_connection(products, connection):
 def test_an_empty_context_knows_no_connection():
     with pytest.raises(LookupError, match="does not know its database"):
         PersistentContext().get_root_connection()
-
-
-def test_a_second_root_connection_is_refused(products, connection, db):
-    context = PersistentContext(products[0])
-    context.set_root_connection(connection)
-    other = db.open()
-    with pytest.raises(ValueError, match="root connection"):
-        context.set_root_connection(other)
-    other.close()
-
-
-def test_a_root_connection_can_be_closed_with_the_transaction(db):
-    connection = db.open()
-    PersistentContext().set_root_connection(connection, close=True)
-    transaction.commit()
-
-    assert connection.opened is None
-
-
-def test_a_database_can_be_given_first(products, db):
-    context = PersistentContext(db, products[0])
-
-    assert len(context) == 1
-    assert shop.in_thread(lambda: context[0].name) == "apple"
 
 
 def test_a_new_object_that_can_be_reached_is_accepted(connection):
@@ -127,39 +68,11 @@ def test_a_new_object_is_found_through_the_manager_of_the_others(db):
     assert shop.in_thread(lambda: context["new"].name) == "new"
 
 
-def test_an_object_that_cannot_be_reached_is_refused(connection):
-    with pytest.raises(ValueError, match="cannot be reached from a database"):
-        PersistentContext(shop.Product("orphan"))
-
-
-def test_an_object_that_is_not_persistent_is_refused():
-    with pytest.raises(AttributeError, match="_p_oid"):
-        PersistentContext(1)
-
-
 def test_an_object_of_an_unrelated_database_is_refused(products):
     db = DB(MappingStorage(), database_name="stranger")
     with pytest.raises(ValueError, match="the database 'unnamed', which"):
         PersistentContext(db, products[0])
     db.close()
-
-
-def test_a_subclass_may_know_the_root_database(products, db):
-    class Own(PersistentContext):
-        def _get_root_database(self):
-            return db
-
-    assert shop.in_thread(lambda: Own(db.open().root())[0]) is not None
-
-
-def test_a_deleted_object_is_a_poskeyerror(products, connection, db):
-    context = PersistentContext(products[0])
-    del connection.root()["products"]
-    transaction.commit()
-    db.pack()
-    db.cacheMinimize()
-    with pytest.raises(POSKeyError):
-        context[0]
 
 
 def test_a_pickled_context_needs_to_be_told_its_connection(
@@ -209,17 +122,6 @@ def pair():
     connection.close()
     one.close()
     two.close()
-
-
-def test_objects_of_other_databases_come_through_the_root_connection(pair):
-    context = PersistentContext(*[each.root() for each in pair])
-
-    def read():
-        root = context.get_root_connection()
-        assert root.db() is pair[0].db()
-        return context[1]._p_jar is root.get_connection("two")
-
-    assert shop.in_thread(read)
 
 
 def test_a_new_object_of_another_database_is_stored_there(pair):
@@ -273,14 +175,6 @@ def test_a_context_can_be_stored_in_a_database(products, connection, db):
         return context[0].name
 
     assert shop.in_thread(read) == "apple"
-
-
-def test_a_root_connection_is_told_for_one_transaction(products, connection):
-    context = PersistentContext(products[0])
-    context.set_root_connection(connection)
-    transaction.commit()
-
-    assert context[0] is not products[0]
 
 
 def read_anything(value):

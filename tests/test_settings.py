@@ -3,6 +3,7 @@
 from dataclasses import fields
 
 import pytest
+from pyramid.config import Configurator
 from pyramid.exceptions import ConfigurationError
 
 from pyramid_zodb_async.settings import Settings, parse_settings
@@ -94,3 +95,53 @@ def test_jobs_are_kept_in_the_database_where_there_is_one():
 def test_a_database_that_is_not_configured_is_named(given, missing):
     with pytest.raises(ConfigurationError, match=f"the setting '{missing}'"):
         parse_settings(given)
+
+
+# -- Settings of an application -----------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("scheduler", "redis", "one of 'zodb', 'memory'"),
+        ("autostart", "perhaps", "true or false"),
+        ("attempts", "0", "a whole number of 1 or more"),
+        ("lease", "0", "a number of seconds, 0.1 or more"),
+        ("engine", " ", "the name of an engine"),
+        ("time_limit", "0", "a number of seconds, more than 0"),
+        ("stop_on_sigterm", "maybe", "true or false"),
+        ("workers", "0", "a whole number of 1 or more"),
+        ("workers", "two", "a whole number of 1 or more"),
+        ("max_pending", None, "a whole number of 1 or more"),
+        ("max_conflicts", "-1", "a whole number of 0 or more"),
+        ("result_timeout", "soon", "a number of seconds, 0 or more"),
+        ("result_timeout", "nan", "a number of seconds, 0 or more"),
+        ("grace", "-1", "a number of seconds, 0 or more"),
+        ("permission", " ", "the name of a permission"),
+        ("public_errors", "no.such.Error", "dotted names of exceptions"),
+        ("public_errors", "os.path", "dotted names of exceptions"),
+        ("route_prefix", "/", "a path without patterns"),
+        ("route_prefix", "{x}", "a path without patterns"),
+    ],
+)
+def test_a_wrong_setting_is_quoted_with_what_is_allowed(name, value, allowed):
+    name = f"zodb_async.{name}"
+    config = Configurator(settings={name: value})
+    with pytest.raises(ConfigurationError) as caught:
+        config.include("pyramid_zodb_async")
+
+    assert f"The setting '{name}' takes {allowed}" in str(caught.value)
+    assert repr(value) in str(caught.value)
+
+
+def test_an_unknown_setting_is_refused_with_the_one_meant():
+    config = Configurator(settings={"zodb_async.worker": "2"})
+    with pytest.raises(ConfigurationError) as caught:
+        config.include("pyramid_zodb_async")
+    assert "did you mean 'zodb_async.workers'?" in str(caught.value)
+
+
+def test_a_setting_like_no_other_is_refused_with_all_there_are():
+    config = Configurator(settings={"zodb_async.xyzzy": "2"})
+    with pytest.raises(ConfigurationError, match=r"zodb_async\.max_pending"):
+        config.include("pyramid_zodb_async")

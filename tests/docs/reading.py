@@ -4,13 +4,11 @@ import os
 import pickle
 import subprocess
 import sys
-from pathlib import Path
 from typing import NamedTuple
 
 from docutils import nodes
 from docutils.core import publish_doctree
-
-REPOSITORY = Path(__file__).parent.parent.parent
+from folders import REPOSITORY
 
 
 class Block(NamedTuple):

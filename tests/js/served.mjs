@@ -82,7 +82,7 @@ export class Served {
         "client_app:make_app",
       ],
       {
-        cwd: TESTS,
+        cwd: join(TESTS, "support"),
         env: {
           ...process.env,
           CLIENT_FOLDER: this.folder,

@@ -1,0 +1,30 @@
+"""Runs jobs of an application."""
+
+import pytest
+
+from pyramid_zodb_async.testing import drain, wait_for
+
+
+@pytest.fixture
+def run(make_app, manager, engine):
+    """Run a job to its end; tell what is known of it."""
+
+    def run(function, *args, root=None, configure=None, **settings):
+        def view(request):
+            return request.accepted(request.schedule(function, *args))
+
+        app = make_app(
+            {"/view": view},
+            root=root,
+            configure=configure,
+            **manager,
+            **engine,
+            **settings,
+        )
+        run.app = app
+        # the root factories of these tests are not made for requests
+        sid = app.get("/view", headers={"X-Kind": "visit"}).json["sid"]
+        drain(app)
+        return wait_for(app, sid)
+
+    return run

@@ -1,0 +1,197 @@
+"""Looks for what other processes have done."""
+
+import pytest
+import shop
+import transaction
+
+from pyramid_zodb_async import JobCancelled, JobState, Progress, current_job
+from pyramid_zodb_async.scheduler.maintenance.observing import Observer
+from pyramid_zodb_async.scheduler.process.progress_reports import (
+    report_of,
+    write_reports,
+)
+
+
+@pytest.fixture
+def here(processes):
+    return processes()
+
+
+@pytest.fixture
+def there(processes):
+    return processes()
+
+
+def observer_of(process, *, is_shared=True):
+    """Give one that looks when the test says so, and what it asked for."""
+    scheduler, woken = process.scheduler, []
+    observer = Observer(
+        process.location,
+        scheduler.assigned_jobs,
+        scheduler.waiters,
+        wake=lambda: woken.append("woken"),
+    )
+    observer.is_shared = is_shared
+    return observer, woken
+
+
+def cancel(process, sid):
+    transaction.begin()
+    assert process.scheduler.cancel(sid)
+    transaction.commit()
+
+
+def test_nothing_is_looked_for_unless_somebody_asks(here):
+    observer, woken = observer_of(here)
+    assert not observer.is_wanted()
+    observer.observe()
+    observer.check_soon("sid")
+    observer.check_soon("sid")
+    assert observer.is_wanted()
+    observer.observe()
+
+    assert woken == ["woken"]
+    assert not observer.is_wanted()
+
+
+def test_where_nobody_else_is_nobody_can_have_done_anything(here):
+    observer, woken = observer_of(here, is_shared=False)
+    observer.check_soon("sid")
+
+    assert woken == []
+    assert not observer.is_wanted()
+
+
+def test_a_job_that_was_cancelled_elsewhere_is_let_go(here, there):
+    observer, _ = observer_of(here)
+    sid, other = here.schedule(shop.nothing), here.schedule(shop.nothing)
+    cancel(there, sid)
+    observer.check_soon(sid)
+    observer.check_soon(other)
+    observer.observe()
+
+    assert sid not in here.scheduler.assigned_jobs
+    assert other in here.scheduler.assigned_jobs
+
+
+def test_a_job_that_was_removed_elsewhere_is_let_go(here, there):
+    observer, _ = observer_of(here)
+    sid = here.schedule(shop.nothing)
+    transaction.begin()
+    there.scheduler.remove(sid)
+    transaction.commit()
+    observer.check_soon(sid)
+    observer.observe()
+
+    assert sid not in here.scheduler.assigned_jobs
+
+
+def test_a_job_that_came_back_during_the_look_is_kept(here, there):
+    """What was seen is older than what this process knows by now."""
+    observer, _ = observer_of(here)
+    sid = here.schedule(shop.nothing)
+    cancel(there, sid)
+    read = here.location.read
+
+    def read_slowly(work, default):
+        found = read(work, default)
+        held = here.scheduler.assigned_jobs.get(sid)
+        here.scheduler.assigned_jobs.drop(sid)
+        held.fence = held.fence._replace(run_number=5)
+        here.scheduler.assigned_jobs.assign([assigned_again(held)])
+        return found
+
+    here.location.read = read_slowly
+    observer.check_soon(sid)
+    observer.observe()
+
+    assert here.scheduler.assigned_jobs.get(sid).fence.run_number == 5
+
+
+def assigned_again(held):
+    """Give a copy, as a retry makes another one."""
+    fields = {name: getattr(held, name) for name in type(held).__slots__}
+    return type(held)(**fields)
+
+
+def test_the_end_of_a_job_elsewhere_wakes_who_waits_here(here, there):
+    observer, _ = observer_of(here)
+    sid = there.schedule(shop.nothing)
+    watch = here.scheduler.watch([sid])
+    watch.seen = {sid: here.view(sid).version}
+    observer.observe()
+    assert not watch.wait(0)
+    there.run(sid)
+    observer.observe()
+
+    assert watch.wait(0)
+
+
+def report_progress(gate):
+    current_job().progress(1, 2, "half")
+    shop.wait_at(gate)
+
+
+def test_what_a_process_tells_of_a_job_counts_for_that_run_only(
+    here, there, gate
+):
+    sid = there.schedule(report_progress, "gate")
+    run = shop.Answer(there.run, sid)
+    gate.wait_for_job()
+    jobs = there.scheduler.assigned_jobs.take_running()
+    runner = there.scheduler.incarnation
+    there.location.write(
+        lambda store: write_reports(store, runner, jobs), note="progress"
+    )
+    view = here.view(sid)
+    assert view.state is JobState.RUNNING
+    assert view.progress == Progress(done=1, total=2, message="half")
+    assert view.attempt == 1
+    here.take_over()
+    # what the other process has told is told no more
+    with transaction.manager:
+        connection = here.db.open()
+        store = here.location.find(connection)
+        record = store.find(sid)
+        assert report_of(store, sid, record) is None
+        connection.close()
+    gate.open()
+    run.join(60)
+
+    assert here.view(sid).state is JobState.PENDING
+
+
+def test_a_job_that_waits_again_is_told_of_no_more(there, gate):
+    sid = there.schedule(report_progress, "gate")
+    run = shop.Answer(there.run, sid)
+    gate.wait_for_job()
+    held = there.scheduler.assigned_jobs.get(sid)
+    there.scheduler.assigned_jobs.release(held)
+    gate.open()
+    run.join(60)
+
+    assert there.scheduler.assigned_jobs.take_running() == []
+
+
+def ask_whether_to_go_on(gate):
+    shop.wait_at(gate)
+    current_job().check()
+
+
+def test_a_job_that_asks_has_somebody_look(here, there, gate, caplog):
+    caplog.set_level("INFO")
+    sid = here.schedule(ask_whether_to_go_on, "gate")
+    run = shop.Answer(here.run, sid)
+    gate.wait_for_job()
+    cancel(there, sid)
+    observer, _ = observer_of(here)
+    observer.check_soon(sid)
+    observer.observe()
+    gate.open()
+    run.join(60)
+
+    actions = [getattr(record, "action", "") for record in caplog.records]
+    assert "job_given_up" in actions
+    with transaction.manager:
+        _, error = here.scheduler.get_result(sid)
+    assert isinstance(error, JobCancelled)

@@ -1,0 +1,177 @@
+"""The jobs that a process is to run."""
+
+import threading
+from dataclasses import replace
+
+import shop
+from hand_driven import Process
+
+from pyramid_zodb_async.jobs.options import NO_OPTIONS
+from pyramid_zodb_async.scheduler.process.assigned_jobs import (
+    AssignedJob,
+    AssignedJobs,
+)
+from pyramid_zodb_async.scheduler.records import Fence
+from pyramid_zodb_async.scheduler.waiters import Waiters
+
+
+def job(sid, **values):
+    """Make a job to hold."""
+    return AssignedJob(
+        sid=sid,
+        function="shop:nothing",
+        owner=None,
+        base_url=None,
+        attempt=1,
+        scheduled=0.0,
+        fence=Fence("pending", "runner", 0),
+        options=NO_OPTIONS,
+        **values,
+    )
+
+
+def held_jobs():
+    """Give held jobs, and what they submit."""
+    submitted = []
+
+    def submit(jobs):
+        submitted.extend(job.sid for job in jobs)
+
+    return AssignedJobs(submit, Waiters()), submitted
+
+
+def test_a_job_is_submitted_once():
+    jobs, submitted = held_jobs()
+    jobs.assign([job("1"), job("2")])
+    jobs.assign([job("1")])
+    jobs.assign([])
+
+    assert submitted == ["1", "2"]
+    assert len(jobs) == 2
+    assert "1" in jobs
+
+
+def test_waiting_jobs_are_those_that_were_accepted_and_not_begun():
+    jobs, _ = held_jobs()
+    jobs.assign([job(sid, is_new=True) for sid in "123"])
+    jobs.assign([job("taken over")])
+    assert jobs.waiting() == 3
+    first = jobs.begin("1")
+    assert jobs.begin("1") is None
+    assert jobs.waiting() == 2
+    jobs.release(first)
+    assert first.conflicts == 1
+    assert jobs.waiting() == 2
+    jobs.drop("1")
+    jobs.drop("2")
+    jobs.drop("2")
+
+    assert jobs.waiting() == 1
+    assert jobs.begin("unknown") is None
+
+
+def test_a_run_of_a_job_that_was_dropped_is_not_released():
+    jobs, _ = held_jobs()
+    jobs.assign([job("1")])
+    held = jobs.begin("1")
+    jobs.drop("1")
+    jobs.release(held)
+
+    assert held.conflicts == 0
+
+
+def test_a_run_that_is_not_under_way_is_not_released_twice():
+    jobs, _ = held_jobs()
+    jobs.assign([job("1")])
+    held = jobs.begin("1")
+    jobs.release(held)
+    jobs.release(held)
+
+    assert held.conflicts == 1
+
+
+def test_of_the_suspects_one_is_out_at_a_time():
+    jobs, submitted = held_jobs()
+    jobs.assign(
+        [
+            job("worst", suspect=True, crashes=2),
+            job("free"),
+            job("better", suspect=True),
+            job("gone", suspect=True, crashes=1),
+        ]
+    )
+    assert submitted == ["free", "better"]
+    jobs.drop("gone")
+    jobs.drop("free")
+    assert submitted == ["free", "better"]
+    jobs.drop("better")
+
+    assert submitted == ["free", "better", "worst"]
+    jobs.drop("worst")
+    assert len(jobs) == 0
+
+
+def suspects():
+    """Give held jobs, two of them suspects, and the one that runs."""
+    jobs, submitted = held_jobs()
+    jobs.assign([job(sid, suspect=True) for sid in ("running", "next")])
+    running = jobs.begin("running")
+    jobs.drop("running")
+    return jobs, submitted, running
+
+
+def test_no_suspect_is_out_beside_one_that_runs_though_it_was_dropped():
+    jobs, submitted, running = suspects()
+    jobs.drop("running")
+    jobs.assign([job("last", suspect=True)])
+    assert submitted == ["running"]
+    jobs.drop("running", running)
+    assert submitted == ["running", "next"]
+    jobs.drop("running", running)
+    assert submitted == ["running", "next"]
+    jobs.drop("next")
+
+    assert submitted == ["running", "next", "last"]
+
+
+def test_nor_when_that_run_is_to_be_repeated_which_will_not_happen():
+    jobs, submitted, running = suspects()
+    assert submitted == ["running"]
+    jobs.release(running)
+
+    assert submitted == ["running", "next"]
+    assert running.conflicts == 0
+
+
+def test_nor_when_that_suspect_was_taken_in_anew():
+    jobs, submitted, running = suspects()
+    again = Fence("pending", "runner", 1)
+    jobs.assign([replace(job("running", suspect=True), fence=again)])
+    assert submitted == ["running"]
+    jobs.drop("running", running)
+    assert submitted == ["running", "next"]
+    jobs.drop("next")
+
+    assert submitted == ["running", "next", "running"]
+
+
+def test_waiting_for_a_drop_notices_one_that_came_before_the_call():
+    jobs, _ = held_jobs()
+    jobs.assign([job("1")])
+    before = jobs.drops
+    jobs.drop("1")
+    waiter = threading.Thread(target=jobs.wait_for_drop, args=(before, 60))
+    waiter.start()
+    waiter.join(60)
+
+    assert not waiter.is_alive()
+
+
+def test_a_wait_ends_when_the_job_does(db):
+    process = Process(db)
+    sid = process.schedule(shop.nothing)
+    assert not process.scheduler.wait(sid, timeout=0)
+    process.run()
+    assert process.scheduler.wait(sid, timeout=0)
+    assert process.scheduler.wait()
+    process.stop()

@@ -1,0 +1,151 @@
+"""Runs of stored jobs, and who is faster than they are."""
+
+import pytest
+import shop
+import transaction
+
+from pyramid_zodb_async import (
+    current_job,
+    job,
+)
+from pyramid_zodb_async.jobs.model import JobState
+
+
+def rename_when_told(product, name):
+    """Rename a product, after what the test does in between."""
+    product.rename(name)
+    in_between[0]()
+    return name
+
+
+def fail_when_told(product, name):
+    """Fail, after what the test does in between."""
+    product.rename(name)
+    in_between[0]()
+    raise ValueError(name)
+
+
+@job(retry_on=ValueError)
+def try_when_told(product, name):
+    """Fail in a way that is tried again, after what the test does."""
+    fail_when_told(product, name)
+
+
+def commit_midway(product, name):
+    """Commit, let the test do something, and change more."""
+    product.rename(name)
+    transaction.commit()
+    in_between[0]()
+    product.price = 99
+
+
+in_between = []
+
+
+@pytest.fixture(autouse=True)
+def _nothing_in_between():
+    in_between.clear()
+
+
+@pytest.mark.parametrize(
+    "function",
+    [rename_when_told, fail_when_told, try_when_told, commit_midway],
+)
+def test_a_run_that_was_overtaken_writes_nothing_more(
+    process, other, product, function
+):
+    sid = process.schedule(function, product, "by the first")
+    in_between.append(other.take_over)
+    delay = process.run(sid)
+    if delay is not None:  # its commit conflicted
+        assert process.run(sid) is None
+    record = process.record(sid)
+    transaction.begin()
+
+    assert record["runner"] == other.scheduler.incarnation
+    assert process.view(sid).state is JobState.PENDING
+    assert product.price == 1
+    if function is not commit_midway:
+        assert product.name == "book"
+    in_between[:] = [lambda: None]
+    other.run()
+    view = other.view(sid)
+
+    assert view.done is (function is not try_when_told)
+    assert (view.state is JobState.FAILED) == (function is fail_when_told)
+    assert process.scheduler.assigned_jobs.get(sid) is None
+
+
+@pytest.mark.parametrize(
+    "function",
+    [rename_when_told, fail_when_told, try_when_told, commit_midway],
+)
+def test_a_job_removed_between_its_start_and_its_commit_writes_nothing_more(
+    process, product, function
+):
+    sid = process.schedule(function, product, "in vain")
+    in_between.append(
+        lambda: shop.in_thread(lambda: process.scheduler.remove(sid))
+    )
+    if process.run(sid) is not None:
+        assert process.run(sid) is None
+    transaction.begin()
+
+    assert process.view(sid) is None
+    assert product.price == 1
+    if function is not commit_midway:
+        assert product.name == "book"
+    assert process.scheduler.unfinished() == []
+
+
+def test_a_job_that_is_running_says_so_where_it_runs(process, other, product):
+    seen = []
+
+    def look():
+        current_job().progress(1, 2)
+        seen.extend(
+            shop.in_thread(lambda at=where: at.scheduler.get(sid))
+            for where in (process, other)
+        )
+
+    sid = process.schedule(rename_when_told, product, "new name")
+    in_between.append(look)
+    process.run()
+    here, elsewhere = seen
+
+    assert here.state is JobState.RUNNING
+    assert here.attempt == 1
+    assert here.progress.done == 1
+    assert here.started is not None
+    assert elsewhere.state is JobState.PENDING
+    assert elsewhere.attempt == 0
+    view = process.view(sid)
+    assert view.attempt == 1
+    assert view.scheduled <= view.started <= view.finished < view.expires
+
+
+def test_a_job_is_not_run_twice_at_a_time(process, product):
+    in_between.append(lambda: twice.append(process.runner.run(sid)))
+    twice = []
+    sid = process.schedule(rename_when_told, product, "new name")
+    process.run()
+
+    assert twice == [None]
+    assert process.view(sid).state is JobState.SUCCEEDED
+
+
+def test_a_failure_that_cannot_be_recorded_repeats_the_job(
+    process, monkeypatch, caplog
+):
+    sid = process.schedule(shop.give_and_raise, "broken")
+
+    def fail(work, note):
+        raise OSError("the storage is away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(process.location, "write", fail)
+        assert process.run(sid) > 0
+    assert "cannot be recorded now" in caplog.text
+    assert process.view(sid).state is JobState.PENDING
+    assert process.run(sid) is None
+    assert process.view(sid).state is JobState.FAILED

@@ -1,0 +1,242 @@
+"""The store in the database: its places, its keys and its only writer."""
+
+import threading
+
+import pytest
+import shop
+import transaction
+from hand_driven import Process
+from persistent import Persistent
+from ZODB.POSException import ConflictError
+
+from pyramid_zodb_async import PersistentTransactionalScheduler, StoreNotUsable
+from pyramid_zodb_async.jobs.model import JobState
+from pyramid_zodb_async.scheduler import records
+from pyramid_zodb_async.scheduler.records import (
+    TREES,
+    Record,
+    Store,
+    StoredCall,
+    TakenOver,
+)
+from pyramid_zodb_async.scheduler.sids import make_sid, split_sid
+
+
+@pytest.mark.parametrize(
+    ("kind", "path"),
+    [
+        (records.Beat, "pyramid_zodb_async.scheduler.records.Beat"),
+        (records.Outcome, "pyramid_zodb_async.scheduler.records.Outcome"),
+        (records.Record, "pyramid_zodb_async.scheduler.records.Record"),
+        (records.Slice, "pyramid_zodb_async.scheduler.records.Slice"),
+        (records.Store, "pyramid_zodb_async.scheduler.records.Store"),
+        (
+            records.StoredCall,
+            "pyramid_zodb_async.scheduler.records.StoredCall",
+        ),
+    ],
+)
+def test_persistent_classes_stay_where_databases_look_for_them(kind, path):
+    assert f"{kind.__module__}.{kind.__qualname__}" == path
+
+
+def test_so_does_the_scheduler_that_is_persistent():
+    kind = PersistentTransactionalScheduler
+
+    assert kind.__module__ == "pyramid_zodb_async.scheduler.durable"
+    assert kind.__qualname__ == "PersistentTransactionalScheduler"
+
+
+def test_a_store_has_no_other_persistent_classes():
+    found = {
+        value
+        for value in vars(records).values()
+        if isinstance(value, type) and issubclass(value, Persistent)
+    }
+    ours = {kind for kind in found if kind.__module__ == records.__name__}
+
+    assert {kind.__name__ for kind in ours} == {
+        "Beat",
+        "Outcome",
+        "Record",
+        "Slice",
+        "Store",
+        "StoredCall",
+    }
+
+
+@pytest.fixture
+def store(connection):
+    """Give a store in a database."""
+    made = connection.root()["store"] = Store(longest_timeout=1)
+    transaction.commit()
+    return made
+
+
+def add(store, timeout=60):
+    """Add a job to a store."""
+    call = StoredCall("shop:nothing", (), {})
+    return store.add(Record("shop:nothing", 1.0, call), timeout)
+
+
+def test_a_sid_tells_its_slice_and_its_key():
+    sid = make_sid(0x1F, b"\xff" * 16)
+
+    assert sid == "1f-" + "_" * 21 + "w"
+    assert split_sid(sid) == (0x1F, b"\xff" * 16)
+
+
+@pytest.mark.parametrize(
+    "sid",
+    [
+        "",
+        "-",
+        "1f",
+        "1f-",
+        "-AAAAAAAAAAAAAAAAAAAAAA",
+        "01f-AAAAAAAAAAAAAAAAAAAAAA",
+        "1F-AAAAAAAAAAAAAAAAAAAAAA",
+        " 1f-AAAAAAAAAAAAAAAAAAAAAA",
+        "+1f-AAAAAAAAAAAAAAAAAAAAAA",
+        "1_f-AAAAAAAAAAAAAAAAAAAAAA",
+        "1f-AAAAAAAAAAAAAAAAAAAAAB",  # a bit that no key has
+        "1f-AAAAAAAAAAAAAAAAAAAAAA==",
+        "1f-AAAAAAAAAAAAAAAAAAAAAA\n",
+        "1f-AAAAAAAAAAAAAAAAAAAA",
+        "1f-AAAAAAAAAAAAAAAAAAAAAAAA",
+        "1f-ÄAAAAAAAAAAAAAAAAAAAAA",
+        "1f-AAAAAAAAAA+AAAAAAAAAAA",
+        "x" * 100_000,
+        "f" * 100_000 + "-AAAAAAAAAAAAAAAAAAAAAA",
+    ],
+)
+def test_what_is_no_sid_is_no_job(store, sid):
+    assert store.find(sid) is None
+
+
+def test_what_has_its_default_is_not_stored(store):
+    record = store.find(add(store))
+
+    assert set(vars(record)) == {"function", "scheduled", "call"}
+
+
+def test_a_value_that_is_put_back_to_its_default_is_not_stored(store):
+    sid = add(store)
+    record = store.find(sid)
+    store.change(sid, record.fence, begun=True, crashes=2)
+    assert vars(record)["crashes"] == 2
+    store.change(sid, record.fence, begun=False, crashes=0)
+
+    assert set(vars(record)) == {"function", "scheduled", "call"}
+
+
+def test_a_change_that_changes_nothing_writes_nothing(store):
+    sid = add(store)
+    record = store.find(sid)
+    transaction.commit()
+    store.change(sid, record.fence, begun=False, runner=None)
+
+    assert not record._p_changed
+
+
+@pytest.mark.parametrize(
+    "difference",
+    [{"state": "failed"}, {"runner": "another"}, {"run_number": 1}],
+)
+def test_a_record_is_changed_only_as_it_is_believed_to_be(store, difference):
+    sid = add(store)
+    fence = store.find(sid).fence
+    with pytest.raises(TakenOver, match=sid):
+        store.change(sid, fence._replace(**difference), crashes=1)
+    store.change(sid, fence, **difference)
+    with pytest.raises(TakenOver, match=sid):
+        store.change(sid, fence, crashes=1)
+
+    assert store.find(sid).crashes == 0
+
+
+def test_a_job_that_has_ended_is_no_longer_unfinished(store):
+    sid = add(store)
+    assert list(store.unfinished()) == [sid]
+    store.change(sid, store.find(sid).fence, state=JobState.SUCCEEDED.value)
+
+    assert list(store.unfinished()) == []
+
+
+def test_the_jobs_of_a_slice_lie_in_many_trees(store):
+    for _ in range(2000):
+        add(store)
+    _, newest = store.newest()
+
+    assert len(newest.jobs) == TREES
+    assert sum(len(tree) > 1 for tree in newest.jobs) > 0.9 * TREES
+    assert sum(len(tree) - 1 for tree in newest.jobs) == 2000
+
+
+def test_a_slice_may_have_another_number_of_trees(store, monkeypatch):
+    monkeypatch.setattr(records, "TREES", 64)
+    store.open_slice(0, longest_timeout=1)
+    monkeypatch.undo()
+    sids = {add(store) for _ in range(200)}
+
+    assert len(store.newest()[1].jobs) == 64
+    assert set(store.unfinished()) == sids
+    for sid in sids:
+        store.change(sid, store.find(sid).fence, state=records.REMOVED)
+    assert not store.newest()[1].has_unfinished()
+
+
+def test_the_longest_timeout_of_a_slice_is_known(store):
+    for timeout in (5, 60, 7):
+        add(store, timeout)
+
+    assert store.newest()[1].longest_timeout == 60
+
+
+def test_eight_threads_fill_a_new_slice_without_a_conflict(db):
+    process = Process(db)
+    conflicts = []
+    together = threading.Barrier(8)
+
+    def schedule():
+        together.wait(60)
+        for _ in range(10):
+            try:
+                process.schedule(shop.nothing)
+            except ConflictError as conflict:
+                conflicts.append(conflict)
+
+    threads = [threading.Thread(target=schedule) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    process.stop()
+
+    assert conflicts == []
+    assert len(process.scheduler.unfinished()) == 80
+
+
+def test_a_later_format_is_refused_and_not_touched(db):
+    process = Process(db)
+    process.stop()
+
+    def age(store):
+        store.format = records.FORMAT + 1
+
+    process.location.write(age, note="written by a later version")
+    for use in (
+        lambda: Process(db),
+        lambda: process.schedule(shop.nothing),
+        lambda: process.scheduler.get("unknown"),
+    ):
+        with pytest.raises(StoreNotUsable, match="install a later version"):
+            use()
+
+
+def test_a_place_that_the_application_uses_is_refused(db, connection):
+    connection.root()["pyramid_zodb_async"] = shop.Product("of the shop")
+    transaction.commit()
+
+    with pytest.raises(StoreNotUsable, match="but a Product"):
+        Process(db)

@@ -1,0 +1,340 @@
+"""Jobs that are kept in the database: scheduled, fetched, removed."""
+
+import types
+from collections import deque
+
+import pytest
+import shop
+import storages
+import transaction
+from hand_driven import Process
+from shop import wait_until
+from ZODB.POSException import ConflictError
+
+from pyramid_zodb_async import (
+    DatabaseForked,
+    IScheduler,
+    JobError,
+    PersistentTransactionalScheduler,
+    QueueFull,
+    current_job,
+)
+from pyramid_zodb_async.database.connections import OpenedConnections
+from pyramid_zodb_async.jobs.model import JobState
+from pyramid_zodb_async.scheduler.maintenance.takeover import LIVE_INCARNATIONS
+from pyramid_zodb_async.testing import drain
+
+
+def fetch(process, sid):
+    """Fetch the outcome of a job."""
+    transaction.begin()
+    return process.scheduler.get_result(sid)
+
+
+# outcomes
+
+
+def test_a_failure_keeps_its_exception(process):
+    sid = process.schedule(shop.give_and_raise, "broken")
+    process.run()
+    transaction.begin()
+    value, error = process.scheduler.get_result(sid)
+
+    assert value is None
+    assert type(error) is ZeroDivisionError
+    assert error.args == ("broken",)
+    assert process.scheduler.get_result(sid) is None
+
+
+def test_an_aborted_reader_brings_the_outcome_back(process):
+    sid = process.schedule(shop.give, "outcome")
+    process.run()
+    transaction.begin()
+    savepoint = transaction.savepoint()
+    assert process.scheduler.get_result(sid) == ("outcome", None)
+    assert process.scheduler.get_result(sid) is None
+    savepoint.rollback()
+    assert process.scheduler.get_result(sid) == ("outcome", None)
+    transaction.abort()
+    assert process.scheduler.get_result(sid) == ("outcome", None)
+    transaction.commit()
+
+    assert process.scheduler.get_result(sid) is None
+    assert process.scheduler.completed(sid) is None
+
+
+def test_of_two_readers_of_an_outcome_one_conflicts(process, db):
+    sid = process.schedule(shop.give, "outcome")
+    process.run()
+    readers = []
+    for _ in range(2):
+        manager = transaction.TransactionManager(explicit=True)
+        manager.begin()
+        connections = OpenedConnections(manager)
+        outcome = process.scheduler.get_result(sid, connections)
+        assert outcome == ("outcome", None)
+        readers.append((manager, connections))
+    (first, opened), (second, opened_too) = readers
+    first.commit()
+    with pytest.raises(ConflictError):
+        second.commit()
+    second.abort()
+    opened.close()
+    opened_too.close()
+
+
+def test_a_job_cannot_remove_itself(process, product):
+    sid = process.schedule(remove_self, product)
+    remover.append(process.scheduler)
+    process.run()
+    remover.clear()
+
+    assert (
+        "cannot remove or cancel itself" in process.view(sid).failure.message
+    )
+    assert product.name == "book"
+
+
+remover = []
+
+
+def remove_self(product):
+    """Try what cannot be."""
+    product.rename("renamed")
+    remover[0].remove(current_job().sid)
+
+
+def test_a_job_may_remove_another(process):
+    sid = process.schedule(remove_other)
+    unwanted = process.schedule(shop.nothing)
+    remover.extend([process.scheduler, unwanted])
+    process.run(sid)
+    remover.clear()
+
+    assert process.view(sid).state is JobState.SUCCEEDED
+    assert process.view(unwanted) is None
+    assert process.run(unwanted) is None
+    assert process.scheduler.unfinished() == []
+
+
+def remove_other():
+    """Remove another job."""
+    scheduler, sid = remover
+    scheduler.remove(sid)
+
+
+def test_a_job_removed_before_its_commit_is_not_handed_over(process):
+    sid = process.scheduler.schedule(shop.nothing)
+    process.scheduler.remove(sid)
+    transaction.commit()
+
+    assert process.engine.submitted == []
+    assert process.scheduler.unfinished() == []
+
+
+def test_an_unknown_job_can_be_removed_in_peace(process):
+    process.scheduler.remove("unknown")
+    transaction.commit()
+
+
+# the queue
+
+
+def test_a_full_queue_refuses_and_a_rollback_makes_room(db):
+    process = Process(db, max_pending=2)
+    transaction.begin()
+    savepoint = transaction.savepoint()
+    for _ in range(2):
+        process.scheduler.schedule(shop.nothing)
+    with pytest.raises(QueueFull):
+        process.scheduler.schedule(shop.nothing)
+    savepoint.rollback()
+    for _ in range(2):
+        process.scheduler.schedule(shop.nothing)
+    transaction.commit()
+    with pytest.raises(QueueFull):
+        process.scheduler.schedule(shop.nothing)
+    transaction.abort()
+    process.run()
+    process.scheduler.schedule(shop.nothing)
+    process.stop()
+
+
+def test_a_process_that_is_stopped_leaves_its_jobs_to_others(process, other):
+    process.stop()
+    sid = process.schedule(shop.nothing)
+    assert process.engine.submitted == []
+    assert process.view(sid).state is JobState.PENDING
+    other.take_over()
+    other.run()
+
+    assert process.view(sid).state is JobState.SUCCEEDED
+
+
+def test_starting_and_stopping_twice_is_doing_it_once(process):
+    process.scheduler.start(recover=False)
+    process.scheduler.start()
+    process.scheduler.start()
+    process.scheduler.stop()
+    process.scheduler.stop()
+
+
+def test_a_job_that_could_not_be_added_is_not_handed_over(
+    process, monkeypatch
+):
+    def fail(connection):
+        raise OSError("the storage is away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(process.location, "make", fail)
+        with pytest.raises(OSError, match="away"):
+            process.scheduler.schedule(shop.nothing)
+    transaction.commit()  # of a caller that goes on
+
+    assert process.engine.submitted == []
+
+
+# storages that are away
+
+
+def test_a_database_of_another_process_is_refused(process, monkeypatch):
+    monkeypatch.setattr(process.location, "_process", -1)
+    with pytest.raises(DatabaseForked, match="was forked from -1"):
+        process.scheduler.schedule(shop.nothing)
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize("timeout", [1e12, float("inf")])
+def test_an_outcome_may_be_kept_for_ever(db, timeout):
+    process = Process(db, timeout=timeout)
+    sid = process.schedule(shop.give, "outcome")
+    process.run()
+    view = process.view(sid)
+    process.stop()
+
+    assert view.expires is None
+    assert view.result == "outcome"
+
+
+def test_a_process_does_not_take_over_from_itself(db, process, product):
+    beside = Process(db)
+    LIVE_INCARNATIONS.update(
+        {process.scheduler.incarnation, beside.scheduler.incarnation}
+    )
+    sid = process.schedule(shop.nothing)
+    beside.take_over()
+    assert beside.engine.submitted == []
+    process.run()
+    beside.stop()
+
+    assert process.view(sid).attempt == 1
+
+
+def test_a_view_does_not_load_through_a_connection_that_was_closed(
+    db, process
+):
+    with db.transaction() as connection:
+        scheduler = PersistentTransactionalScheduler()
+        connection.root()["scheduler"] = scheduler
+    connection = db.open()
+    scheduler = connection.root()["scheduler"]
+    sid = scheduler.schedule(shop.give, ["outcome"])
+    transaction.commit()
+    assert scheduler.wait(sid, 60)
+    transaction.begin()
+    view = scheduler.get(sid)
+    scheduler.stop()
+    # a scheduler that was stopped stays so
+    left = scheduler.schedule(shop.nothing)
+    transaction.commit()
+    assert not scheduler.wait(left, 0.2)
+    transaction.abort()
+    connection.close()
+
+    with pytest.raises(JobError, match="was closed"):
+        _ = view.result
+
+
+@pytest.mark.kept_in("zodb")
+def test_a_process_gives_signs_of_life_while_it_waits_for_its_last_jobs(
+    make_app, tmp_path, gate
+):
+    with storages.sqlite(tmp_path) as uri:
+        app = make_app(
+            {"/start": shop.start},
+            zodbconn__uri=uri,
+            zodb_async__lease="0.5",
+            zodb_async__grace="60",
+        )
+        shop.begin(app, "wait_at", "gate")
+        gate.wait_for_job()
+        scheduler = app.app.registry.getUtility(IScheduler)
+        stop = shop.Answer(scheduler.stop)
+        wait_until(lambda: not scheduler.runs_jobs)
+
+        def beats():
+            return scheduler.location.read(
+                lambda store: store.beat_of(scheduler.incarnation).count, 0
+            )
+
+        before = beats()
+        wait_until(lambda: beats() > before + 1)
+        assert not stop.has_come
+        gate.open()
+        assert stop.get() == []
+        shop.shut_down(app.app.registry)
+
+
+@pytest.mark.kept_in("zodb")
+def test_a_process_that_is_started_while_it_stops_goes_on(
+    make_app, gate, monkeypatch
+):
+    app = make_app({"/start": shop.start}, zodb_async__grace="0.1")
+    path = shop.begin(app, "wait_at", "gate")
+    gate.wait_for_job()
+    scheduler = app.app.registry.getUtility(IScheduler)
+    engine = scheduler.dispatcher.engine
+
+    def stop_after_start(grace):
+        scheduler.start()
+        return engine.stop(grace)
+
+    slow = types.SimpleNamespace(start=engine.start, stop=stop_after_start)
+    monkeypatch.setattr(scheduler.dispatcher, "engine", slow)
+    assert len(scheduler.stop()) == 1
+    gate.open()
+    monkeypatch.undo()
+    paths = [path, shop.begin(app, "give", "later")]
+    drain(app, shop.PATIENCE)
+
+    assert scheduler.runs_jobs
+    assert [app.get(path).json["result"] for path in paths] == [
+        "gate",
+        "later",
+    ]
+
+
+@pytest.mark.kept_in("zodb")
+def test_a_process_that_is_stopped_has_requests_wait_all_the_same(make_app):
+    app = make_app({"/start": shop.start}, zodb_async__max_wait="0.1")
+    shop.begin(app, "give", "sooner")
+    app.app.registry.getUtility(IScheduler).stop()
+    path = shop.begin(app, "give", "later")
+    answer = app.get(path, headers={"Prefer": "wait=1"})
+
+    assert answer.headers["Preference-Applied"] == "wait=0.1"
+    assert answer.json["state"] == "pending"
+
+
+class Contended(deque):
+    """A queue that another thread empties whenever it has been looked at."""
+
+    def __len__(self):
+        return 1
+
+
+def test_jobs_are_handed_over_though_another_thread_does_so_too(process):
+    process.scheduler._committed = Contended()
+    sid = process.schedule(shop.nothing)
+
+    assert process.engine.submitted == [sid]

@@ -1,0 +1,60 @@
+"""An application whose jobs Celery is to run, and workers, in this process."""
+
+import contextlib
+
+import storages
+from workers import Site
+
+from pyramid_zodb_async import IScheduler
+from pyramid_zodb_async.engine.remote.worker import Worker
+
+#: What nothing answers at.
+NOBODY = "redis://127.0.0.1:1/0"
+
+
+@contextlib.contextmanager
+def on_sqlite(folder):
+    """Give an application on SQLite, whose messages go nowhere."""
+    with contextlib.ExitStack() as stack:
+        uri = stack.enter_context(storages.sqlite(folder))
+        made = Site(folder, uri, NOBODY, lease=60)
+        stack.callback(made.stop)
+        yield made
+
+
+@contextlib.contextmanager
+def workers_of(site):
+    """Make workers, as far as the database can tell, in this process."""
+    with contextlib.ExitStack() as stack:
+
+        def make():
+            worker = Worker(str(site.ini))
+            stack.callback(worker.stop)
+            return worker
+
+        yield make
+
+
+def sid_of(path):
+    return path.rpartition("/")[2]
+
+
+def scheduler_of(site):
+    return site.app.app.registry.getUtility(IScheduler)
+
+
+def record_of(site, path):
+    """Give what the database has of a job."""
+    return scheduler_of(site).location.read(
+        lambda store: dict(vars(store.find(sid_of(path)))), {}
+    )
+
+
+def change(site, path, **values):
+    """Change the record of a job, as another process may."""
+
+    def do(store):
+        fence = store.find(sid_of(path)).fence
+        store.change(sid_of(path), fence, **values)
+
+    scheduler_of(site).location.write(do, note="another process")
