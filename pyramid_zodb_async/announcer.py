@@ -1,5 +1,5 @@
 """An alias for databases: pickles name ``_refuse`` by this path."""
 
-from .execution.announcer import _refuse
+from .execution.subscribers import _refuse
 
 __all__ = ["_refuse"]

@@ -11,9 +11,9 @@ from ..engine.fault_injection import IInterventions, Interventions
 from ..engine.inline import InlineEngine
 from ..engine.manual import ManualEngine
 from ..engine.threads import ThreadEngine
-from ..execution.announcer import RegistryAnnouncer
 from ..execution.request_surroundings import RequestSurroundings
 from ..execution.runner import Runner
+from ..execution.subscribers import RegistryAnnouncer
 from ..interfaces import IEngine, IEngineFactory, IScheduler
 from ..scheduler.durable import PersistentTransactionalScheduler
 from ..scheduler.memory import MemoryScheduler

@@ -8,9 +8,9 @@ from pyramid.tweens import EXCVIEW, MAIN
 
 from ..interfaces import IScheduler
 from ..settings import parse_settings
-from ..web.jobs import Jobs, accepted, job_url
+from ..web.request_jobs import Jobs, accepted, job_url
+from ..web.request_schedule import Schedule
 from ..web.routes import add_routes
-from ..web.schedule import Schedule
 from ..web.static_files import add_assets
 from ..web.templates import job_progress, job_scripts
 from .assembly import ENGINES, assemble

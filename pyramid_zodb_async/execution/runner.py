@@ -36,7 +36,7 @@ from ..interfaces import Connections, IRun, IScheduler
 from ..jobs.current_job import running
 from ..transactional import use_manager
 from ..transfer.failures import as_bytes, describe, pickled_exception
-from .announcer import Announcer
+from .subscribers import Announcer
 from .surroundings import Surroundings, SurroundingsFactory
 from .time_limit import Watchdog
 from .verdicts import (

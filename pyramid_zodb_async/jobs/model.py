@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from .options import NO_OPTIONS, Options
-from .stored_paths import stored_at
+from .pickle_paths import stored_at
 
 __all__ = ["Failure", "JobState", "JobView", "Progress", "Version", "moment"]
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from ..concurrency.queues import drained
 from ..events import JobEvent
-from ..execution.announcer import Announcer
+from ..execution.subscribers import Announcer
 from ..jobs.model import JobView
 from .transaction_changes import CertainChange, Changes
 

@@ -19,7 +19,7 @@ from ..events import (
     JobWasCancelled,
 )
 from ..exceptions import JobCancelled
-from ..execution.announcer import Announcer
+from ..execution.subscribers import Announcer
 from ..interfaces import Connections, IEngine, IRun, IScheduler
 from ..jobs.given_options import NONE_GIVEN, resolved
 from ..jobs.model import JobState, JobView

@@ -1,5 +1,5 @@
 """An alias for databases: pickles name ``_nothing`` by this module."""
 
-from .process.views import _nothing
+from .process.job_views import _nothing
 
 __all__ = ["_nothing"]

@@ -16,7 +16,7 @@ from ..concurrency.queues import drained
 from ..database.connections import JarConnections, current_connections
 from ..database.own_transaction import in_own_transaction
 from ..events import JobScheduled
-from ..execution.announcer import Announcer
+from ..execution.subscribers import Announcer
 from ..interfaces import Connections, IEngine, IRun, IScheduler
 from ..jobs.given_options import NONE_GIVEN, resolved
 from ..jobs.model import JobState, JobView
@@ -27,11 +27,11 @@ from .process.assigned_jobs import AssignedJob, AssignedJobs
 from .process.crash_suspects import clear_suspicion_in_time
 from .process.dispatch import Dispatcher
 from .process.intake import HandOff, option_values
+from .process.job_views import view_of, view_of_held
 from .process.progress_reports import report_of
 from .process.remote_claim import claim_announced
 from .process.run import StoredRun
 from .process.transaction_job import TransactionJob, refuse_own
-from .process.views import view_of, view_of_held
 from .records import Record, Store
 from .store.location import StoreLocation
 from .store.stored_values import storable_call

@@ -35,7 +35,7 @@ from webtest.http import StopableWSGIServer
 import pyramid_zodb_async
 from pyramid_zodb_async import events, testing
 from pyramid_zodb_async.config import directives
-from pyramid_zodb_async.web import jobs, templates
+from pyramid_zodb_async.web import request_jobs, templates
 
 DOCS = sorted(path.stem for path in (REPOSITORY / "docs").glob("*.rst"))
 
@@ -271,7 +271,7 @@ def test_the_api_page_lists_what_is_public_and_nothing_else(built):
         directives,
         events,
         templates,
-        jobs,
+        request_jobs,
         testing,
     ]
     if HAS_ZOPE:

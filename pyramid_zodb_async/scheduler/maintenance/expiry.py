@@ -6,7 +6,7 @@ import time
 from ...events import JobExpired
 from ...jobs.model import JobState, JobView
 from ..event_queue import EventQueue
-from ..process.views import view_of_record
+from ..process.job_views import view_of_record
 from ..records import REMOVED, Slice, Store
 from ..sids import make_sid
 from ..store.location import StoreLocation

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from ...jobs.model import Version
 from ..process.assigned_jobs import AssignedJobs
+from ..process.job_views import version_of
 from ..process.progress_reports import report_of
-from ..process.views import version_of
 from ..records import Fence, Store
 from ..store.location import StoreLocation
 from ..waiters import Waiters

@@ -15,7 +15,7 @@ from ...transfer.failures import as_bytes, describe
 from ..event_queue import EventQueue
 from ..process.assigned_jobs import AssignedJob, AssignedJobs
 from ..process.dispatch import Dispatcher
-from ..process.views import view_of_record
+from ..process.job_views import view_of_record
 from ..records import Fence, Record, Store
 from ..store.location import StoreLocation
 from ..store.transitions import End, fail, outcome_timeout

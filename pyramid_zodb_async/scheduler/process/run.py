@@ -24,7 +24,7 @@ from ..store.transitions import End, fail, succeed, try_again
 from .assigned_jobs import AssignedJob, AssignedJobs
 from .crash_suspects import clear_suspicion
 from .dispatch import Dispatcher
-from .views import view_of_ended, view_of_held
+from .job_views import view_of_ended, view_of_held
 
 __all__ = ["StoredRun"]
 

@@ -17,8 +17,8 @@ from ..transaction_changes import Changes, OpenChanges
 from .assigned_jobs import AssignedJob, AssignedJobs
 from .dispatch import Dispatcher
 from .intake import Drop, HandOff
+from .job_views import Result, view_of_record
 from .progress_reports import report_of
-from .views import Result, view_of_record
 
 __all__ = ["TransactionJob", "refuse_own"]
 

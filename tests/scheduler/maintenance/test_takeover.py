@@ -9,7 +9,7 @@ import shop
 
 from pyramid_zodb_async import JobError, job
 from pyramid_zodb_async.events import JobFailed
-from pyramid_zodb_async.execution.announcer import Announcer
+from pyramid_zodb_async.execution.subscribers import Announcer
 from pyramid_zodb_async.scheduler.maintenance import takeover as module
 from pyramid_zodb_async.scheduler.maintenance.takeover import (
     FORGOTTEN_AFTER,

@@ -9,7 +9,7 @@ from zope.interface import implementedBy
 from ..events import JobEvent
 from ..exceptions import JobError
 from ..jobs.model import JobView
-from ..jobs.stored_paths import stored_at
+from ..jobs.pickle_paths import stored_at
 
 __all__ = ["Announcer", "RegistryAnnouncer"]
 

@@ -7,7 +7,7 @@ from typing import Any
 from ...interfaces import Connections
 from ...jobs.model import Failure, JobState, JobView, Progress, Version, moment
 from ...jobs.options import Options
-from ...jobs.stored_paths import stored_at
+from ...jobs.pickle_paths import stored_at
 from ..records import Outcome, Record
 from ..store.location import StoreLocation
 from ..store.stored_values import refuse_broken

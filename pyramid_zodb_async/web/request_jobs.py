@@ -14,8 +14,8 @@ from ..interfaces import Connections
 from ..jobs.model import JobView
 from .authorization import is_open_to, is_operator, may
 from .poll_pacing import SHORTEST
+from .request_schedule import scheduler_of
 from .resources import ROUTE, require_sid
-from .schedule import scheduler_of
 from .status_document import status_response
 
 __all__ = ["Jobs", "accepted", "job_url"]
