@@ -4,12 +4,14 @@ import inspect
 
 import pytest
 import shop
+import storages
 import transaction
 from folders import TESTS
 from pyramid.config import Configurator
 from webtest import TestApp
 from ZODB.DB import DB
 from ZODB.FileStorage import FileStorage
+from ZODB.MappingStorage import MappingStorage
 
 from pyramid_zodb_async import (
     PersistentContext,
@@ -76,11 +78,25 @@ def pytest_terminal_summary(terminalreporter):
 
 
 @pytest.fixture
-def storage_uri(tmp_path):
-    """Give the URI of a database, the same for the same number."""
-    return lambda number: (
-        f"file://{tmp_path}/Data{number}.fs?connection_pool_size=20"
-    )
+def storage():
+    """Tell on what kind of storage the applications are; none of their own."""
+
+
+@pytest.fixture
+def storage_uri(storage, tmp_path):
+    """Give the URI of a database, the same for the same number.
+
+    With a storage, all applications of the test have the same database.
+    """
+    if storage is None:
+        yield (
+            lambda number: (
+                f"file://{tmp_path}/Data{number}.fs?connection_pool_size=20"
+            )
+        )
+    else:
+        with storages.uri_of(storage, tmp_path) as uri:
+            yield lambda _number: uri
 
 
 @pytest.fixture
@@ -141,6 +157,18 @@ def db(tmp_path):
     yield database
     transaction.abort()
     database.close()
+
+
+@pytest.fixture
+def pair():
+    """Give two databases that know each other."""
+    databases = {}
+    one = DB(MappingStorage(), databases=databases, database_name="one")
+    two = DB(MappingStorage(), databases=databases, database_name="two")
+    yield one, two
+    transaction.abort()
+    one.close()
+    two.close()
 
 
 @pytest.fixture

@@ -110,22 +110,9 @@ def test_in_a_job_the_objects_come_from_the_jobs_connection(
     assert wait_for(app, sid).result == "apple"
 
 
-@pytest.fixture
-def pair():
-    """Give two databases that know each other, through a connection."""
-    databases = {}
-    one = DB(MappingStorage(), databases=databases, database_name="one")
-    two = DB(MappingStorage(), databases=databases, database_name="two")
-    connection = one.open()
-    yield connection, connection.get_connection("two")
-    transaction.abort()
-    connection.close()
-    one.close()
-    two.close()
-
-
 def test_a_new_object_of_another_database_is_stored_there(pair):
-    one, two = pair
+    one = pair[0].open()
+    two = one.get_connection("two")
     two.root()["new"] = shop.Product("new")
     context = PersistentContext(one.root(), two.root()["new"])
     transaction.commit()

@@ -5,29 +5,15 @@ import time
 
 import pytest
 import shop
-import storages
 import transaction
 from persistent.list import PersistentList
 from pyramid.response import Response
+from shop import start
 from storages import everywhere, on_lasting_storages, on_shared_storages
 from ZODB.FileStorage import FileStorage
 
 from pyramid_zodb_async import IScheduler, JobState
 from pyramid_zodb_async.testing import drain, wait_for
-
-
-@pytest.fixture
-def storage_uri(storage, tmp_path):
-    """Give the URI of one database for all applications of a test."""
-    with storages.uri_of(storage, tmp_path) as uri:
-        yield lambda _number: uri
-
-
-def start(request):
-    """Schedule what the parameters say."""
-    function = getattr(shop, request.params["function"])
-    arguments = request.params.getall("argument")
-    return request.accepted(request.schedule(function, *arguments))
 
 
 def fetch(request):

@@ -5,24 +5,14 @@ import time
 
 import pytest
 import shop
-import storages
-from shop import PATIENCE, waiting
+from shop import PATIENCE, begin, scheduler_of, waiting
 
-from pyramid_zodb_async import IScheduler, Progress, Version, current_job
+from pyramid_zodb_async import Progress, Version, current_job
 from pyramid_zodb_async.testing import drain, wait_for
 
 SHARED = [("zodb", kind) for kind in ("zeo", "sqlite", "postgres")]
 
 pytestmark = pytest.mark.parametrize(("kept_in", "storage"), SHARED)
-
-
-@pytest.fixture
-def storage_uri(storage, tmp_path):
-    """Give the URI of one database for all applications of a test."""
-    if storage == "postgres":
-        storages.require_postgres()
-    with getattr(storages, storage)(tmp_path) as uri:
-        yield lambda _number: uri
 
 
 def start(request):
@@ -42,16 +32,6 @@ def apps(make_app):
     for app in made:
         app.get("/jobs/unknown", status=404)  # it serves
     return made
-
-
-def begin(app, function, *arguments):
-    params = [("function", function)]
-    params += [("argument", argument) for argument in arguments]
-    return f"/jobs/{app.post('/start', params).json['sid']}"
-
-
-def scheduler_of(app):
-    return app.app.registry.getUtility(IScheduler)
 
 
 def wait_for_message(app, path, message):

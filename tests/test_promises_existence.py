@@ -8,20 +8,14 @@ import transaction
 from pyramid.httpexceptions import HTTPFound, HTTPNotFound
 from pyramid.response import Response
 from pyramid_zodbconn import get_connection
+from shop import INCLUDES as WITH_RETRY
+from shop import WITHOUT_RETRY
 from ZODB.POSException import ConflictError
 
 from pyramid_zodb_async import TransactionRequired
 from pyramid_zodb_async.testing import drain
 
 pytestmark = pytest.mark.kept_in("memory", "zodb")
-
-WITH_RETRY = (
-    "pyramid_retry",
-    "pyramid_tm",
-    "pyramid_zodbconn",
-    "pyramid_zodb_async",
-)
-WITHOUT_RETRY = WITH_RETRY[1:]
 
 
 @pytest.fixture(params=["no veto", "veto"])

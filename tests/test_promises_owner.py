@@ -3,8 +3,8 @@
 import pytest
 import shop
 import transaction
-from pyramid.authorization import ALL_PERMISSIONS, Allow
 from pyramid.response import Response
+from users import Root, as_user
 from ZODB.POSException import ConflictError
 
 from pyramid_zodb_async import IScheduler
@@ -12,19 +12,6 @@ from pyramid_zodb_async.database.connections import ThreadConnections
 from pyramid_zodb_async.testing import drain, wait_for
 
 pytestmark = pytest.mark.kept_in("memory", "zodb")
-
-
-class Root:
-    """The application's root, where an operator may do more."""
-
-    made = 0
-
-    def __init__(self, request):
-        Root.made += 1
-        self.__acl__ = [
-            (Allow, "user:operator", "see jobs"),
-            (Allow, "user:root", ALL_PERMISSIONS),
-        ]
 
 
 def start(request):
@@ -64,10 +51,6 @@ def app(make_app, manager):
     )
     Root.made = 0
     return app
-
-
-def as_user(name):
-    return {"X-User": name}
 
 
 def test_the_owner_sees_the_job(app):

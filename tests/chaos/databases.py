@@ -7,10 +7,9 @@ import uuid
 from urllib.parse import urlsplit
 
 import pytest
+import storages
 from ports import free_port
 from processes import HERE, Process, wait_until
-
-DEFAULT_DSN = "postgres://postgres@127.0.0.1:5432/postgres"
 
 #: How long a ZEO client waits for its server, in seconds.
 ZEO_WAIT = 2
@@ -55,21 +54,7 @@ class ZEO:
         self.uri = self.make_uri(folder)
 
     def make_uri(self, folder):
-        configuration = folder / "zeo.conf"
-        configuration.write_text(
-            f"""
-            %import ZEO
-            <zodb main>
-              pool-size 20
-              <clientstorage>
-                server 127.0.0.1:{self.port}
-                server-sync true
-                wait-timeout {ZEO_WAIT}
-              </clientstorage>
-            </zodb>
-            """
-        )
-        return f"zconfig://{configuration}#main"
+        return storages.zeo_uri(folder, self.port, ZEO_WAIT)
 
     def stop(self):
         self.server.kill()
@@ -93,7 +78,7 @@ class PostgreSQL:
     def __init__(self, folder):
         require("relstorage")
         psycopg2 = require("psycopg2")
-        self._dsn = os.environ.get("POSTGRES_DSN", DEFAULT_DSN)
+        self._dsn = storages.POSTGRES_DSN
         self._name = f"chaos_{uuid.uuid4().hex[:12]}"
         try:
             self._control = psycopg2.connect(self._dsn, connect_timeout=3)

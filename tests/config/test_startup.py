@@ -71,7 +71,8 @@ def test_a_storage_that_is_away_is_asked_again_by_the_next_request(
 
     app = make_app({"/view": view})
     registry = app.app.registry
-    databases, registry._zodb_databases = registry._zodb_databases, Away(one=1)
+    databases = registry._zodb_databases
+    registry._zodb_databases = Away(databases)
     scheduler = registry.getUtility(IScheduler)
     with pytest.raises(OSError, match="no route"):
         app.get("/jobs/unknown")

@@ -9,8 +9,6 @@ import transaction
 from pyramid.threadlocal import get_current_request
 from pyramid_zodbconn import get_connection
 from transaction.interfaces import NoTransaction
-from ZODB.DB import DB
-from ZODB.MappingStorage import MappingStorage
 from ZODB.POSException import ConflictError
 
 from pyramid_zodb_async.database.connections import (
@@ -22,18 +20,6 @@ from pyramid_zodb_async.database.connections import (
 from pyramid_zodb_async.exceptions import NotTransferable
 from pyramid_zodb_async.testing import drain, wait_for
 from pyramid_zodb_async.transfer.references import dump
-
-
-@pytest.fixture
-def pair():
-    """Give two databases that know each other."""
-    databases = {}
-    one = DB(MappingStorage(), database_name="one", databases=databases)
-    two = DB(MappingStorage(), database_name="two", databases=databases)
-    yield one, two
-    transaction.abort()
-    one.close()
-    two.close()
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ import redis
 import shop
 import storages
 from celery.concurrency.thread import TaskPool
-from celery_site import NOBODY, record_of, scheduler_of, sid_of
+from celery_site import NOBODY, record_of
 from pyramid.exceptions import ConfigurationError
+from shop import scheduler_of, sid_of
 from workers import Site
 from zope.interface.verify import verifyObject
 
@@ -40,8 +41,8 @@ def test_a_job_belongs_to_nobody_until_a_worker_takes_it(site):
     path = site.begin("count", "jobs")
 
     assert "runner" not in record_of(site, path)
-    assert scheduler_of(site).backlog() == 1
-    assert sid_of(path) not in scheduler_of(site).assigned_jobs
+    assert scheduler_of(site.app).backlog() == 1
+    assert sid_of(path) not in scheduler_of(site.app).assigned_jobs
 
 
 def test_a_cancelled_job_is_not_sent(site):
@@ -49,7 +50,7 @@ def test_a_cancelled_job_is_not_sent(site):
     engine = site.app.app.registry.getUtility(IEngine)
     engine.withdraw(sid_of(path))
 
-    assert scheduler_of(site).backlog() == 0
+    assert scheduler_of(site.app).backlog() == 0
 
 
 def test_too_many_jobs_that_cannot_be_sent_are_refused(tmp_path):

@@ -8,7 +8,6 @@ import time
 
 import pytest
 import shop
-import storages
 from shop import wait_until
 from storages import everywhere, on_lasting_storages, on_shared_storages
 
@@ -17,13 +16,6 @@ from pyramid_zodb_async.exceptions import JobTimeout
 from pyramid_zodb_async.testing import drain, wait_for
 
 ERRORS = {"JobError": JobError, "JobTimeout": JobTimeout}
-
-
-@pytest.fixture
-def storage_uri(storage, tmp_path):
-    """Give the URI of one database for all applications of a test."""
-    with storages.uri_of(storage, tmp_path) as uri:
-        yield lambda _number: uri
 
 
 def start(request):

@@ -7,23 +7,9 @@ what its docstrings promise.
 import pytest
 import shop
 import transaction
-from ZODB.DB import DB
-from ZODB.DemoStorage import DemoStorage
 from ZODB.POSException import POSKeyError
 
 from pyramid_zodb_async.context import PersistentContext
-
-
-@pytest.fixture
-def pair():
-    """Give two databases that know each other."""
-    databases = {}
-    one = DB(DemoStorage(), databases=databases, database_name="one")
-    two = DB(DemoStorage(), databases=databases, database_name="two")
-    yield one, two
-    transaction.abort()
-    one.close()
-    two.close()
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from persistent.mapping import PersistentMapping
 from pyramid.config import Configurator
 from pyramid.threadlocal import get_current_request
 from pyramid_zodbconn import get_connection
+from shop import INCLUDES
 
 from pyramid_zodb_async import current_job, job
 
@@ -135,10 +136,8 @@ def tell(request):
 def main(global_config, **settings):
     """Make the application."""
     with Configurator(settings=settings) as config:
-        config.include("pyramid_retry")
-        config.include("pyramid_tm")
-        config.include("pyramid_zodbconn")
-        config.include("pyramid_zodb_async")
+        for include in INCLUDES:
+            config.include(include)
         config.add_route("start", "/start")
         config.add_view(start, route_name="start")
         config.add_route("tell", "/")

@@ -3,9 +3,9 @@
 import contextlib
 
 import storages
+from shop import scheduler_of, sid_of
 from workers import Site
 
-from pyramid_zodb_async import IScheduler
 from pyramid_zodb_async.engine.remote.worker import Worker
 
 #: What nothing answers at.
@@ -35,17 +35,9 @@ def workers_of(site):
         yield make
 
 
-def sid_of(path):
-    return path.rpartition("/")[2]
-
-
-def scheduler_of(site):
-    return site.app.app.registry.getUtility(IScheduler)
-
-
 def record_of(site, path):
     """Give what the database has of a job."""
-    return scheduler_of(site).location.read(
+    return scheduler_of(site.app).location.read(
         lambda store: dict(vars(store.find(sid_of(path)))), {}
     )
 
@@ -57,4 +49,4 @@ def change(site, path, **values):
         fence = store.find(sid_of(path)).fence
         store.change(sid_of(path), fence, **values)
 
-    scheduler_of(site).location.write(do, note="another process")
+    scheduler_of(site.app).location.write(do, note="another process")

@@ -25,6 +25,7 @@ INCLUDES = (
     "pyramid_zodbconn",
     "pyramid_zodb_async",
 )
+WITHOUT_RETRY = INCLUDES[1:]
 
 
 #: How long a test waits for what is sure to come, in seconds. A machine that
@@ -323,8 +324,18 @@ def start(request):
     return request.accepted(request.schedule(function, *arguments))
 
 
-def begin(app, function, *arguments):
+def begin(app, function, *arguments, **options):
     """Start a job by a request for that view, and give its path."""
     params = [("function", function)]
     params += [("argument", argument) for argument in arguments]
-    return f"/jobs/{app.post('/start', params).json['sid']}"
+    return f"/jobs/{app.post('/start', params, **options).json['sid']}"
+
+
+def sid_of(path):
+    """Give the sid of a job from its path or its URL."""
+    return path.rpartition("/")[2]
+
+
+def scheduler_of(app):
+    """Give the scheduler of an application of WebTest."""
+    return app.app.registry.getUtility(IScheduler)

@@ -23,12 +23,8 @@ def start(request):
 def main(_global_config, **settings):
     logging.getLogger("pyramid_zodb_async").setLevel(logging.INFO)
     with Configurator(settings=settings) as config:
-        for package in (
-            "pyramid_tm",
-            "pyramid_zodbconn",
-            "pyramid_zodb_async",
-        ):
-            config.include(package)
+        for include in shop.WITHOUT_RETRY:
+            config.include(include)
         config.add_route("start", "/start")
         config.add_view(start, route_name="start")
         return config.make_wsgi_app()

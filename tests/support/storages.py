@@ -38,7 +38,7 @@ ZEO_CONFIG = """
   <clientstorage>
     server 127.0.0.1:{port}
     server-sync true
-    wait-timeout 60
+    wait-timeout {wait}
   </clientstorage>
 </zodb>
 """
@@ -60,12 +60,20 @@ def mapping(folder):
 def zeo(folder):
     """Start a ZEO server, and give the clients' configuration."""
     address, stop = ZEO.server(f"{folder}/Server.fs")
-    config = folder / "zeo.conf"
-    config.write_text(ZEO_CONFIG.format(port=address[1]))
     try:
-        yield f"zconfig://{config}#main"
+        yield zeo_uri(folder, address[1])
     finally:
         stop()
+
+
+def zeo_uri(folder, port, wait=60):
+    """Give the URI for clients of a server that are sure to see all commits.
+
+    They wait so many seconds for the server.
+    """
+    config = folder / "zeo.conf"
+    config.write_text(ZEO_CONFIG.format(port=port, wait=wait))
+    return f"zconfig://{config}#main"
 
 
 @contextlib.contextmanager

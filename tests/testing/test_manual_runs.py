@@ -5,9 +5,9 @@ import threading
 
 import pytest
 import shop
-import storages
 import transaction
 from pyramid.scripting import prepare
+from shop import begin, sid_of
 
 from pyramid_zodb_async import IScheduler, JobState, current_job
 from pyramid_zodb_async.testing import (
@@ -26,6 +26,9 @@ from pyramid_zodb_async.testing import (
 pytestmark = pytest.mark.kept_in("memory", "zodb")
 
 in_database = pytest.mark.parametrize("kept_in", ["zodb"])
+
+#: With a storage that several processes can have open.
+on_zeo = pytest.mark.parametrize(("kept_in", "storage"), [("zodb", "zeo")])
 
 
 @pytest.fixture
@@ -50,19 +53,11 @@ def start(request):
     return request.accepted(request.schedule(function, *arguments))
 
 
-def begin(app, function, *arguments):
-    return shop.begin(app, function, *arguments)
-
-
 def report_and_add(word):
     """Leave an effect after telling of progress, twice."""
     current_job().progress(1, 2)
     shop.add(word)
     current_job().progress(2, 2)
-
-
-def sid_of(path):
-    return path.rpartition("/")[2]
 
 
 # -- Pending ------------------------------------------------------------------
@@ -569,23 +564,8 @@ def test_a_restart_forgets_what_is_in_memory_alone(app, kept_in):
         assert scheduled(app) == []
 
 
-@pytest.fixture
-def storage_uri(request, storage_uri, tmp_path):
-    """Give the usual database, or one that processes can share."""
-    if "shared" not in request.fixturenames:
-        yield storage_uri
-    else:
-        with storages.zeo(tmp_path) as uri:
-            yield lambda _number: uri
-
-
-@pytest.fixture
-def shared():
-    """Have a storage that several processes can have open."""
-
-
-@in_database
-def test_on_a_shared_storage_a_restart_takes_the_lease(shared, make):
+@on_zeo
+def test_on_a_shared_storage_a_restart_takes_the_lease(make):
     app = make()
     begin(app, "add", "a")
     restart(app)
@@ -594,8 +574,8 @@ def test_on_a_shared_storage_a_restart_takes_the_lease(shared, make):
     assert shop.effects(app) == ["a"]
 
 
-@in_database
-def test_a_restart_that_takes_too_long_is_told_of(shared, make):
+@on_zeo
+def test_a_restart_that_takes_too_long_is_told_of(make):
     app = make(zodb_async__lease=60)
     path = begin(app, "add", "a")
     with pytest.raises(TimeoutError, match=f"{sid_of(path)}.*lease"):

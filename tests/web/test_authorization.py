@@ -4,23 +4,14 @@ import time
 
 import pytest
 import shop
-from pyramid.authorization import Allow
+from users import Root
+from users import as_user as by
 from zope.interface import implementer
 
 from pyramid_zodb_async import IJobAccess
 from pyramid_zodb_async.testing import drain
 
 pytestmark = pytest.mark.kept_in("memory", "zodb")
-
-
-class Root:
-    """The application's root, where an operator may do more."""
-
-    made = 0
-
-    def __init__(self, request):
-        Root.made += 1
-        self.__acl__ = [(Allow, "user:operator", "see jobs")]
 
 
 @implementer(IJobAccess)
@@ -45,18 +36,16 @@ class Members:
         }
 
 
-def start(request):
-    function = getattr(shop, request.params["function"])
-    arguments = request.params.getall("argument")
-    return request.accepted(request.schedule(function, *arguments))
-
-
 def act(request):
     action = getattr(request.jobs, request.params["action"])
     return repr(action(request.params["sid"]))
 
 
-VIEWS = {"/start": start}
+VIEWS = {"/start": shop.start}
+
+
+def begin(app, function, *arguments, owner="ann"):
+    return shop.begin(app, function, *arguments, headers=by(owner))
 
 
 @pytest.fixture
@@ -79,17 +68,6 @@ def app(make_app, manager, members):
         **manager,
         zodb_async__permission="see jobs",
     )
-
-
-def by(name):
-    return {"X-User": name}
-
-
-def begin(app, function, *arguments, owner="ann"):
-    params = [("function", function)]
-    params += [("argument", argument) for argument in arguments]
-    answer = app.post("/start", params, headers=by(owner))
-    return f"/jobs/{answer.json['sid']}"
 
 
 def test_the_application_lets_others_see_a_job(app, members):

@@ -18,8 +18,6 @@ from pyramid_zodb_async.testing import wait_for
 
 pytestmark = pytest.mark.kept_in("memory", "zodb")
 
-WITHOUT_RETRY = ("pyramid_tm", "pyramid_zodbconn", "pyramid_zodb_async")
-
 
 def page(request):
     return Response(str(len(shop.root(request))))
@@ -299,7 +297,7 @@ def test_only_get_waits_and_only_for_jobs(app, gate):
     assert not any("Preference-Applied" in each.headers for each in answers)
 
 
-@pytest.mark.parametrize("includes", [None, WITHOUT_RETRY])
+@pytest.mark.parametrize("includes", [None, shop.WITHOUT_RETRY])
 def test_who_waits_has_no_transaction_and_no_connection(
     make_app, manager, gate, includes, kept_in
 ):

@@ -6,7 +6,6 @@ import time
 
 import pytest
 import shop
-import storages
 from pyramid.response import Response
 from pyramid.scripting import prepare
 
@@ -128,22 +127,12 @@ def wait_for_other(sid):
 
 
 @pytest.fixture
-def storage_uri(request, storage_uri, tmp_path):
-    """Give the usual database, or one that processes can share."""
-    if "elsewhere" not in request.fixturenames:
-        yield storage_uri
-    else:
-        with storages.zeo(tmp_path) as uri:
-            yield lambda _number: uri
-
-
-@pytest.fixture
 def elsewhere(make_app, app):
     """Give another process, as far as the database can tell."""
     return make_app({"/start": shop.start})
 
 
-@pytest.mark.parametrize("kept_in", ["zodb"])
+@pytest.mark.parametrize(("kept_in", "storage"), [("zodb", "zeo")])
 def test_a_job_that_runs_elsewhere_is_looked_for_at_a_bounded_rate(
     elsewhere, script, app, gate
 ):

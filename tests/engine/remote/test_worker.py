@@ -10,7 +10,8 @@ import pyramid.paster
 import pytest
 import shop
 import transaction
-from celery_site import change, record_of, scheduler_of, sid_of
+from celery_site import change, record_of
+from shop import scheduler_of, sid_of
 
 from pyramid_zodb_async.engine.remote import worker as worker_module
 from pyramid_zodb_async.scheduler import records
@@ -250,7 +251,7 @@ def test_a_worker_that_cannot_start_opens_the_database_once(
 
     monkeypatch.setattr(worker_module, "get_app", get_app)
     path = site.begin("count", "jobs")
-    place = scheduler_of(site).location
+    place = scheduler_of(site.app).location
 
     def set_format(number):
         place.write(lambda store: setattr(store, "format", number), note="-")
@@ -271,7 +272,7 @@ def test_a_pool_that_is_too_small_for_a_worker_is_warned_of(
 ):
     make_worker().load(threads=6)
     enough = "room for" in caplog.text
-    size = scheduler_of(site).location.db.getPoolSize()
+    size = scheduler_of(site.app).location.db.getPoolSize()
     make_worker().load(threads=size)
 
     assert not enough

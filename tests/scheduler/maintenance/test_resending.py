@@ -6,7 +6,8 @@ import time
 import pytest
 import shop
 import storages
-from celery_site import NOBODY, change, record_of, scheduler_of, sid_of
+from celery_site import NOBODY, change, record_of
+from shop import scheduler_of, sid_of
 from workers import Site
 
 from pyramid_zodb_async import IEngine, IScheduler
@@ -23,7 +24,7 @@ def take_for(site, path, runner):
             sid_of(path), fence, runner=runner, run_number=1, begun=True
         )
 
-    scheduler_of(site).location.write(do, note="another worker")
+    scheduler_of(site.app).location.write(do, note="another worker")
 
 
 def takeover_of(scheduler):
