@@ -65,7 +65,7 @@ def add_assets(config: Any, prefix: str) -> None:
         factory=_root_factory("no-cache"),
     )
     config.add_view(
-        _show_file, route_name=name, permission=NO_PERMISSION_REQUIRED
+        _file_view(), route_name=name, permission=NO_PERMISSION_REQUIRED
     )
 
 
@@ -86,12 +86,18 @@ def _root_factory(cache_control: str) -> Callable[[Any], None]:
     return factory
 
 
-_show = static_view(SPEC, cache_max_age=None, use_subpath=True)
+def _file_view() -> Callable[[Any, Any], Any]:
+    """Return a view of static files, whatever version the URL contains.
 
+    Each application has its own: Pyramid's view remembers which files it has
+    found, and another application in the process may override others.
+    """
+    show = static_view(SPEC, cache_max_age=None, use_subpath=True)
 
-def _show_file(context: Any, request: Any) -> Any:
-    """Return a static file, whatever version the URL contains."""
-    version, *rest = request.subpath or ("",)
-    if rest and re.fullmatch("[0-9a-f]{16}", version):
-        request.subpath = tuple(rest)
-    return _show(context, request)
+    def show_file(context: Any, request: Any) -> Any:
+        version, *rest = request.subpath or ("",)
+        if rest and re.fullmatch("[0-9a-f]{16}", version):
+            request.subpath = tuple(rest)
+        return show(context, request)
+
+    return show_file

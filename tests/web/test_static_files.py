@@ -103,3 +103,17 @@ def test_the_version_is_another_when_any_file_is(tmp_path):
     with (copy / "jobs.js").open("a") as file:
         file.write("\n")
     assert version_of(copy) != VERSION
+
+
+def test_what_one_application_overrides_is_so_in_no_other(make_app, tmp_path):
+    spec = "pyramid_zodb_async:static/jobs.js"
+    own = tmp_path / "own.js"
+    own.write_text("// mine")
+    path = "/jobs/static/jobs.js"
+    overriding = make_app(
+        configure=lambda config: config.override_asset(spec, str(own))
+    )
+    first, second = overriding.get(path), make_app().get(path)
+
+    assert first.body == b"// mine"
+    assert second.body == (STATIC / "jobs.js").read_bytes()
