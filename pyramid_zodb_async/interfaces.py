@@ -386,8 +386,8 @@ class IRemoteEngine(IEngine):
         It does not raise, does not use a database, and does not block.
         """
 
-    def count(queue: str, tell: Callable[[int], None]) -> None:
-        """Have *tell* called with the number of messages in *queue*.
+    def count(queue: str, callback: Callable[[int], None]) -> None:
+        """Have *callback* called with the number of messages in *queue*.
 
         Another thread calls it after it has sent all messages that are due,
         and does not call it if the number cannot be found out. This method

@@ -53,16 +53,16 @@ class Waiters:
                 self._by_sid.setdefault(sid, set()).add(waiter)
         return waiter
 
-    def close(self, watch: "Waiter") -> None:
+    def close(self, waiter: "Waiter") -> None:
         """Remove a waiter; it may have been removed already.
 
         Args:
-            watch: the waiter.
+            waiter: the waiter.
         """
         with self._lock:
-            for sid in watch.sids:
+            for sid in waiter.sids:
                 waiters = self._by_sid.get(sid, set())
-                waiters.discard(watch)
+                waiters.discard(waiter)
                 if not waiters:
                     self._by_sid.pop(sid, None)
 

@@ -27,7 +27,7 @@ from .process.assigned_jobs import AssignedJob, AssignedJobs
 from .process.crash_suspects import clear_suspicion_in_time
 from .process.dispatch import Dispatcher
 from .process.intake import HandOff, option_values
-from .process.job_views import view_of, view_of_held
+from .process.job_views import view_of, view_of_assigned
 from .process.progress_reports import report_of
 from .process.remote_claim import claim_announced
 from .process.run import StoredRun
@@ -211,7 +211,8 @@ class ZODBScheduler:
         if hand_off:
             hand_off.take(sid, record)
         if self.event_queue.has_subscribers(JobScheduled):
-            TransactionJob(self, sid, record, connections).tell(JobScheduled)
+            job = TransactionJob(self, sid, record, connections)
+            job.announce(JobScheduled)
         return sid
 
     def committed(self, assigned: AssignedJob) -> None:
@@ -237,7 +238,7 @@ class ZODBScheduler:
             return None
         assigned = self.assigned_jobs.get(sid)
         if assigned is not None and assigned.fence == record.fence:
-            return view_of_held(assigned)
+            return view_of_assigned(assigned)
         store = self.location.make(connections.to(self.location.db))
         report = report_of(store, sid, record)
         return view_of(sid, record, report, self.location, connections)
@@ -249,7 +250,7 @@ class ZODBScheduler:
         if assigned is None:
             return None
         self._maintenance.check_soon(sid)
-        return view_of_held(assigned)
+        return view_of_assigned(assigned)
 
     def _find(self, sid: str, connections: Connections) -> Record | None:
         self._hand_over()
@@ -261,9 +262,9 @@ class ZODBScheduler:
 
     def watch(self, sids: Iterable[str]) -> Waiter:
         """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
-        watch = self.waiters.add(sids)
+        waiter = self.waiters.add(sids)
         self._maintenance.wake()
-        return watch
+        return waiter
 
     def in_own_transaction(
         self,

@@ -111,9 +111,9 @@ def wait_for_change_factory(
         registry: the registry of the application.
     """
     settings = registry.getUtility(ISettings)
-    # Each waiting request takes a thread of the server. When the permits are
-    # used up, further requests are answered at once.
-    permits = threading.BoundedSemaphore(settings.max_waiting)
+    # Each waiting request takes a thread of the server. When there are as many
+    # as there may be, further requests are answered at once.
+    waiting_requests = threading.BoundedSemaphore(settings.max_waiting)
     mapper = registry.getUtility(IRoutesMapper)
 
     def wait_for_change_tween(request: Any) -> Any:
@@ -124,13 +124,13 @@ def wait_for_change_factory(
             and WAIT_REQUEST not in request.environ
             and _is_for_jobs(request, mapper)
             # last, so that a permit is taken only by a request that may wait
-            and permits.acquire(blocking=False)
+            and waiting_requests.acquire(blocking=False)
         ):
             return handler(request)
         try:
             return _answer_after_wait(request, seconds)
         finally:
-            permits.release()
+            waiting_requests.release()
 
     return wait_for_change_tween
 

@@ -17,7 +17,7 @@ __all__ = ["FOR_WORKER", "RemoteEngine"]
 
 #: How often it is checked whether a suspect that waits for another one is
 #: still to be run, in seconds between the checks.
-TURN_LOOK = 0.5
+TURN_CHECK_INTERVAL = 0.5
 
 #: Whether the application that is being made is that of a worker. A context
 #: variable brings this to the engine, since the function of the application's
@@ -89,9 +89,9 @@ class RemoteEngine:
         """See :class:`~pyramid_zodb_async.interfaces.IRemoteEngine`."""
         self.publisher.put(Entry(sid, priority, queue), due)
 
-    def count(self, queue: str, tell: Callable[[int], None]) -> None:
+    def count(self, queue: str, callback: Callable[[int], None]) -> None:
         """See :class:`~pyramid_zodb_async.interfaces.IRemoteEngine`."""
-        self.publisher.count(queue, tell)
+        self.publisher.count(queue, callback)
 
     def unsent(self) -> int:
         """See :class:`~pyramid_zodb_async.interfaces.IRemoteEngine`."""
@@ -120,20 +120,20 @@ class RemoteEngine:
         with self._lock:
             return self._turns.setdefault(sid, threading.Event())
 
-    def run_in_turn(self, sid: str, is_held: Callable[[], bool]) -> None:
+    def run_in_turn(self, sid: str, is_assigned: Callable[[], bool]) -> None:
         """Run a job that this worker has claimed, on this thread.
 
         A suspect first waits until no other suspect runs in this process.
 
         Args:
             sid: the sid of the job.
-            is_held: returns whether the job is still assigned to this worker.
+            is_assigned: returns whether the job is still this worker's.
         """
         turn = self._turn(sid)
         # nothing is submitted for a job that is cancelled, or taken over,
         # while it waits: so it is checked from time to time
-        while not turn.wait(TURN_LOOK):
-            if not is_held():
+        while not turn.wait(TURN_CHECK_INTERVAL):
+            if not is_assigned():
                 break
         # before the run: a later attempt of the job may be claimed by another
         # thread of this worker before this call returns, and has its own turn

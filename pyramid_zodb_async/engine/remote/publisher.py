@@ -89,19 +89,19 @@ class Publisher:
             self._start_thread()
             self._condition.notify_all()
 
-    def count(self, queue: str, tell: Callable[[int], None]) -> None:
+    def count(self, queue: str, callback: Callable[[int], None]) -> None:
         """Have the messages in a queue of the broker counted.
 
         This is done when no message is due to be sent.
 
         Args:
             queue: the name of the queue.
-            tell: called with the number, on the thread of the publisher. It
-                is not called if the broker does not answer, or if this is
-                called again for the queue before.
+            callback: called with the number, on the publisher's thread. It is
+                not called if the broker does not answer, or if this is called
+                again for the queue before.
         """
         with self._condition:
-            self._asked[queue] = tell
+            self._asked[queue] = callback
             self._stopping = False
             self._start_thread()
             self._condition.notify_all()
@@ -176,10 +176,10 @@ class Publisher:
         else:
             self._note_success(message)
 
-    def _answer(self, queue: str, tell: Callable[[int], None]) -> None:
-        """Count the messages in a queue, and call *tell* with the number."""
+    def _answer(self, queue: str, callback: Callable[[int], None]) -> None:
+        """Call *callback* with the number of messages in a queue."""
         try:
-            tell(self._count(queue))
+            callback(self._count(queue))
         except Exception:
             log.info(
                 "The messages in the queue %s cannot be counted now.",

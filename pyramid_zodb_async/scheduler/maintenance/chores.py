@@ -19,7 +19,7 @@ __all__ = ["Maintenance"]
 
 #: The seconds between two checks of what other processes have done. A cancel
 #: by another process must reach a running job within a second.
-LOOK_INTERVAL = 0.5
+CHECK_INTERVAL = 0.5
 
 #: The least number of seconds between two writes of progress.
 REPORT_INTERVAL = 1.0
@@ -177,7 +177,7 @@ class Maintenance:
         observer.is_shared = is_shared
         chores = [
             Chore(
-                observer.observe, LOOK_INTERVAL, PATIENCE, observer.is_wanted
+                observer.observe, CHECK_INTERVAL, PATIENCE, observer.is_wanted
             )
         ]
         if is_shared:  # else no other process could read the reports

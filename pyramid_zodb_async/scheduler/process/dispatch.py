@@ -163,15 +163,15 @@ class Dispatcher:
             priority=job.options.priority,
         )
 
-    def count(self, queue: str, tell: Callable[[int], None]) -> None:
+    def count(self, queue: str, callback: Callable[[int], None]) -> None:
         """Ask the broker how many messages wait in a queue.
 
         Args:
             queue: the name of the queue.
-            tell: called with the number by another thread; not called if it
-                cannot be found out.
+            callback: called with the number by another thread; not called if
+                it cannot be found out.
         """
-        self._remote.count(queue, tell)
+        self._remote.count(queue, callback)
 
     def unsent(self) -> int:
         """Return for how many jobs a message is still to be sent."""

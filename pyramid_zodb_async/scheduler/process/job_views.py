@@ -19,13 +19,13 @@ __all__ = [
     "Result",
     "version_of",
     "view_of",
+    "view_of_assigned",
     "view_of_ended",
-    "view_of_held",
     "view_of_record",
 ]
 
 
-def view_of_held(assigned: AssignedJob) -> JobView:
+def view_of_assigned(assigned: AssignedJob) -> JobView:
     """Return the view of a job that is assigned to this process.
 
     Args:
@@ -61,7 +61,7 @@ def view_of_ended(
         failure: why it has failed; ``None`` if it has succeeded.
     """
     return dataclasses.replace(
-        view_of_held(assigned),
+        view_of_assigned(assigned),
         state=state,
         finished=_moment(end.finished),
         expires=_moment(end.expires),

@@ -24,7 +24,7 @@ from ..store.transitions import End, fail, succeed, try_again
 from .assigned_jobs import AssignedJob, AssignedJobs
 from .crash_suspects import clear_suspicion
 from .dispatch import Dispatcher
-from .job_views import view_of_ended, view_of_held
+from .job_views import view_of_assigned, view_of_ended
 
 __all__ = ["StoredRun"]
 
@@ -67,7 +67,7 @@ class StoredRun:
         self._out_of_time: JobError | None = None
         #: Makes the view for the events of this run.
         self._view: Callable[[], JobView] = functools.partial(
-            view_of_held, assigned
+            view_of_assigned, assigned
         )
         self.sid = assigned.sid
         self.attempt = assigned.attempt
@@ -267,7 +267,7 @@ class StoredRun:
             assigned = self._location.write(write, note=note)
         except TakenOver:
             return False
-        self._view = functools.partial(view_of_held, assigned)
+        self._view = functools.partial(view_of_assigned, assigned)
         # After the commit: the next run expects the fence of the committed
         # record. If the process dies before this line, a takeover finds the
         # job.

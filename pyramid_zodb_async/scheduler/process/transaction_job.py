@@ -108,7 +108,7 @@ class TransactionJob:
         cancel(store, self._sid, record.fence, end, **self._history(store))
         # after the record has changed: the event shows the cancelled job
         self._drop()
-        self.tell(JobWasCancelled)
+        self.announce(JobWasCancelled)
         return True
 
     def retry(self) -> bool:
@@ -129,10 +129,10 @@ class TransactionJob:
             self._changes().add(hand_off)
             # after revive(): the run needs the new fence of the record
             hand_off.take(self._sid, record)
-        self.tell(JobRetried)
+        self.announce(JobRetried)
         return True
 
-    def tell(self, kind: type[JobEvent]) -> None:
+    def announce(self, kind: type[JobEvent]) -> None:
         """Have an event delivered when the transaction has committed.
 
         Args:
