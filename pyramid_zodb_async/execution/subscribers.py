@@ -8,8 +8,8 @@ from zope.interface import implementedBy
 
 from ..events import JobEvent
 from ..exceptions import JobError
+from ..jobs.class_paths import stored_at
 from ..jobs.model import JobView
-from ..jobs.pickle_paths import stored_at
 
 __all__ = ["Announcer", "RegistryAnnouncer"]
 

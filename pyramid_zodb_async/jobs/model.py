@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from .class_paths import stored_at
 from .options import NO_OPTIONS, Options
-from .pickle_paths import stored_at
 
 __all__ = ["Failure", "JobState", "JobView", "Progress", "Version", "moment"]
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
-from .pickle_paths import stored_at
+from .class_paths import stored_at
 
 __all__ = [
     "DEFAULT_QUEUE",

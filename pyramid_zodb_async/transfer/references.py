@@ -15,7 +15,7 @@ from ZODB.utils import oid_repr
 
 from ..exceptions import JobNotLoadable, NotTransferable
 from ..interfaces import Connections
-from ..jobs.pickle_paths import stored_at
+from ..jobs.class_paths import stored_at
 
 __all__ = [
     "Dumped",

@@ -21,7 +21,7 @@ from ZODB.Connection import RootConvenience
 from ZPublisher.BaseRequest import BaseRequest
 
 from ..exceptions import NotTransferable
-from ..jobs.pickle_paths import stored_at
+from ..jobs.class_paths import stored_at
 from ..scheduler.store.stored_values import is_small_and_plain
 from ..transfer.callables import callable_of
 from ..transfer.references import SharedDatabase

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ...interfaces import Connections
+from ...jobs.class_paths import stored_at
 from ...jobs.model import Failure, JobState, JobView, Progress, Version, moment
 from ...jobs.options import Options
-from ...jobs.pickle_paths import stored_at
 from ..records import Outcome, Record
 from ..store.location import StoreLocation
 from ..store.stored_values import refuse_broken
