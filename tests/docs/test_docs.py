@@ -35,7 +35,7 @@ from webtest.http import StopableWSGIServer
 import pyramid_zodb_async
 from pyramid_zodb_async import events, testing
 from pyramid_zodb_async.config import directives
-from pyramid_zodb_async.web import request_jobs, templates
+from pyramid_zodb_async.web import request_jobs, request_schedule, templates
 
 DOCS = sorted(path.stem for path in (REPOSITORY / "docs").glob("*.rst"))
 
@@ -272,6 +272,7 @@ def test_the_api_page_lists_what_is_public_and_nothing_else(built):
         events,
         templates,
         request_jobs,
+        request_schedule,
         testing,
     ]
     if HAS_ZOPE:
