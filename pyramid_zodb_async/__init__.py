@@ -24,7 +24,7 @@ from .interfaces import IEngine, IJobAccess, IScheduler
 from .job import Failure, JobState, JobView, Progress, Version
 from .jobs.current_job import CurrentJob, current_job
 from .jobs.given_options import job
-from .jobs.options import Backoff, Options
+from .options import Backoff, Options
 from .scheduler import (
     PersistentTransactionalScheduler,
     TransactionalScheduler,

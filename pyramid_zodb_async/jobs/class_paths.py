@@ -11,6 +11,8 @@ T = TypeVar("T", bound=Any)
 def stored_at(module: str) -> Callable[[T], T]:
     """Have pickles name a class or function by the path of *module*.
 
+    Its source is not found by ``inspect`` then, which looks into *module*.
+
     Databases contain pickles with such paths. Processes of older and of later
     versions can read them as long as the path stays the same, wherever the
     code itself has been moved to.

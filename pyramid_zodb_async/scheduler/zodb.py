@@ -359,12 +359,8 @@ class ZODBScheduler:
         has_ended = self.location.read(is_over, default=True)
         # The run drops the job only after the subscribers have got its end;
         # until then glance() would show it as running.
-        if (
-            has_ended
-            and assigned is not None
-            and self.assigned_jobs.get(sid) is assigned
-        ):
-            self.assigned_jobs.drop(sid)
+        if has_ended and assigned is not None:
+            self.assigned_jobs.drop_ended(assigned)
         return has_ended
 
     def accept_message(self, sid: str, *, begun: bool) -> bool:

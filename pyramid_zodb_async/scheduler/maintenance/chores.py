@@ -195,5 +195,5 @@ class Maintenance:
         jobs = self._jobs.take_running()
         self._location.write(
             lambda store: write_reports(store, self._incarnation, jobs),
-            note=f"progress of the jobs of runner {self._incarnation}",
+            note=f"progress of the jobs of incarnation {self._incarnation}",
         )

@@ -87,12 +87,10 @@ class Observer:
             assigned = known[sid]
             if assigned is None:
                 self._waiters.compare(sid, found and found[1])
-            elif (
-                found is None or found[0] != assigned.fence
-            ) and self._jobs.get(sid) is assigned:
+            elif found is None or found[0] != assigned.fence:
                 # It was cancelled, removed or taken over. If another job
                 # object is there by now, that one is newer than the read.
-                self._jobs.drop(sid)
+                self._jobs.drop_ended(assigned)
 
 
 def _fence_and_version(store: Store, sid: str) -> tuple[Fence, Version] | None:

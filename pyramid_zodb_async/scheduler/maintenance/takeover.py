@@ -284,7 +284,7 @@ class Takeover:
                 store.runners.pop(incarnation, None)
 
         if old:
-            self._location.write(remove, note="runners that ended long ago")
+            self._location.write(remove, note="incarnations that ended")
 
     def _is_gone(self, incarnation: str | None) -> bool:
         """Return whether the jobs of an incarnation may be taken over."""

@@ -299,13 +299,35 @@ class AssignedJobs:
                 self._new -= assigned.is_new
             if only is not None:
                 only.started = None
-            due = self._next_suspect()
-            self.drops += 1
-            self._dropped.notify_all()
+            due = self._note_drop()
         # after the removal: a waiter that is woken reads the job again
         self._waiters.wake(sid)
         if due:
             self._submit(due)
+
+    def drop_ended(self, assigned: AssignedJob) -> None:
+        """Remove a job that is over, though a run of it may go on.
+
+        Args:
+            assigned: the job as the caller knew it before it found out. If
+                it was assigned again since, by a retry, that one stays.
+        """
+        # the check and the removal are one step: a retry may come in between
+        with self._lock:
+            if self._jobs.get(assigned.sid) is not assigned:
+                return
+            del self._jobs[assigned.sid]
+            self._new -= assigned.is_new
+            due = self._note_drop()
+        self._waiters.wake(assigned.sid)
+        if due:
+            self._submit(due)
+
+    def _note_drop(self) -> list[AssignedJob]:
+        """Count a drop, and return the suspect that may run now, if any."""
+        self.drops += 1
+        self._dropped.notify_all()
+        return self._next_suspect()
 
     def wait_for_drop(self, drops: int, timeout: float) -> None:
         """Wait until a job is dropped.

@@ -304,10 +304,9 @@ class StoredRun:
 
     def leave(self) -> None:
         """See :class:`~pyramid_zodb_async.interfaces.IRun`."""
-        # Without "only", since the run goes on: it stays the current suspect.
-        # A retry that was assigned since is not dropped.
-        if self._jobs.get(self.sid) is self._assigned:
-            self._jobs.drop(self.sid)
+        # not as close() does, since the run goes on: a suspect stays the
+        # current one
+        self._jobs.drop_ended(self._assigned)
 
     def close(self) -> None:
         """See :class:`~pyramid_zodb_async.interfaces.IRun`."""

@@ -1,5 +1,6 @@
 """The jobs that a process is to run."""
 
+import dataclasses
 import threading
 from dataclasses import replace
 
@@ -68,6 +69,22 @@ def test_waiting_jobs_are_those_that_were_accepted_and_not_begun():
 
     assert jobs.waiting() == 1
     assert jobs.begin("unknown") is None
+
+
+def test_a_job_that_has_ended_is_dropped_but_not_its_retry():
+    jobs, submitted = held_jobs()
+    jobs.assign([job("1")])
+    first = jobs.begin("1")
+    retry = dataclasses.replace(job("1"), fence=Fence("pending", "runner", 1))
+    jobs.assign([retry])
+    jobs.drop_ended(first)
+    assert jobs.get("1") is retry
+    drops = jobs.drops
+    jobs.drop_ended(retry)
+
+    assert "1" not in jobs
+    assert jobs.drops == drops + 1
+    assert submitted == ["1", "1"]
 
 
 def test_a_run_of_a_job_that_was_dropped_is_not_released():
