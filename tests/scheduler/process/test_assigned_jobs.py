@@ -87,6 +87,14 @@ def test_a_job_that_has_ended_is_dropped_but_not_its_retry():
     assert submitted == ["1", "1"]
 
 
+def test_the_next_suspect_runs_when_one_has_ended_without_a_run():
+    jobs, submitted = held_jobs()
+    jobs.assign([job("1", suspect=True), job("2", suspect=True)])
+    jobs.drop_ended(jobs.get("1"))
+
+    assert submitted == ["1", "2"]
+
+
 def test_a_run_of_a_job_that_was_dropped_is_not_released():
     jobs, _ = held_jobs()
     jobs.assign([job("1")])
