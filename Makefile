@@ -11,7 +11,7 @@ PROCESSES ?= 3
 # how often the chaos tests kill what they kill
 ROUNDS ?= 100
 
-.PHONY: demo test lint types docs check zope chaos format bench clean
+.PHONY: demo test lint types docs check zope chaos format bench ways clean
 
 demo: $(INSTALLED)
 	mkdir -p var
@@ -71,6 +71,10 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/over_http.py
 	$(BIN)/python benchmarks/celery_engine.py
 	$(BIN)/python benchmarks/client.py
+
+# how many modules each step of a job takes, and how many calls between them
+ways: $(INSTALLED)
+	$(BIN)/python benchmarks/ways.py
 
 clean:
 	rm -rf $(VENV) docs/_build .coverage .mypy_cache .pytest_cache .ruff_cache
