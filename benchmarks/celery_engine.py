@@ -82,7 +82,7 @@ class Ours:
 
     def make_orders(self, number):
         """Put objects into the database, which are shipped by jobs."""
-        with self._scheduler.location.db.transaction() as connection:
+        with self._scheduler.process.location.db.transaction() as connection:
             connection.root()["orders"] = tuple(Order() for _ in range(number))
 
     def put_order(self, number):
@@ -94,7 +94,7 @@ class Ours:
 
     def check_orders(self, rounds):
         """See that each was placed and shipped as often as it was asked."""
-        with self._scheduler.location.db.transaction() as connection:
+        with self._scheduler.process.location.db.transaction() as connection:
             for order in connection.root()["orders"]:
                 if (order.placed, order.shipped) != (rounds, rounds):
                     raise AssertionError("an effect is missing")
@@ -124,7 +124,7 @@ class Ours:
 
     def commits(self, number):
         """Give the commits of a small object per second, of one thread."""
-        db = self._scheduler.location.db
+        db = self._scheduler.process.location.db
         start = time.perf_counter()
         for count in range(number):
             with db.transaction() as connection:

@@ -120,7 +120,7 @@ class Lone:
     @property
     def db(self):
         """The database."""
-        return self.scheduler.location.db
+        return self.registry._zodb_databases[""]
 
 
 @contextlib.contextmanager

@@ -82,10 +82,10 @@ def keep_in_ours(scheduler, kept):
     """Give *scheduler* results to keep."""
     for _ in range(kept):
         job = Job(function="memory:nothing", owner=None, base_url=None)
-        scheduler.table.accept(job)
-        scheduler.table.claim(job.sid)
+        scheduler.jobs.table.accept(job)
+        scheduler.jobs.table.claim(job.sid)
         value = dump(None, ThreadConnections())
-        scheduler.table.succeed(job, job.run_number, value)
+        scheduler.jobs.table.succeed(job, job.run_number, value)
     return scheduler
 
 

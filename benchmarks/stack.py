@@ -142,7 +142,7 @@ class Stack:
         """Put as many finished jobs into the store."""
         for start in range(0, kept, AT_A_TIME):
             number = min(AT_A_TIME, kept - start)
-            self.scheduler.location.write(
+            self.scheduler.process.location.write(
                 lambda store, number=number: _keep(store, number), note="kept"
             )
 

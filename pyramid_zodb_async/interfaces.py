@@ -1,15 +1,13 @@
-"""The interfaces of schedulers, engines, runs, waiters and connections."""
+"""The interfaces that applications use or implement."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from ZODB.Connection import Connection
 from ZODB.DB import DB
 from zope.interface import Attribute, Interface
 
-from .exceptions import JobError
-from .jobs.given_options import NONE_GIVEN
-from .jobs.model import Failure, JobView, Progress
+from .jobs.model import JobView
 
 __all__ = [
     "Connections",
@@ -18,9 +16,7 @@ __all__ = [
     "IJobAccess",
     "IJobWrappers",
     "IRemoteEngine",
-    "IRun",
     "IScheduler",
-    "IWaiter",
 ]
 
 
@@ -49,8 +45,6 @@ class IScheduler(Interface):
     ``request.jobs``, which use the request's transaction and connections.
     """
 
-    announcer = Attribute("The Announcer, which sends the events of jobs.")
-
     def schedule(f: Callable[..., Any], /, *args: Any, **kw: Any) -> str:
         """Have ``f(*args, **kw)`` called after the transaction has committed.
 
@@ -61,25 +55,6 @@ class IScheduler(Interface):
             TypeError: *f* cannot be a job or be called with the arguments.
             ArgumentNotTransferable: an argument cannot go to another thread.
             QueueFull: too many jobs wait.
-        """
-
-    def schedule_call(  # noqa: PLR0913 - all that defines a job
-        function: Callable[..., Any],
-        args: tuple[Any, ...],
-        named_args: dict[str, Any],
-        connections: Connections,
-        *,
-        owner: str | None = None,
-        base_url: str | None = None,
-        options: Mapping[str, Any] = NONE_GIVEN,
-    ) -> str:
-        """Schedule a job as :meth:`schedule` does, in a given transaction.
-
-        ``request.schedule`` uses it. *connections* are those of the
-        transaction, *owner* is the userid that the job belongs to, *base_url*
-        is the URL of the application for the job's own request. *options* are
-        those that ``checked`` returns, and take precedence over those of the
-        function.
         """
 
     def get(
@@ -139,31 +114,6 @@ class IScheduler(Interface):
         Returns whether there is such a job and it had failed.
         """
 
-    def glance(sid: str) -> JobView | None:
-        """Return a view of an unfinished job from the memory of this process.
-
-        It does not use the database. ``None`` if the job is not in memory.
-        What other processes do to the job may show half a second later.
-        """
-
-    def watch(sids: Iterable[str]) -> "IWaiter":
-        """Return a waiter, which waits until one of the jobs changes.
-
-        Not for views: it blocks the thread while a transaction is open.
-        """
-
-    def in_own_transaction(
-        work: Callable[[Connections], Any],
-        connections: Connections,
-        note: str,
-    ) -> Any:
-        """Call *work* in a transaction of its own; return what it returns.
-
-        It is repeated after conflicts. *note* is the description that the
-        history of the database shows. A scheduler in memory has no such
-        transaction, and calls *work* with *connections*.
-        """
-
     def start() -> None:
         """Begin to run jobs, also those that earlier processes have left.
 
@@ -192,32 +142,6 @@ class IScheduler(Interface):
         views: it blocks the thread.
         """
 
-    def claim(sid: str) -> "IRun | None":
-        """Return a new run, or ``None`` if the job is not to be run.
-
-        For the runner, not for applications. It raises if it needs the
-        database and that is not available.
-        """
-
-
-class IWaiter(Interface):
-    """Waits for changes of jobs, and notes them from its creation on."""
-
-    seen = Attribute("The Version by sid of the views that its user has.")
-
-    def notify(*, is_progress: bool) -> None:
-        """Note a change of one of the jobs, and wake a wait."""
-
-    def wait(seconds: float) -> bool:
-        """Wait for a change since the creation of the waiter.
-
-        Returns whether there was one within *seconds*. Progress counts only
-        half a second after the first wait began.
-        """
-
-    def close() -> None:
-        """Note no more changes."""
-
 
 class IJobAccess(Interface):
     """Decides who may do what with the jobs of others.
@@ -244,84 +168,6 @@ class IEngineFactory(Interface):
 
 class IJobWrappers(Interface):
     """The list of the wrappers that ``config.add_job_wrapper()`` has added."""
-
-
-class IRun(Interface):
-    """One attempt at a job, which a scheduler gives to the runner.
-
-    It ends with one of :meth:`succeed`, :meth:`fail`, :meth:`retry`,
-    :meth:`release` and :meth:`give_back`.
-    """
-
-    sid = Attribute("The id of the job.")
-    attempt = Attribute("The number of the attempt, from 1.")
-    conflicts = Attribute("How often this attempt was repeated before.")
-    failures = Attribute("How many attempts have failed or crashed before.")
-    options = Attribute("The Options of the job.")
-    owner = Attribute("The userid that scheduled the job, or None.")
-    base_url = Attribute("The application's URL in the scheduling request.")
-    function = Attribute("The name of what is called, as module:qualname.")
-    call = Attribute(
-        "The call: its load(connections) returns a callable that makes it."
-    )
-
-    def report(progress: Progress) -> None:
-        """Show *progress* to those who ask for the job."""
-
-    def stop_reason() -> JobError | None:
-        """Return why the run should end at once, or ``None``."""
-
-    def has_ended() -> bool:
-        """Return whether the run can no longer have effects or an outcome."""
-
-    def time_out(reason: JobError) -> None:
-        """Set the :meth:`stop_reason`, so that the run cannot succeed."""
-
-    def succeed(value: Any, connections: Connections) -> None:
-        """Make the success a part of the transaction of *connections*.
-
-        If that commits, the job has succeeded and returned *value*. This or
-        the commit fails with :class:`JobCancelled` if the job should not have
-        gone on, and with :class:`ResultNotTransferable` for such a *value*.
-        """
-
-    def fail(failure: Failure, exception: bytes) -> bool:
-        """Record why the job has failed, after its effects were aborted.
-
-        *exception* is the pickle of what it has raised. Returns whether this
-        was recorded: it is not if the job was removed or has ended meanwhile.
-        It raises if the database is not available.
-        """
-
-    def retry(due: float) -> bool:
-        """Have the job run again, after its effects were aborted.
-
-        *due* is the time of that, in seconds since the epoch. The attempt
-        counts as a failure. Returns whether this was recorded, and raises, as
-        :meth:`fail` does.
-        """
-
-    def view() -> JobView:
-        """Return a view of the job at this time, for events."""
-
-    def release(*, counts: bool = True) -> None:
-        """Put the job back, to repeat the attempt after a conflict.
-
-        *counts* is whether to add one to :attr:`conflicts`.
-        """
-
-    def give_back() -> None:
-        """Leave the job to other processes, because this one ends.
-
-        Its effects were aborted, and the attempt does not count. It raises if
-        the database is not available or the job no longer belongs to the run.
-        """
-
-    def leave() -> None:
-        """Note that the job has ended although its function still runs."""
-
-    def close() -> None:
-        """Finish the run; not called after :meth:`release`."""
 
 
 class IEngine(Interface):

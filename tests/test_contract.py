@@ -207,7 +207,7 @@ def forget(app):
     registry = app.app.registry
     scheduler = registry.getUtility(IScheduler)
     for sid in scheduler.unfinished():
-        scheduler.assigned_jobs.drop(sid)
+        scheduler.process.assigned_jobs.drop(sid)
     scheduler.stop(grace=0)
     storage = registry._zodb_databases[""].storage
     if isinstance(storage, FileStorage):
@@ -229,8 +229,11 @@ def test_a_process_that_lives_keeps_its_jobs(make_app, gate):
         gate.open()
         drain(apps[0])
         assert wait_for(apps[1], sid).state is JobState.SUCCEEDED
-        return scheduler.incarnation == scheduler.location.read(
-            lambda store: store.find(sid).runner, None
+        return (
+            scheduler.process.incarnation
+            == scheduler.process.location.read(
+                lambda store: store.find(sid).runner, None
+            )
         )
 
     # a storage may be too slow to tell in time that the process lives

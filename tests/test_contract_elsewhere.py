@@ -65,13 +65,13 @@ def test_progress_is_written_at_most_once_a_second(apps, gate):
     path = begin(here, "report_at", "gate", "first")
     gate.wait_for_job()
     scheduler = scheduler_of(here)
-    held = scheduler.assigned_jobs.get(path.rpartition("/")[2])
+    held = scheduler.process.assigned_jobs.get(path.rpartition("/")[2])
 
     def beats():
-        return scheduler.location.read(
+        return scheduler.process.location.read(
             lambda store: (
-                scheduler.incarnation in store.runners
-                and store.runners[scheduler.incarnation].count
+                scheduler.process.incarnation in store.runners
+                and store.runners[scheduler.process.incarnation].count
             ),
             0,
         )
@@ -79,7 +79,7 @@ def test_progress_is_written_at_most_once_a_second(apps, gate):
     shop.wait_until(beats)
     begin_of_reports, before = time.monotonic(), beats()
     while time.monotonic() - begin_of_reports < 2.5:
-        scheduler.assigned_jobs.report(held, Progress(done=1))
+        scheduler.process.assigned_jobs.report(held, Progress(done=1))
         time.sleep(0.01)
     count = beats() - before
     seconds = time.monotonic() - begin_of_reports
@@ -205,9 +205,9 @@ def test_a_job_that_failed_elsewhere_is_tried_again_here(apps):
     scheduler = scheduler_of(there)
     view = wait_for(there, path.rpartition("/")[2])
     assert view.version == Version(run=1, done=True)
-    assert scheduler.location.read(
+    assert scheduler.process.location.read(
         lambda store: store.find(view.sid).runner, None
-    ) == (scheduler.incarnation)
+    ) == (scheduler.process.incarnation)
 
 
 @pytest.mark.parametrize("waits", [False, True])

@@ -17,13 +17,14 @@ ORDER = """
     concurrency exceptions
     jobs
     events interfaces settings transactional
-    database
+    contracts database
     transfer
     context engine
     web
     execution
     scheduler.sids scheduler.transaction_changes scheduler.waiters
-    scheduler.records scheduler.event_queue
+    scheduler.contents scheduler.runnable_job
+    scheduler.records scheduler.commit_queue scheduler.base_run
     scheduler.store
     scheduler.process
     scheduler.maintenance scheduler.in_memory

@@ -130,7 +130,7 @@ def test_outcomes_are_forgotten_when_their_time_has_come(
     shop.wait_until(lambda: not any(map(scheduler.get, sids)))
 
     if kept_in == "memory":
-        assert len(scheduler.table) == 0
+        assert len(scheduler.jobs.table) == 0
     app.get(f"/jobs/{sids[0]}", status=404)
 
 

@@ -173,18 +173,48 @@ def test_a_retry_is_undone_with_its_transaction(app):
     assert wait_for(app, sid).attempt == 1
 
 
-def cancel_oneself():
+#: What a job that has cancelled itself was told.
+said = []
+
+
+def cancel_oneself(way):
+    """Cancel the running job, and go on as if nothing were."""
     shop.add("half done")
-    registry = shop.get_current_request().registry
-    registry.getUtility(IScheduler).cancel(current_job().sid)
+    request, sid = shop.get_current_request(), current_job().sid
+    jobs = request.jobs
+    if way == "by the scheduler":
+        jobs = request.registry.getUtility(IScheduler)
+    said[:] = jobs.cancel(sid), jobs.cancel(sid)
+    if way == "and raise":
+        raise LookupError("after the cancel")
 
 
-def test_a_job_that_cancels_itself_leaves_nothing(app):
-    sid = begin(app, "cancel_oneself")
+@pytest.mark.parametrize(
+    "way", ["by the scheduler", "by the request", "and raise"]
+)
+def test_a_job_that_cancels_itself_is_cancelled_and_leaves_nothing(app, way):
+    sid = begin(app, "cancel_oneself", way)
+    drain(app)
+
+    assert said == [True, False]
+    assert shop.effects(app) == []
+    view = wait_for(app, sid)
+    assert view.state is JobState.CANCELLED
+    assert view.attempt == 1
+    assert view.failure is None
+
+
+def remove_oneself():
+    shop.add("half done")
+    shop.get_current_request().jobs.remove(current_job().sid)
+
+
+def test_a_job_that_removes_itself_leaves_nothing_at_all(app):
+    sid = begin(app, "remove_oneself")
     drain(app)
 
     assert shop.effects(app) == []
-    assert wait_for(app, sid).state in {JobState.CANCELLED, JobState.FAILED}
+    assert app.get(f"/jobs/{sid}", status=404)
 
 
 @pytest.mark.kept_in("memory")

@@ -13,7 +13,6 @@ from ..engine.manual import ManualEngine
 from ..engine.threads import ThreadEngine
 from ..execution.request_surroundings import RequestSurroundings
 from ..execution.runner import Runner
-from ..execution.subscribers import RegistryAnnouncer
 from ..interfaces import IEngine, IEngineFactory, IScheduler
 from ..scheduler.durable import PersistentTransactionalScheduler
 from ..scheduler.memory import MemoryScheduler
@@ -56,7 +55,7 @@ def assemble(registry: Any) -> None:
     )
     engine = _make_engine(registry, settings, runner)
     # before use(), after which jobs can run and have events
-    scheduler.announcer = RegistryAnnouncer(registry)
+    scheduler.announcer.registry = registry
     scheduler.use(engine)
     # last, so that the registry never has a scheduler that is not complete
     registry.registerUtility(settings, ISettings)

@@ -7,8 +7,9 @@ from typing import Any, Literal, get_args
 
 from zope.interface import Interface, implementer
 
+from ..contracts import IRun, ISchedulerCore
 from ..exceptions import JobCancelled
-from ..interfaces import Connections, IRun, IScheduler
+from ..interfaces import Connections
 from ..jobs.model import Progress
 
 __all__ = [
@@ -138,7 +139,7 @@ class Interventions:
         scheduler: the scheduler, whose other methods are used as they are.
     """
 
-    def __init__(self, scheduler: IScheduler) -> None:
+    def __init__(self, scheduler: ISchedulerCore) -> None:
         self._scheduler = scheduler
         self._planned: deque[Intervention] = deque()
         self._pause: Pause | None = None
@@ -223,18 +224,13 @@ class DirectedRun:
         self.is_dead = True
         return JobCancelled(f"The process of job {self._run.sid} is dead")
 
-    @property
-    def call(self) -> "DirectedRun":
-        """The call, whose ``load`` is the one below."""
-        return self
-
     def load(self, connections: Connections) -> Callable[[], Any]:
         """Return what makes the call, with the moments around it.
 
         Args:
             connections: the connections of the run.
         """
-        call = self._run.call.load(connections)
+        call = self._run.load(connections)
 
         def directed() -> Any:
             self.come_to("start")
@@ -245,20 +241,20 @@ class DirectedRun:
         return directed
 
     def has_ended(self) -> bool:
-        """See :class:`~pyramid_zodb_async.interfaces.IRun`."""
+        """See :class:`~pyramid_zodb_async.contracts.IRun`."""
         return self.is_dead or bool(self._run.has_ended())
 
     def report(self, progress: Progress) -> None:
-        """See :class:`~pyramid_zodb_async.interfaces.IRun`."""
+        """See :class:`~pyramid_zodb_async.contracts.IRun`."""
         self._run.report(progress)
         self.come_to("progress")
 
     def stop_reason(self) -> Any:
-        """See :class:`~pyramid_zodb_async.interfaces.IRun`."""
+        """See :class:`~pyramid_zodb_async.contracts.IRun`."""
         return self.die() if self.is_dead else self._run.stop_reason()
 
     def succeed(self, value: Any, connections: Connections) -> None:
-        """See :class:`~pyramid_zodb_async.interfaces.IRun`."""
+        """See :class:`~pyramid_zodb_async.contracts.IRun`."""
         if self.is_dead:  # the function has caught what die() returned
             raise self.die()
         self._run.succeed(value, connections)

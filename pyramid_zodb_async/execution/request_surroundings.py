@@ -13,8 +13,9 @@ from pyramid.traversal import DefaultRootFactory
 from pyramid_tm import create_tm
 from transaction.interfaces import NoTransaction
 
+from ..contracts import IRun
 from ..database.application import RequestConnections
-from ..interfaces import IJobWrappers, IRun
+from ..interfaces import IJobWrappers
 from ..transactional import TransactionManager
 from .surroundings import OwnTransaction, Surroundings, annotate
 

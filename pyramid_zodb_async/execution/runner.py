@@ -22,6 +22,7 @@ from collections.abc import Callable
 
 from transaction.interfaces import TransientError
 
+from ..contracts import IRun, ISchedulerCore
 from ..database.connections import ThreadConnections, use_connections
 from ..database.storages import storage_failed
 from ..events import (
@@ -32,7 +33,7 @@ from ..events import (
     JobSucceeded,
 )
 from ..exceptions import JobError, JobTimeout
-from ..interfaces import Connections, IRun, IScheduler
+from ..interfaces import Connections
 from ..jobs.current_job import running
 from ..transactional import use_manager
 from ..transfer.failures import as_bytes, describe, pickled_exception
@@ -76,7 +77,7 @@ class Runner:
 
     def __init__(  # noqa: PLR0913 - a figure each for what a job may do
         self,
-        scheduler: IScheduler,
+        scheduler: ISchedulerCore,
         environment: SurroundingsFactory,
         *,
         max_conflicts: int = 50,
@@ -203,7 +204,7 @@ class Runner:
         ):
             # in this transaction: if another process takes the job over
             # after this read, the commit meets a conflict
-            call = run.call.load(connections)
+            call = run.load(connections)
             surroundings.has_loaded = True
             value = surroundings.call(call)
         # the function may have ended the transaction that it got

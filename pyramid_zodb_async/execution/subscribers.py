@@ -11,13 +11,17 @@ from ..exceptions import JobError
 from ..jobs.class_paths import stored_at
 from ..jobs.model import JobView
 
-__all__ = ["Announcer", "RegistryAnnouncer"]
+__all__ = ["Announcer"]
 
 log = logging.getLogger(__name__)
 
 
 class Announcer:
-    """An announcer without subscribers, for schedulers outside Pyramid."""
+    """Calls the subscribers of a Pyramid application, if there is one."""
+
+    #: The registry of the application; ``None`` outside Pyramid, where there
+    #: are no subscribers. It is set before there are any jobs.
+    registry: Any = None
 
     def has_subscribers(self, kind: type[JobEvent]) -> bool:
         """Return whether there are subscribers to events of *kind*.
@@ -27,7 +31,10 @@ class Announcer:
         Args:
             kind: the class of the event.
         """
-        return False
+        if self.registry is None:
+            return False
+        required = (implementedBy(kind),)  # type: ignore[no-untyped-call]
+        return bool(self.registry.adapters.subscriptions(required, None))
 
     def announce(self, kind: type[JobEvent], job: JobView) -> None:
         """Call the subscribers to an event; what they raise is only logged.
@@ -36,30 +43,11 @@ class Announcer:
             kind: the class of the event.
             job: the job as it is now.
         """
-
-
-class RegistryAnnouncer(Announcer):
-    """An announcer that calls the subscribers of a Pyramid application.
-
-    Args:
-        registry: the registry of the application.
-    """
-
-    def __init__(self, registry: Any) -> None:
-        self._registry = registry
-
-    def has_subscribers(self, kind: type[JobEvent]) -> bool:
-        """See :class:`Announcer`."""
-        required = (implementedBy(kind),)  # type: ignore[no-untyped-call]
-        return bool(self._registry.adapters.subscriptions(required, None))
-
-    def announce(self, kind: type[JobEvent], job: JobView) -> None:
-        """See :class:`Announcer`."""
         # subscribers get no result: to load it needs connections, and an
         # event is announced when the job's transaction is over
         event = kind(dataclasses.replace(job, load_result=_refuse))
         try:
-            self._registry.notify(event)
+            self.registry.notify(event)
         except BaseException:  # a subscriber must not change a job's fate
             log.exception(
                 "A subscriber failed when it was told of %s of job %s.",

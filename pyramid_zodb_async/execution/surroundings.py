@@ -9,9 +9,10 @@ from typing import Any
 import transaction
 from transaction.interfaces import NoTransaction, TransientError
 
+from ..contracts import IRun
 from ..database.connections import OpenedConnections
 from ..database.storages import storage_failed
-from ..interfaces import Connections, IRun
+from ..interfaces import Connections
 from ..transactional import TransactionManager
 
 __all__ = [

@@ -6,8 +6,8 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from ..contracts import IRun
 from ..events import JobEvent
-from ..interfaces import IRun
 
 __all__ = [
     "GREATEST_DELAY",

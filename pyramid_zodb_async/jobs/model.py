@@ -2,7 +2,7 @@
 
 import enum
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -12,15 +12,18 @@ from .options import NO_OPTIONS, Options
 __all__ = ["Failure", "JobState", "JobView", "Progress", "Version", "moment"]
 
 
-def moment(seconds: float) -> datetime | None:
+def moment(seconds: float | None) -> datetime | None:
     """Return a time as a ``datetime`` in UTC.
 
     Args:
-        seconds: the time, in seconds since the epoch.
+        seconds: the time, in seconds since the epoch, if there is one.
 
     Returns:
-        The ``datetime``, or ``None`` if the time is too late for one.
+        The ``datetime``; ``None`` if there is none, or the time is too late
+        for one.
     """
+    if seconds is None:
+        return None
     try:
         return datetime.fromtimestamp(seconds, UTC)
     except (OverflowError, ValueError, OSError):
@@ -119,16 +122,16 @@ class JobView:
     attempt: int = 0
     #: The progress that the job has reported last.
     progress: Progress | None = None
-    #: When it was scheduled, in UTC.
-    scheduled: datetime
-    #: When its next run is to begin, in UTC, if it waits for that time.
-    due: datetime | None = None
-    #: When its last run began, in UTC.
-    started: datetime | None = None
-    #: When it ended, in UTC.
-    finished: datetime | None = None
-    #: When its outcome will be removed, in UTC.
-    expires: datetime | None = None
+    #: When it was scheduled, in seconds since the epoch, as the next four.
+    scheduled_at: float
+    #: When its next run is to begin, if it waits for that time.
+    due_at: float | None = None
+    #: When its last run began.
+    started_at: float | None = None
+    #: When it ended.
+    finished_at: float | None = None
+    #: When its outcome will be removed.
+    expires_at: float | None = None
     #: Why it failed; ``None`` unless it has failed.
     failure: Failure | None = None
     #: The options that it was scheduled with.
@@ -142,6 +145,31 @@ class JobView:
     def done(self) -> bool:
         """Whether the job has ended, one way or another."""
         return self.state.done
+
+    @property
+    def scheduled(self) -> datetime:
+        """When it was scheduled, in UTC."""
+        return datetime.fromtimestamp(self.scheduled_at, UTC)
+
+    @property
+    def due(self) -> datetime | None:
+        """When its next run is to begin, in UTC, if it waits for that time."""
+        return moment(self.due_at)
+
+    @property
+    def started(self) -> datetime | None:
+        """When its last run began, in UTC."""
+        return moment(self.started_at)
+
+    @property
+    def finished(self) -> datetime | None:
+        """When it ended, in UTC."""
+        return moment(self.finished_at)
+
+    @property
+    def expires(self) -> datetime | None:
+        """When its outcome will be removed, in UTC."""
+        return moment(self.expires_at)
 
     @property
     def title(self) -> str | None:
@@ -159,3 +187,21 @@ class JobView:
             JobNotLoadable: an object in it was deleted since.
         """
         return self.load_result()
+
+    # Pickles of views have the times as datetimes, as those of former versions
+    # of this package, so that both can read them.
+
+    def __getstate__(self) -> list[Any]:
+        state = []
+        for field in fields(self):
+            value = getattr(self, field.name)
+            state.append(
+                moment(value) if field.name.endswith("_at") else value
+            )
+        return state
+
+    def __setstate__(self, state: list[Any]) -> None:
+        for field, value in zip(fields(self), state, strict=True):
+            if isinstance(value, datetime):
+                value = value.timestamp()  # noqa: PLW2901 - as is stored
+            object.__setattr__(self, field.name, value)

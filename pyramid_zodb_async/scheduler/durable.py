@@ -105,8 +105,8 @@ class PersistentTransactionalScheduler(Store):
             ``True`` if it has ended, ``False`` if it has not; ``None`` if
             there is no such job.
         """
-        view = self.get(sid)
-        return view.done if view else None
+        job = self._process().find(sid, self._connections())
+        return job.done if job else None
 
     def get_result(
         self, sid: str

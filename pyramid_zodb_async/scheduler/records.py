@@ -10,12 +10,16 @@ from typing import Any, NamedTuple
 
 from BTrees.OOBTree import OOBTree, OOTreeSet
 from persistent import Persistent
+from ZODB.POSException import POSKeyError
 
 from ..exceptions import JobCancelled, StoreNotUsable
 from ..jobs.model import Failure, JobState
+from ..jobs.options import Options
+from .contents import Outcome, Parts, PlainCall, StoredCall
 from .sids import make_sid, split_sid
 
 __all__ = [
+    "FORMAT",
     "Beat",
     "Fence",
     "Outcome",
@@ -23,6 +27,7 @@ __all__ = [
     "Slice",
     "Store",
     "StoredCall",
+    "StoredJob",
     "TakenOver",
 ]
 
@@ -50,54 +55,6 @@ class Fence(NamedTuple):
     state: str
     runner: str | None
     run_number: int
-
-
-#: The name of a function, positional arguments, and pairs of named ones.
-PlainCall = tuple[str, tuple[Any, ...], tuple[tuple[str, Any], ...]]
-
-#: The function, the positional and the named arguments.
-Parts = tuple[Any, tuple[Any, ...], dict[str, Any]]
-
-
-class StoredCall(Persistent):
-    """A function and its arguments; the package never changes them."""
-
-    def __init__(
-        self, function: Any, args: tuple[Any, ...], named_args: dict[str, Any]
-    ) -> None:
-        self.function = function
-        if args:
-            self.args = args
-        if named_args:
-            self.named_args = named_args
-
-    args: tuple[Any, ...] = ()
-    named_args: dict[str, Any] = {}  # noqa: RUF012 - never changed
-
-    def parts(self) -> Parts:
-        """Return the call as stored, even if a run has changed arguments."""
-        self._p_invalidate()
-        return self.function, self.args, self.named_args
-
-
-class Outcome(Persistent):
-    """What a job returned, or the pickle of what it raised."""
-
-    value: Any = None
-    exception: bytes | None = None
-
-    def __init__(
-        self, value: Any = None, exception: bytes | None = None
-    ) -> None:
-        if value is not None:
-            self.value = value
-        if exception is not None:
-            self.exception = exception
-
-    def load(self) -> Any:
-        """Return the value as stored, even if a reader has changed it."""
-        self._p_invalidate()
-        return self.value
 
 
 class Record(Persistent):
@@ -156,7 +113,7 @@ class Record(Persistent):
         self.change(**values)
 
     def change(self, **values: Any) -> None:
-        """Set attributes; only :meth:`Store.change` may call this."""
+        """Set attributes; only :meth:`StoredJob.change` may call this."""
         for name, value in values.items():
             if getattr(self, name) == value:
                 continue  # a write of the same value could conflict
@@ -210,6 +167,18 @@ class Slice(Persistent):
     def unfinished_of(self, key: bytes) -> OOTreeSet:
         """Return the set that has *key* while its job is unfinished."""
         return self.unfinished[key[0] % len(self.unfinished)]
+
+    def expect(self, timeout: float) -> None:
+        """Keep the slice for outcomes that are stored *timeout* s."""
+        if self.longest_timeout < timeout:  # noqa: PLR1730 - no idle write
+            self.longest_timeout = timeout
+
+    def reopen(self, key: bytes) -> None:
+        """Add a job that had ended to the unfinished ones."""
+        self.require_current()  # as in Store.add()
+        self.unfinished_of(key).add(key)
+        if self.keep_until is not None:  # else unfinished() skips the job
+            self.keep_until = None
 
     def require_current(self) -> None:
         """Let the commit conflict if another one has dropped the slice."""
@@ -272,6 +241,19 @@ class Store(Persistent):
             longest_timeout = self.timeout
         self.open_slice(time.time(), longest_timeout)
 
+    def outcome_timeout(
+        self, options: Options, default: float | None
+    ) -> float:
+        """Return for how many seconds the outcome of a job is stored.
+
+        *default* counts if the options of the job set none; if it is
+        ``None``, the ``timeout`` of the store does.
+        """
+        timeout = options.result_timeout
+        if timeout is None:
+            timeout = default
+        return self.timeout if timeout is None else timeout
+
     def open_slice(self, now: float, longest_timeout: float) -> None:
         """Add the slice that new jobs go to from now on.
 
@@ -307,30 +289,36 @@ class Store(Persistent):
         Called ahead, so that the first jobs of a slice do not conflict.
         """
         _, slice_ = self.newest()
-        if slice_.longest_timeout < timeout:  # noqa: PLR1730 - no idle write
-            slice_.longest_timeout = timeout
+        slice_.expect(timeout)
 
-    def add(self, record: Record, timeout: float) -> str:
-        """Add a record whose outcome is stored *timeout* s; return its sid."""
+    def add(self, record: Record, timeout: float) -> "StoredJob":
+        """Add a record whose outcome is stored *timeout* s."""
         number, slice_ = self.newest()
         slice_.require_current()  # else a drop at this time loses the job
-        self.expect(timeout)
+        slice_.expect(timeout)
         key = secrets.token_bytes(16)
         slice_.tree(key)[key] = record
         slice_.unfinished_of(key).add(key)
-        return make_sid(number, key)
+        return StoredJob(make_sid(number, key), slice_, key, record)
 
-    def find(self, sid: str) -> Record | None:
-        """Return the record of a job; ``None`` if there is none any more."""
+    def locate(self, sid: str) -> "StoredJob | None":
+        """Return a job; ``None`` if there is none any more."""
         try:
             number, key = split_sid(sid)
-        except ValueError:
+        except (ValueError, TypeError):
             return None
         slice_ = self.slices.get(number)
         if slice_ is None:
             return None
         record: Record | None = slice_.tree(key).get(key)
-        return record if record and record.state != REMOVED else None
+        if record is None or record.state == REMOVED:
+            return None
+        return StoredJob(sid, slice_, key, record)
+
+    def find(self, sid: str) -> Record | None:
+        """Return the record of a job; ``None`` if there is none any more."""
+        job = self.locate(sid)
+        return job.record if job else None
 
     def record(self, sid: str) -> Record:
         """Return a record, also of a removed job, or raise a KeyError."""
@@ -339,44 +327,12 @@ class Store(Persistent):
         return record
 
     def change(self, sid: str, expected: Fence, **values: Any) -> Record:
-        """Set attributes of a record; no other code may change records.
-
-        *expected* is its state as the caller knows it. Another process may
-        have changed it since: what this transaction sees is compared here,
-        and of two concurrent changes one commit conflicts.
-
-        Raises:
-            TakenOver: the record is gone, or not as *expected*.
-        """
-        record = self.find(sid)
-        if record is None or record.fence != expected:
+        """Do what :meth:`StoredJob.change` does, and return the record."""
+        job = self.locate(sid)
+        if job is None:
             raise TakenOver(f"The job {sid} is not this run's any more")
-        has_ended = record.state != JobState.PENDING
-        record.change(**values)
-        if record.finished is not None and record.expires is not None:
-            self._keep_slice(sid, record.expires - record.finished)
-        if has_ended != (record.state != JobState.PENDING):
-            self._note_end(sid, is_revived=has_ended)
-        return record
-
-    def _note_end(self, sid: str, *, is_revived: bool) -> None:
-        """Remove a job from the unfinished ones of its slice, or add it."""
-        number, key = split_sid(sid)
-        slice_ = self.slices[number]
-        unfinished = slice_.unfinished_of(key)
-        if not is_revived:
-            unfinished.remove(key)
-            return
-        slice_.require_current()  # as in add()
-        unfinished.add(key)
-        if slice_.keep_until is not None:  # else unfinished() skips the job
-            slice_.keep_until = None
-
-    def _keep_slice(self, sid: str, timeout: float) -> None:
-        """Keep the slice of a job while its outcome is stored."""
-        slice_ = self.slices[split_sid(sid)[0]]
-        if slice_.longest_timeout < timeout:  # noqa: PLR1730 - no idle write
-            slice_.longest_timeout = timeout
+        job.change(expected, **values)
+        return job.record
 
     def beat_of(self, runner: str) -> Beat:
         """Return the beat of an incarnation, made if needed."""
@@ -392,3 +348,39 @@ class Store(Persistent):
                 continue
             for key in slice_.unfinished_keys():
                 yield make_sid(number, key)
+
+
+class StoredJob(NamedTuple):
+    """A job as one connection sees it: its record, and where that is."""
+
+    sid: str
+    slice_: Slice
+    key: bytes
+    record: Record
+
+    def change(self, expected: Fence, **values: Any) -> None:
+        """Set attributes of the record; no other code may change records.
+
+        *expected* is its state as the caller knows it. Another process may
+        have changed it since: what this transaction sees is compared here,
+        and of two concurrent changes one commit conflicts.
+
+        Raises:
+            TakenOver: the record is gone, or not as *expected*.
+        """
+        record, slice_ = self.record, self.slice_
+        try:
+            fence = record.fence
+        except POSKeyError:  # it was dropped and packed since it was located
+            fence = None
+        if fence != expected:
+            raise TakenOver(f"The job {self.sid} is not this run's any more")
+        had_ended = record.state != JobState.PENDING
+        record.change(**values)
+        if record.finished is not None and record.expires is not None:
+            slice_.expect(record.expires - record.finished)
+        if had_ended != (record.state != JobState.PENDING):
+            if had_ended:
+                slice_.reopen(self.key)
+            else:
+                slice_.unfinished_of(self.key).remove(self.key)

@@ -17,6 +17,7 @@ def make_sid(number: int, key: bytes) -> str:
     return f"{number:x}-{text}"
 
 
+@functools.lru_cache(maxsize=1024)
 def split_sid(sid: str) -> tuple[int, bytes]:
     """Return where the record of a job is.
 
@@ -28,14 +29,10 @@ def split_sid(sid: str) -> tuple[int, bytes]:
 
     Raises:
         ValueError: :func:`make_sid` does not make such a sid.
+        TypeError: *sid* cannot be hashed.
     """
     if not isinstance(sid, str):
         raise ValueError(repr(sid))  # noqa: TRY004 - as for an unknown sid
-    return _split(sid)
-
-
-@functools.lru_cache(maxsize=1024)
-def _split(sid: str) -> tuple[int, bytes]:
     first, _, text = sid.partition("-")
     number = int(first, 16)
     key = base64.b64decode(text + "==", altchars=b"-_", validate=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from zope.interface import implementer
 
 from ..concurrency.forks import call_after_fork
-from ..interfaces import IWaiter
+from ..contracts import IWaiter
 from ..jobs.model import Version
 
 __all__ = ["Waiter", "Waiters"]

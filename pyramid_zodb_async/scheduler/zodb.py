@@ -2,42 +2,37 @@
 
 import atexit
 import math
-import secrets
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from zope.interface import implementer
 
 from ..concurrency.forks import call_after_fork
-from ..concurrency.queues import drained
-from ..database.connections import JarConnections, current_connections
+from ..contracts import IRun, ISchedulerCore
+from ..database.connections import JarConnections
 from ..database.own_transaction import in_own_transaction
 from ..events import JobScheduled
-from ..execution.subscribers import Announcer
-from ..interfaces import Connections, IEngine, IRun, IScheduler
+from ..interfaces import Connections, IEngine
 from ..jobs.given_options import NONE_GIVEN, resolved
 from ..jobs.model import JobState, JobView
+from ..jobs.options import NO_OPTIONS, Options
 from ..transfer.callables import check_call, function_name
-from .event_queue import EventQueue
+from .base_scheduler import BaseScheduler
 from .maintenance.chores import Maintenance
-from .process.assigned_jobs import AssignedJob, AssignedJobs
+from .process.assigned_jobs import AssignedJob
 from .process.crash_suspects import clear_suspicion_in_time
-from .process.dispatch import Dispatcher
-from .process.intake import HandOff, option_values
-from .process.job_views import view_of, view_of_assigned
-from .process.progress_reports import report_of
+from .process.intake import HandOff
+from .process.job_views import view_of_assigned
 from .process.remote_claim import claim_announced
 from .process.run import StoredRun
-from .process.transaction_job import TransactionJob, refuse_own
+from .process.this_process import ThisProcess
+from .process.transaction_job import TransactionJob
 from .records import Record, Store
 from .store.location import StoreLocation
 from .store.stored_values import storable_call
-from .store.transitions import outcome_timeout
-from .transaction_changes import OpenChanges
-from .waiters import Waiter, Waiters
+from .waiters import Waiter
 
 __all__ = ["ZODBScheduler"]
 
@@ -48,8 +43,8 @@ T = TypeVar("T")
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.05, 0.5
 
 
-@implementer(IScheduler)
-class ZODBScheduler:
+@implementer(ISchedulerCore)
+class ZODBScheduler(BaseScheduler):
     """A scheduler whose jobs are in a database, and survive the process.
 
     A job is a record that is written by the transaction that schedules it;
@@ -76,31 +71,16 @@ class ZODBScheduler:
         attempts: int = 4,
         lease: float = 30,
     ) -> None:
-        self.location = location
-        self.timeout = timeout
-        self.max_pending = max_pending
-        #: The identity of this process as one that runs jobs.
-        self.incarnation = secrets.token_hex(6)
-        self.announcer = Announcer()
-        self.event_queue = EventQueue(lambda: self.announcer)
-        self.waiters = Waiters()
-        self.dispatcher = Dispatcher(
-            location, self.incarnation, lease, lambda: self.runs_jobs
-        )
-        self.assigned_jobs = AssignedJobs(self.dispatcher.submit, self.waiters)
-        self.changes = OpenChanges(self._hand_over)
-        self._committed: deque[AssignedJob] = deque()
-        self._maintenance = Maintenance(
+        #: This process, as the parts of this scheduler know it.
+        self.process = ThisProcess(
             location,
-            self.assigned_jobs,
-            self.waiters,
-            self.incarnation,
-            lease=lease,
+            timeout=timeout,
+            max_pending=max_pending,
             attempts=attempts,
-            timeout=self.timeout_of,
-            event_queue=self.event_queue,
-            dispatcher=self.dispatcher,
+            lease=lease,
         )
+        super().__init__(self.process.commit_queue, self.process.waiters)
+        self._maintenance = Maintenance(self.process)
         self._is_stopped = False
         self._begin()
         call_after_fork(self._begin)
@@ -112,12 +92,12 @@ class ZODBScheduler:
 
     def use(self, engine: IEngine) -> None:
         """Set the *engine*, which runs jobs or sends messages for them."""
-        self.dispatcher.use(engine)
+        self.process.dispatcher.use(engine)
 
     @property
     def runs_jobs(self) -> bool:
         """Whether this process runs jobs, or leaves them to others."""
-        return self._maintenance.is_running
+        return self.process.dispatcher.runs_jobs
 
     def start(self, *, recover: bool = True) -> None:
         """See :class:`~pyramid_zodb_async.interfaces.IScheduler`.
@@ -132,41 +112,36 @@ class ZODBScheduler:
             if not self._maintenance.does(recover=recover):
                 if recover:
                     # makes the store here, so that no request has to
-                    self.location.write(
-                        lambda store: store.expect(self.timeout_of(store)),
-                        note="the store of jobs",
+                    self.process.location.write(
+                        self._prepare, note="the store of jobs"
                     )
-                self.dispatcher.engine.start()
+                self.process.dispatcher.engine.start()
                 self._maintenance.start(recover=recover)
                 # after the engine's own: the exit calls the last one first
                 atexit.unregister(self.stop)
                 atexit.register(self.stop)
 
+    def _prepare(self, store: Store) -> None:
+        store.expect(store.outcome_timeout(NO_OPTIONS, self.process.timeout))
+
     def stop(self, grace: float | None = None) -> list[str]:
         """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
+        engine = self.process.dispatcher.engine
         atexit.unregister(self.stop)
         with self._lock:
             self._is_stopped = True
             self._maintenance.wind_down()
         # without the lock, and with signs of life until it returns
-        left: list[str] = self.dispatcher.engine.stop(grace)
+        left: list[str] = engine.stop(grace)
         with self._lock:
             if self._is_stopped:
                 self._maintenance.stop()
             else:  # start() was called meanwhile, maybe in vain for the engine
-                self.dispatcher.engine.start()
-        suspect = self.assigned_jobs.running_suspect()
+                engine.start()
+        suspect = self.process.assigned_jobs.running_suspect()
         if suspect is not None:  # this stop, not the job, ends the process
-            clear_suspicion_in_time(self.location, suspect)
+            clear_suspicion_in_time(self.process.location, suspect)
         return left
-
-    def timeout_of(self, store: Store) -> float:
-        """Return for how many seconds outcomes are stored by default."""
-        return store.timeout if self.timeout is None else self.timeout
-
-    def schedule(self, f: Callable[..., Any], /, *args: Any, **kw: Any) -> str:
-        """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
-        return self.schedule_call(f, args, kw, current_connections())
 
     def schedule_call(  # noqa: PLR0913 - the interface's
         self,
@@ -179,23 +154,18 @@ class ZODBScheduler:
         base_url: str | None = None,
         options: Mapping[str, Any] = NONE_GIVEN,
     ) -> str:
-        """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
+        """See :class:`~pyramid_zodb_async.contracts.ISchedulerCore`."""
+        process = self.process
         check_call(function, args, named_args)
         own_options, due = resolved(function, options)
-        db = self.location.db
+        db = process.location.db
         call = storable_call(function, args, named_args, connections, db)
-        incarnation = self.dispatcher.incarnation_for(due, own_options)
+        incarnation, is_handed_over = process.dispatcher.assign(
+            due, own_options
+        )
         hand_off = None
-        if self.dispatcher.needs_handing_over(incarnation, due, own_options):
-            # a job that waits until it is due does not count as pending
-            hand_off = HandOff(self, is_new=due is None)
-            self.changes.add_unless_full(
-                connections.transaction_manager,
-                hand_off,
-                pending=self.backlog,
-                max_pending=self.max_pending,
-            )
-        store = self.location.make(connections.to(db))
+        if is_handed_over:
+            hand_off = self._make_room(connections.transaction_manager, due)
         record = Record(
             function_name(function),
             time.time(),
@@ -203,145 +173,113 @@ class ZODBScheduler:
             owner=owner,
             base_url=base_url,
             runner=incarnation,
-            **option_values(own_options, due),
+            **_given(own_options, due),
         )
-        sid = store.add(
-            record, outcome_timeout(record, self.timeout_of(store))
+        store = process.location.make(connections.to(db))
+        timeout = store.outcome_timeout(own_options, process.timeout)
+        job = store.add(record, timeout)
+        if hand_off is not None:
+            hand_off.record = record
+            hand_off.job = AssignedJob.of(job.sid, record, is_new=due is None)
+        if self.announcer.has_subscribers(JobScheduled):
+            in_transaction = TransactionJob(process, store, job, connections)
+            in_transaction.announce(JobScheduled)
+        return job.sid
+
+    def _make_room(
+        self, transaction_manager: Any, due: float | None
+    ) -> HandOff:
+        """Return the hand-off of a job that is to be added.
+
+        Raises:
+            QueueFull: too many jobs wait.
+        """
+        # a job that waits until it is due does not count as pending
+        hand_off = HandOff(self.commit_queue, is_new=due is None)
+        self.process.changes.add_unless_full(
+            transaction_manager,
+            hand_off,
+            pending=self.backlog,
+            max_pending=self.process.max_pending,
         )
-        if hand_off:
-            hand_off.take(sid, record)
-        if self.event_queue.has_subscribers(JobScheduled):
-            job = TransactionJob(self, sid, record, connections)
-            job.announce(JobScheduled)
-        return sid
+        return hand_off
 
-    def committed(self, assigned: AssignedJob) -> None:
-        """Record a job for the after-commit hook, during its commit."""
-        self._committed.append(assigned)
-
-    def check_soon(self, sid: str) -> None:
-        """Have the database checked soon for a job of this process."""
-        self._maintenance.check_soon(sid)
-
-    def _hand_over(self) -> None:
-        self.event_queue.deliver()
-        if committed := list(drained(self._committed)):
-            self.dispatcher.hand_over(committed, self.assigned_jobs)
-
-    def get(
-        self, sid: str, connections: Connections | None = None
-    ) -> JobView | None:
-        """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
-        connections = connections or current_connections()
-        record = self._find(sid, connections)
-        if record is None:
+    def find(
+        self, sid: str, connections: Connections
+    ) -> TransactionJob | None:
+        """See :class:`~pyramid_zodb_async.contracts.ISchedulerCore`."""
+        if self.commit_queue:
+            self.commit_queue.work_off()
+        store = self.process.location.of(connections)
+        job = None if store is None else store.locate(sid)
+        if store is None or job is None:
             return None
-        assigned = self.assigned_jobs.get(sid)
-        if assigned is not None and assigned.fence == record.fence:
-            return view_of_assigned(assigned)
-        store = self.location.make(connections.to(self.location.db))
-        report = report_of(store, sid, record)
-        return view_of(sid, record, report, self.location, connections)
+        expires = job.record.expires
+        if expires is not None and expires <= time.time():
+            return None
+        return TransactionJob(self.process, store, job, connections)
 
     def glance(self, sid: str) -> JobView | None:
-        """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
-        self._hand_over()
-        assigned = self.assigned_jobs.get(sid)
+        """See :class:`~pyramid_zodb_async.contracts.ISchedulerCore`."""
+        if self.commit_queue:
+            self.commit_queue.work_off()
+        assigned = self.process.assigned_jobs.get(sid)
         if assigned is None:
             return None
-        self._maintenance.check_soon(sid)
+        self.process.check_soon(sid)
         return view_of_assigned(assigned)
 
-    def _find(self, sid: str, connections: Connections) -> Record | None:
-        self._hand_over()
-        store = self.location.of(connections)
-        record = None if store is None else store.find(sid)
-        if record is not None and record.expires is not None:
-            return record if record.expires > time.time() else None
-        return record
-
     def watch(self, sids: Iterable[str]) -> Waiter:
-        """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
+        """See :class:`~pyramid_zodb_async.contracts.ISchedulerCore`."""
         waiter = self.waiters.add(sids)
-        self._maintenance.wake()
+        self.process.wake_maintenance()
         return waiter
 
     def in_own_transaction(
         self,
         work: Callable[[Connections], T],
-        connections: Connections,
+        get_connections: Callable[[], Connections],
         note: str,
     ) -> T:
-        """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
+        """See :class:`~pyramid_zodb_async.contracts.ISchedulerCore`."""
         return in_own_transaction(
-            self.location.db,
+            self.process.location.db,
             lambda connection: work(JarConnections(connection)),
             note,
         )
 
-    def completed(self, sid: str) -> bool | None:
-        """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
-        view = self.get(sid)
-        return view.done if view else None
-
-    def get_result(
-        self, sid: str, connections: Connections | None = None
-    ) -> tuple[Any, BaseException | None] | bool | None:
-        """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
-        job = self._stored(sid, connections)
-        return job.fetch() if job else None
-
-    def remove(self, sid: str, connections: Connections | None = None) -> None:
-        """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
-        refuse_own(sid)
-        job = self._stored(sid, connections)
-        if job is not None:
-            job.remove()
-
-    def cancel(self, sid: str, connections: Connections | None = None) -> bool:
-        """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
-        refuse_own(sid)
-        job = self._stored(sid, connections)
-        return job is not None and job.cancel()
-
-    def retry(self, sid: str, connections: Connections | None = None) -> bool:
-        """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
-        job = self._stored(sid, connections)
-        return job is not None and job.retry()
-
-    def _stored(
-        self, sid: str, connections: Connections | None
-    ) -> TransactionJob | None:
-        """Return a job as the transaction of *connections* sees it."""
-        connections = connections or current_connections()
-        record = self._find(sid, connections)
-        return record and TransactionJob(self, sid, record, connections)
-
     def unfinished(self) -> list[str]:
         """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
-        return self.location.read(lambda store: list(store.unfinished()), [])
+        return self.process.location.read(
+            lambda store: list(store.unfinished()), []
+        )
 
     def backlog(self) -> int:
         """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
-        return self.assigned_jobs.waiting() + self.dispatcher.unsent()
+        process = self.process
+        unsent = (
+            process.dispatcher.unsent() if process.dispatcher.remote else 0
+        )
+        return process.assigned_jobs.new + unsent
 
     def wait(
         self, sid: str | None = None, timeout: float | None = None
     ) -> bool:
         """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
-        self._hand_over()
+        self.commit_queue.work_off()
+        jobs = self.process.assigned_jobs
         end = math.inf if timeout is None else time.monotonic() + timeout
         pause = SHORTEST_PAUSE
         while True:
-            drops = self.assigned_jobs.drops  # read before the check
+            drops = jobs.drops  # read before the check
             if self._has_ended(sid):
                 return True
             left = end - time.monotonic()
             if left < 0:
                 return False
             # only a while: no drop here shows that another process ran it
-            self.assigned_jobs.wait_for_drop(drops, min(pause, left))
-            if sid is not None and sid not in self.assigned_jobs:
+            jobs.wait_for_drop(drops, min(pause, left))
+            if sid is not None and sid not in jobs:
                 pause = min(2 * pause, LONGEST_PAUSE)
 
     def _has_ended(self, sid: str | None) -> bool:
@@ -350,17 +288,17 @@ class ZODBScheduler:
             return not self.unfinished()
 
         # before the read: a job that is assigned after it may be a retry
-        assigned = self.assigned_jobs.get(sid)
+        assigned = self.process.assigned_jobs.get(sid)
 
         def is_over(store: Store) -> bool:
             record = store.find(sid)
             return record is None or record.state != JobState.PENDING
 
-        has_ended = self.location.read(is_over, default=True)
+        has_ended = self.process.location.read(is_over, default=True)
         # The run drops the job only after the subscribers have got its end;
         # until then glance() would show it as running.
         if has_ended and assigned is not None:
-            self.assigned_jobs.drop_ended(assigned)
+            self.process.assigned_jobs.drop_ended(assigned)
         return has_ended
 
     def accept_message(self, sid: str, *, begun: bool) -> bool:
@@ -370,17 +308,25 @@ class ZODBScheduler:
         Returns whether it is to be run here; raises if the database is away.
         """
         assigned = claim_announced(
-            self.location, sid, self.incarnation, begun=begun
+            self.process.location, sid, self.process.incarnation, begun=begun
         )
         if assigned is None:
             return False
-        self.assigned_jobs.assign([assigned])  # after the claim's commit
+        # after the claim's commit
+        self.process.assigned_jobs.assign([assigned])
         return True
 
     def claim(self, sid: str) -> IRun | None:
-        """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
-        assigned = self.assigned_jobs.begin(sid)
+        """See :class:`~pyramid_zodb_async.contracts.ISchedulerCore`."""
+        assigned = self.process.assigned_jobs.begin(sid)
         if assigned is None:
             return None
-        run = StoredRun(self, assigned)
-        return run if run.begin() else None
+        run = StoredRun(self.process, assigned)
+        return run if not assigned.suspect or run.begin() else None
+
+
+def _given(options: Options, due: float | None) -> dict[str, Any]:
+    """Return the attributes of a record for options; few jobs have any."""
+    if options is NO_OPTIONS and due is None:
+        return {}
+    return {"options": options.stored(), "due": due}

@@ -321,7 +321,7 @@ def restart(app: Any, timeout: float = 10) -> None:
         return
     end = time.monotonic() + timeout
     nothing: list[str] = []
-    while lost := new.location.read(
+    while lost := new.process.location.read(
         lambda store: _lost(store, old, new), nothing
     ):
         if time.monotonic() > end:
@@ -345,10 +345,10 @@ def _lost(store: Store, old: ZODBScheduler, new: ZODBScheduler) -> list[str]:
         for sid, record in found
         if record is not None
         and (
-            record.runner == old.incarnation
+            record.runner == old.process.incarnation
             or (
-                record.runner == new.incarnation
-                and sid not in new.assigned_jobs
+                record.runner == new.process.incarnation
+                and sid not in new.process.assigned_jobs
             )
         )
     ]

@@ -105,7 +105,7 @@ def pending_jobs(scheduler: Any) -> list[JobView]:
         for view in views
         if view is not None and view.state is JobState.PENDING
     ]
-    return sorted(pending, key=lambda view: view.scheduled)
+    return sorted(pending, key=lambda view: view.scheduled_at)
 
 
 def load_call(
@@ -119,9 +119,9 @@ def load_call(
         connections: where persistent objects in the call are loaded from.
     """
     if isinstance(scheduler, MemoryScheduler):
-        job: Any = scheduler.table.get(sid)
+        job: Any = scheduler.jobs.table.get(sid)
         call: functools.partial[Any] = job.call.load(connections)
         return call
-    record = scheduler.location.of(connections).find(sid)
+    record = scheduler.process.location.of(connections).find(sid)
     form, args, named_args = record.parts()
     return functools.partial(callable_of(form), *args, **named_args)

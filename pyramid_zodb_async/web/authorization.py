@@ -8,6 +8,7 @@ from pyramid.interfaces import IRootFactory
 from pyramid.traversal import DefaultRootFactory
 from transaction.interfaces import TransientError
 
+from ..contracts import ITransactionJob
 from ..interfaces import IJobAccess
 from ..jobs.current_job import running_job
 from ..jobs.model import JobView
@@ -37,7 +38,7 @@ def owner_of(request: Any) -> str | None:
     return None if userid is None else str(userid)
 
 
-def is_open_to(request: Any, job: JobView) -> bool:
+def is_open_to(request: Any, job: JobView | ITransactionJob) -> bool:
     """Return whether the user may do everything without a further check.
 
     So may the owner, and everybody if the job has no owner.
@@ -49,7 +50,7 @@ def is_open_to(request: Any, job: JobView) -> bool:
     return job.owner is None or job.owner == owner_of(request)
 
 
-def may(request: Any, job: JobView | None, action: str) -> bool:
+def may(request: Any, job: ITransactionJob | None, action: str) -> bool:
     """Return whether the user of *request* may do *action* with *job*.
 
     Args:
@@ -70,7 +71,9 @@ def may(request: Any, job: JobView | None, action: str) -> bool:
     access = request.registry.queryUtility(IJobAccess)
     if may_all or access is None:
         return may_all
-    return _deny_on_error(lambda: bool(access.may(request, job, action)))
+    return _deny_on_error(
+        lambda: bool(access.may(request, job.view(), action))
+    )
 
 
 def is_operator(request: Any) -> bool:

@@ -4,7 +4,14 @@ from typing import Any
 
 from ..jobs.model import FIRST_VERSION, Version
 
-__all__ = ["etag_of", "fits", "known_etag", "knows_progress", "knows_runs"]
+__all__ = [
+    "etag_of",
+    "fits",
+    "is_conditional",
+    "known_etag",
+    "knows_progress",
+    "knows_runs",
+]
 
 #: What separates the versions of several jobs in a tag, and what stands for
 #: an unknown job.
@@ -134,6 +141,15 @@ def _cut(version: Version | None, length: int) -> Version | None:
     )
 
 
+def is_conditional(request: Any) -> bool:
+    """Return whether a change depends on the version of the job.
+
+    Args:
+        request: the request, which may have ``If-Match``.
+    """
+    return bool(request.headers.get("If-Match", "*").strip() != "*")
+
+
 def fits(request: Any, version: Version) -> bool:
     """Return whether ``If-Match`` allows a change of the job.
 
@@ -144,9 +160,7 @@ def fits(request: Any, version: Version) -> bool:
         request: the request.
         version: the current version of the job.
     """
-    if request.headers.get("If-Match", "*").strip() == "*":
-        return True
-    return any(
+    return not is_conditional(request) or any(
         # the fields "run" and "done"
         known is not None and known[:2] == version[:2]
         for _, (known,) in _tags_in(request, "If-Match", 1)

@@ -8,7 +8,7 @@ from typing import Any
 
 from pyramid.interfaces import IRoutesMapper
 
-from ..interfaces import IWaiter
+from ..contracts import IWaiter
 from ..jobs.model import Version
 from ..settings import ISettings
 from .resources import COLLECTION_ROUTE, ROUTE

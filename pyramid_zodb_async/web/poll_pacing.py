@@ -74,7 +74,7 @@ class PollPacer:
 
     def _pause(self, job: JobView, backlog: int) -> float:
         """Return the pause that one job calls for, in seconds."""
-        age = time.time() - job.scheduled.timestamp()
+        age = time.time() - job.scheduled_at
         pause = min(PART_OF_AGE * age, LONGEST_BY_AGE)
         if job.state is JobState.PENDING:
             pause = max(pause, backlog / self._workers / JOBS_PER_SECOND)

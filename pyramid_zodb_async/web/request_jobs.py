@@ -7,14 +7,14 @@ from typing import Any, TypeVar
 from pyramid_tm import is_tm_active
 from transaction import TransactionManager
 
+from ..contracts import ITransactionJob
 from ..database.application import RequestConnections
 from ..database.connections import ThreadConnections
 from ..exceptions import UnknownJob
-from ..interfaces import Connections
+from ..interfaces import Connections, IScheduler
 from ..jobs.model import JobView
 from .authorization import is_open_to, is_operator, may
 from .poll_pacing import SHORTEST
-from .request_schedule import scheduler_of
 from .resources import ROUTE, require_sid
 from .status_document import status_response
 
@@ -39,6 +39,7 @@ class Jobs:
 
     def __init__(self, request: Any) -> None:
         self._request = request
+        self._scheduler = request.registry.getUtility(IScheduler)
 
     @functools.cached_property
     def _connections(self) -> Connections:
@@ -64,7 +65,8 @@ class Jobs:
             The view, or ``None`` if there is no such job that the user may
             see.
         """
-        return self._find(sid, "view")
+        job = self._find(sid, "view")
+        return None if job is None else job.view()
 
     def glance(self, sid: str) -> JobView | None:
         """Return what :meth:`get` does, without the database if possible.
@@ -80,7 +82,7 @@ class Jobs:
             The view, or ``None`` if there is no such job that the user may
             see.
         """
-        view: JobView | None = scheduler_of(self._request).glance(sid)
+        view: JobView | None = self._scheduler.glance(sid)
         if view is not None and is_open_to(self._request, view):
             return view
         return self.get(sid)
@@ -95,8 +97,8 @@ class Jobs:
             ``True`` or ``False``, or ``None`` if there is no such job that
             the user may see.
         """
-        view = self.get(sid)
-        return view.done if view else None
+        job = self._find(sid, "view")
+        return None if job is None else job.done
 
     def get_result(
         self, sid: str
@@ -112,17 +114,14 @@ class Jobs:
             that the user may see and forget. See
             :class:`~pyramid_zodb_async.interfaces.IScheduler`.
         """
-        view = self._find(sid, "view")
-        if view is None:
+        job = self._find(sid, "view")
+        if job is None:
             return None
         # An unfinished job is not removed, so the user need not be allowed
         # to forget it.
-        if view.done and not may(self._request, view, "forget"):
+        if job.done and not may(self._request, job, "forget"):
             return None
-        outcome: tuple[Any, BaseException | None] | bool | None = scheduler_of(
-            self._request
-        ).get_result(sid, self._connections)
-        return outcome
+        return job.fetch()
 
     def remove(self, sid: str) -> None:
         """Remove the job, if it exists and the user may forget it.
@@ -134,8 +133,9 @@ class Jobs:
         Args:
             sid: the sid of the job.
         """
-        if self._find(sid, "forget") is not None:
-            scheduler_of(self._request).remove(sid, self._connections)
+        job = self._find(sid, "forget")
+        if job is not None:
+            job.remove()
 
     def cancel(self, sid: str) -> bool:
         """Cancel a job that has not ended, so that it leaves no effects.
@@ -149,9 +149,8 @@ class Jobs:
             Whether there is such a job, the user may cancel it, and it had
             not ended before.
         """
-        return self._find(sid, "cancel") is not None and bool(
-            scheduler_of(self._request).cancel(sid, self._connections)
-        )
+        job = self._find(sid, "cancel")
+        return job is not None and job.cancel() is not None
 
     def retry(self, sid: str) -> bool:
         """Have a failed job run again, with the same arguments.
@@ -165,9 +164,8 @@ class Jobs:
             Whether there is such a job, the user may retry it, and it had
             failed.
         """
-        return self._find(sid, "retry") is not None and bool(
-            scheduler_of(self._request).retry(sid, self._connections)
-        )
+        job = self._find(sid, "retry")
+        return job is not None and job.retry() is not None
 
     def wait(self, sid: str, timeout: float | None = None) -> bool:
         """Wait in a script until the job has ended.
@@ -197,24 +195,25 @@ class Jobs:
                 " hold its transaction, and a thread of the server. Let the"
                 " client ask for the job"
             )
-        if not may(self._request, self._read_committed(sid), "view"):
+        if not self._may_view_committed(sid):
             raise UnknownJob(
                 f"There is no job {sid!r} that this request may see. Wait for"
                 " it when its transaction is committed: after the block `with"
                 " request.tm:`"
             )
-        return bool(scheduler_of(self._request).wait(sid, timeout))
+        return bool(self._scheduler.wait(sid, timeout))
 
-    def _read_committed(self, sid: str) -> JobView | None:
-        """Return a view of a job that was committed, or ``None``."""
-        scheduler = scheduler_of(self._request)
+    def _may_view_committed(self, sid: str) -> bool:
+        """Return whether the user may see a job that was committed."""
         # A scheduler in memory uses these connections. Through those of the
         # request it would also find a job that is scheduled, but whose
         # transaction has not committed.
         unrelated = ThreadConnections(TransactionManager())
-        found: JobView | None = scheduler.in_own_transaction(
-            lambda connections: scheduler.get(sid, connections),
-            unrelated,
+        found: bool = self._scheduler.in_own_transaction(
+            lambda connections: may(
+                self._request, self._scheduler.find(sid, connections), "view"
+            ),
+            lambda: unrelated,
             "a look at a job",
         )
         return found
@@ -224,19 +223,19 @@ class Jobs:
     ) -> T:
         """Call *work* in a transaction other than that of the request.
 
-        See :class:`~pyramid_zodb_async.interfaces.IScheduler`.
+        See :class:`~pyramid_zodb_async.contracts.ISchedulerCore`.
         """
-        done: T = scheduler_of(self._request).in_own_transaction(
-            work, self._connections, note
+        done: T = self._scheduler.in_own_transaction(
+            work, lambda: self._connections, note
         )
         return done
 
-    def _find(self, sid: str, action: str) -> JobView | None:
-        """Return a view of a job, if the user may do *action* with it."""
-        view: JobView | None = scheduler_of(self._request).get(
+    def _find(self, sid: str, action: str) -> ITransactionJob | None:
+        """Return a job, if the user may do *action* with it."""
+        job: ITransactionJob | None = self._scheduler.find(
             sid, self._connections
         )
-        return view if may(self._request, view, action) else None
+        return job if may(self._request, job, action) else None
 
 
 def job_url(request: Any, sid: str) -> str:

@@ -17,15 +17,6 @@ from .authorization import owner_of
 __all__ = ["Schedule"]
 
 
-def scheduler_of(request: Any) -> Any:
-    """Return the scheduler of an application.
-
-    Args:
-        request: a request for the application.
-    """
-    return request.registry.getUtility(IScheduler)
-
-
 class Schedule:
     """``request.schedule``: schedules a call of a function as a job.
 
@@ -92,7 +83,7 @@ class Schedule:
         request = self._request
         _require_transaction(request)
         connections = self._connections
-        sid: str = scheduler_of(request).schedule_call(
+        sid: str = request.registry.getUtility(IScheduler).schedule_call(
             function,
             args,
             kw,

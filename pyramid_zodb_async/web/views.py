@@ -6,10 +6,18 @@ from typing import Any
 
 from pyramid.response import Response
 
+from ..contracts import ITransactionJob
 from ..interfaces import Connections, IScheduler
 from ..jobs.model import JobView
 from .authorization import may
-from .etags import etag_of, fits, known_etag, knows_progress, knows_runs
+from .etags import (
+    etag_of,
+    fits,
+    is_conditional,
+    known_etag,
+    knows_progress,
+    knows_runs,
+)
 from .long_polling import wait_request_of
 from .poll_pacing import IPollPacer
 from .problem_documents import (
@@ -142,19 +150,17 @@ def delete_job(context: JobResource, request: Any) -> Response:
     # job has just ended, the repetition must not forget its outcome.
     is_cancel: bool | None = None
 
-    def decide(scheduler: Any, view: JobView, own: Connections) -> Response:
+    def decide(job: ITransactionJob) -> Response:
         nonlocal is_cancel
         if is_cancel is None:
-            is_cancel = not view.done
+            is_cancel = not job.done
         action = "cancel" if is_cancel else "forget"
-        if not may(request, view, action):
+        if not may(request, job, action):
             return forbidden_response(action)
         if not is_cancel:
-            scheduler.remove(view.sid, own)
+            job.remove()
             return Response(status=204)
-        if not scheduler.cancel(view.sid, own):
-            return _document(request, scheduler, view, own, 409)
-        return _document(request, scheduler, view, own, 202)
+        return _changed(request, job, job.cancel())
 
     return _change(request, context.sid, decide, "cancelled or forgotten")
 
@@ -167,13 +173,12 @@ def retry_job(context: JobResource, request: Any) -> Response:
         request: the request.
     """
 
-    def decide(scheduler: Any, view: JobView, own: Connections) -> Response:
-        if not may(request, view, "retry"):
+    def decide(job: ITransactionJob) -> Response:
+        if not may(request, job, "retry"):
             return forbidden_response("retry")
-        if not scheduler.retry(view.sid, own):
-            return _document(request, scheduler, view, own, 409)
-        response = _document(request, scheduler, view, own, 202)
-        response.location = request.job_url(view.sid)
+        response = _changed(request, job, job.retry())
+        if response.status_int == 202:  # noqa: PLR2004 - of HTTP
+            response.location = request.job_url(job.sid)
         return response
 
     return _change(request, context.sid, decide, "tried again")
@@ -182,7 +187,7 @@ def retry_job(context: JobResource, request: Any) -> Response:
 def _change(
     request: Any,
     sid: str,
-    decide: Callable[[Any, JobView, Connections], Response],
+    decide: Callable[[ITransactionJob], Response],
     note: str,
 ) -> Response:
     """Return what *decide* returns for a job, in a transaction of its own.
@@ -193,14 +198,16 @@ def _change(
     scheduler = request.registry.getUtility(IScheduler)
 
     def work(own: Connections) -> Response:
-        view = scheduler.get(sid, own)
+        job: ITransactionJob | None = scheduler.find(sid, own)
         # before anything that depends on the state of the job, which only
         # those who may see it may learn
-        if not may(request, view, "view"):
+        if not may(request, job, "view") or job is None:
             return not_found_response()
-        if not fits(request, view.version):
-            return _document(request, scheduler, view, own, 412)
-        return decide(scheduler, view, own)
+        if is_conditional(request):
+            view = job.view()
+            if not fits(request, view.version):
+                return _document(request, view, 412)
+        return decide(job)
 
     response: Response = request.jobs.in_own_transaction(
         work, f"job {sid} is {note}"
@@ -208,20 +215,20 @@ def _change(
     return response
 
 
-def _document(
-    request: Any,
-    scheduler: Any,
-    view: JobView,
-    own: Connections,
-    status: int,
+def _changed(
+    request: Any, job: ITransactionJob, now: JobView | None
 ) -> Response:
-    """Return the status document of a job as it is after the change."""
-    now = scheduler.get(view.sid, own)
-    if now is None:  # it has expired, or was removed, since *view* was made
-        return not_found_response()
-    response = status_response(now, request, status)
-    etag = etag_of([now.version])
-    _describe(response, request, etag, [] if now.done else [now])
+    """Return the document of a job that was changed, or could not be."""
+    if now is None:
+        return _document(request, job.view(), 409)
+    return _document(request, now, 202)
+
+
+def _document(request: Any, view: JobView, status: int) -> Response:
+    """Return the status document of a job."""
+    response = status_response(view, request, status)
+    etag = etag_of([view.version])
+    _describe(response, request, etag, [] if view.done else [view])
     return response
 
 

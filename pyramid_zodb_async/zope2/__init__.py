@@ -16,6 +16,7 @@ from zope.component.hooks import setSite
 
 from ..context import PersistentContext as _PersistentContext
 from ..context import store_new
+from ..contracts import IRun
 from ..database.connections import current_connections
 from ..execution.surroundings import (
     Surroundings,
@@ -23,7 +24,6 @@ from ..execution.surroundings import (
     bare_thread,
     thread_transaction,
 )
-from ..interfaces import IRun
 from ..jobs.current_job import running_job
 from ..scheduler import (
     PersistentTransactionalScheduler as _PersistentTransactionalScheduler,

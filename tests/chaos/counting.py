@@ -210,8 +210,8 @@ def show_unfinished(request):
     scheduler = request.registry.getUtility(IScheduler)
     return {
         "all": len(scheduler.unfinished()),
-        "held": len(scheduler.assigned_jobs),
-        "unsent": scheduler.dispatcher.unsent(),
+        "held": len(scheduler.process.assigned_jobs),
+        "unsent": scheduler.process.dispatcher.unsent(),
     }
 
 

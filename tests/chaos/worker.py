@@ -33,9 +33,9 @@ def note(scheduler):
     path, draft = (folder / f"{os.getpid()}.{end}" for end in ("has", "draft"))
     while True:
         has = {
-            "held": len(scheduler.assigned_jobs),
-            "turns": len(scheduler.dispatcher.engine._turns),
-            "unsent": scheduler.dispatcher.unsent(),
+            "held": len(scheduler.process.assigned_jobs),
+            "turns": len(scheduler.process.dispatcher.engine._turns),
+            "unsent": scheduler.process.dispatcher.unsent(),
         }
         draft.write_text(json.dumps(has))
         draft.replace(path)

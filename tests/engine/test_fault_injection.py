@@ -5,8 +5,8 @@ import shop
 import transaction
 from zope.interface.verify import verifyObject
 
+from pyramid_zodb_async.contracts import IRun
 from pyramid_zodb_async.engine.fault_injection import Error, Interventions
-from pyramid_zodb_async.interfaces import IRun
 from pyramid_zodb_async.scheduler.memory import MemoryScheduler
 
 

@@ -554,7 +554,7 @@ class LifeInMemory(Life):
     def compare(self, process, job):
         super().compare(process, job)
         if job.is_pending:
-            known = process.scheduler.table.get(job.sid)
+            known = process.scheduler.jobs.table.get(job.sid)
             assert known.failures == job.failures
 
 
@@ -570,7 +570,7 @@ class LifeInDatabase(Life):
 
     def make_process(self, name):
         process = Process(self.db, timeout=TIMEOUT)
-        self.runners[name] = process.scheduler.incarnation
+        self.runners[name] = process.scheduler.process.incarnation
         process.engine, dog = Engine(), Dog()
         process.scheduler.use(process.engine)
         runner = make_runner(process.scheduler, dog)
@@ -643,9 +643,9 @@ class LifeInDatabase(Life):
         """Let a process see what others have done to its jobs."""
         process = self.draw(data, self.processes)
         observer = process.process.scheduler._maintenance._observer
-        observer.is_shared = True
+        process.scheduler.process.is_shared = True
         for job in self.jobs:
-            observer.check_soon(job.sid)
+            process.scheduler.process.check_soon(job.sid)
         observer.observe()
         for job in self.jobs:
             held = process.held.get(job.number)
@@ -658,9 +658,7 @@ class LifeInDatabase(Life):
     def tidy(self, data):
         """Let a process drop what has expired."""
         process = self.draw(data, self.processes)
-        SliceExpiry(
-            process.process.location, process.scheduler.event_queue
-        ).open_and_drop()
+        SliceExpiry(process.scheduler.process).open_and_drop()
 
     def compare(self, process, job):
         super().compare(process, job)

@@ -16,9 +16,9 @@ from pyramid_zodb_async import (
     TransactionalScheduler,
     transactional,
 )
+from pyramid_zodb_async.contracts import IRun
 from pyramid_zodb_async.database.connections import OpenedConnections
 from pyramid_zodb_async.engine.inline import InlineEngine
-from pyramid_zodb_async.interfaces import IRun
 from pyramid_zodb_async.scheduler.memory import MemoryScheduler
 
 

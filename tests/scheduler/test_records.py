@@ -76,7 +76,7 @@ def store(connection):
 def add(store, timeout=60):
     """Add a job to a store."""
     call = StoredCall("shop:nothing", (), {})
-    return store.add(Record("shop:nothing", 1.0, call), timeout)
+    return store.add(Record("shop:nothing", 1.0, call), timeout).sid
 
 
 def test_a_sid_tells_its_slice_and_its_key():

@@ -17,7 +17,6 @@ from pyramid_zodb_async import (
     JobError,
     PersistentTransactionalScheduler,
     QueueFull,
-    current_job,
 )
 from pyramid_zodb_async.database.connections import OpenedConnections
 from pyramid_zodb_async.jobs.model import JobState
@@ -83,25 +82,7 @@ def test_of_two_readers_of_an_outcome_one_conflicts(process, db):
     opened_too.close()
 
 
-def test_a_job_cannot_remove_itself(process, product):
-    sid = process.schedule(remove_self, product)
-    remover.append(process.scheduler)
-    process.run()
-    remover.clear()
-
-    assert (
-        "cannot remove or cancel itself" in process.view(sid).failure.message
-    )
-    assert product.name == "book"
-
-
 remover = []
-
-
-def remove_self(product):
-    """Try what cannot be."""
-    product.rename("renamed")
-    remover[0].remove(current_job().sid)
 
 
 def test_a_job_may_remove_another(process):
@@ -219,7 +200,10 @@ def test_an_outcome_may_be_kept_for_ever(db, timeout):
 def test_a_process_does_not_take_over_from_itself(db, process, product):
     beside = Process(db)
     LIVE_INCARNATIONS.update(
-        {process.scheduler.incarnation, beside.scheduler.incarnation}
+        {
+            process.scheduler.process.incarnation,
+            beside.scheduler.process.incarnation,
+        }
     )
     sid = process.schedule(shop.nothing)
     beside.take_over()
@@ -273,8 +257,11 @@ def test_a_process_gives_signs_of_life_while_it_waits_for_its_last_jobs(
         wait_until(lambda: not scheduler.runs_jobs)
 
         def beats():
-            return scheduler.location.read(
-                lambda store: store.beat_of(scheduler.incarnation).count, 0
+            return scheduler.process.location.read(
+                lambda store: (
+                    store.beat_of(scheduler.process.incarnation).count
+                ),
+                0,
             )
 
         before = beats()
@@ -293,14 +280,14 @@ def test_a_process_that_is_started_while_it_stops_goes_on(
     path = shop.begin(app, "wait_at", "gate")
     gate.wait_for_job()
     scheduler = app.app.registry.getUtility(IScheduler)
-    engine = scheduler.dispatcher.engine
+    engine = scheduler.process.dispatcher.engine
 
     def stop_after_start(grace):
         scheduler.start()
         return engine.stop(grace)
 
     slow = types.SimpleNamespace(start=engine.start, stop=stop_after_start)
-    monkeypatch.setattr(scheduler.dispatcher, "engine", slow)
+    monkeypatch.setattr(scheduler.process.dispatcher, "engine", slow)
     assert len(scheduler.stop()) == 1
     gate.open()
     monkeypatch.undo()

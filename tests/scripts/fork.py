@@ -56,7 +56,7 @@ def main(keeper, used, folder):
     entered, leave = threading.Event(), threading.Event()
 
     def hold():
-        with scheduler.changes._lock:
+        with scheduler.process.changes._lock:
             entered.set()
             leave.wait(60)
 

@@ -37,7 +37,7 @@ def workers_of(site):
 
 def record_of(site, path):
     """Give what the database has of a job."""
-    return scheduler_of(site.app).location.read(
+    return scheduler_of(site.app).process.location.read(
         lambda store: dict(vars(store.find(sid_of(path)))), {}
     )
 
@@ -49,4 +49,4 @@ def change(site, path, **values):
         fence = store.find(sid_of(path)).fence
         store.change(sid_of(path), fence, **values)
 
-    scheduler_of(site.app).location.write(do, note="another process")
+    scheduler_of(site.app).process.location.write(do, note="another process")

@@ -44,25 +44,16 @@ class Process:
         self.engine = HandDriven()
         self.scheduler.use(self.engine)
         self.location.write(
-            lambda store: store.expect(self.scheduler.timeout_of(store)),
+            lambda store: store.expect(timeout),
             note="a store for tests",
         )
         self.scheduler.start(recover=False)
         # a test does the chores itself, and is alone in doing them
         self.scheduler._maintenance._housekeeper.stop()
         # as if it were not the process of the test
-        LIVE_INCARNATIONS.discard(self.scheduler.incarnation)
+        LIVE_INCARNATIONS.discard(self.scheduler.process.incarnation)
         self.runner = Runner(self.scheduler, thread_transaction)
-        self.takeover = Takeover(
-            self.location,
-            self.scheduler.assigned_jobs,
-            self.scheduler.incarnation,
-            lease=None,
-            attempts=options.get("attempts", 4),
-            timeout=self.scheduler.timeout_of,
-            event_queue=self.scheduler.event_queue,
-            dispatcher=self.scheduler.dispatcher,
-        )
+        self.takeover = Takeover(self.scheduler.process)
 
     def schedule(self, function, *args, **named_args):
         """Schedule a job in a transaction of its own."""

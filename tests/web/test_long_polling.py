@@ -102,8 +102,8 @@ def report(scheduler, sid, progress):
     """Tell of the progress of a job that runs here, as the job would."""
     held = getattr(scheduler, "assigned_jobs", None)
     if held is None:
-        job = scheduler.table._jobs[sid]
-        scheduler.table.report(job, job.run_number, progress)
+        job = scheduler.jobs.table._jobs[sid]
+        scheduler.jobs.table.report(job, job.run_number, progress)
     else:
         held.report(held.get(sid), progress)
 

@@ -1,6 +1,6 @@
 """How long clients are told to wait."""
 
-import datetime
+import time
 
 import pytest
 
@@ -13,13 +13,11 @@ from pyramid_zodb_async.web.poll_pacing import (
 
 
 def job(age=0.0, state=JobState.RUNNING):
-    scheduled = datetime.datetime.now(datetime.UTC)
-    scheduled -= datetime.timedelta(seconds=age)
     return JobView(
         sid="sid",
         state=state,
         function="shop:nothing",
-        scheduled=scheduled,
+        scheduled_at=time.time() - age,
         load_result=lambda: None,
     )
 

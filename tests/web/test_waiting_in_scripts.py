@@ -139,8 +139,8 @@ def test_a_job_that_runs_elsewhere_is_looked_for_at_a_bounded_rate(
     path = shop.begin(elsewhere, "wait_at", "gate")
     gate.wait_for_job()
     scheduler = app.app.registry.getUtility(IScheduler)
-    db, looks, held = scheduler.location.db, [], []
-    read = scheduler.location.read
+    db, looks, held = scheduler.process.location.db, [], []
+    read = scheduler.process.location.read
 
     def count(work, default):
         if "_has_ended" in work.__qualname__:
@@ -150,7 +150,7 @@ def test_a_job_that_runs_elsewhere_is_looked_for_at_a_bounded_rate(
                 gate.open()
         return read(work, default)
 
-    scheduler.location.read = count
+    scheduler.process.location.read = count
     sid = path.rpartition("/")[2]
     assert script.jobs.wait(sid, timeout=shop.PATIENCE)
     pauses = [later - one for one, later in itertools.pairwise(looks)]

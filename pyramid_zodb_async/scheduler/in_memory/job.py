@@ -1,45 +1,31 @@
 """The state of a job in memory, and the view of it."""
 
-import datetime
 import functools
 import secrets
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
 from ...interfaces import Connections
-from ...jobs.model import Failure, JobState, JobView, Progress, Version, moment
-from ...jobs.options import NO_OPTIONS, Options
+from ...jobs.model import Failure, JobState, JobView, Version
 from ...transfer.references import Dumped
+from ..runnable_job import RunnableJob
 from .call import Loadable
 
-__all__ = ["Job", "load", "utc_now", "view_of"]
-
-
-def utc_now() -> datetime.datetime:
-    """Return the present time in UTC."""
-    return datetime.datetime.now(datetime.UTC)
+__all__ = ["Job", "load", "view_of"]
 
 
 @dataclass(kw_only=True, slots=True)
-class Job:
-    """A job in memory. Only its table changes it, under the table's lock."""
+class Job(RunnableJob):
+    """A job in memory. Only its table changes it, under the table's lock.
 
-    #: The name of what it calls, as ``module:qualname``.
-    function: str
-    owner: str | None
-    base_url: str | None
+    Its ``attempt`` is the last that has begun.
+    """
+
     sid: str = field(default_factory=lambda: secrets.token_urlsafe(16))
+    scheduled: float = field(default_factory=time.time)
     call: Loadable | None = None
-    options: Options = NO_OPTIONS
-    #: When its next run is to begin, in seconds since the epoch.
-    due: float | None = None
     state: JobState = JobState.PENDING
-    #: The number of the last attempt that has begun.
-    attempt: int = 0
-    #: How often this attempt was repeated after a conflict.
-    conflicts: int = 0
-    #: How many attempts have failed since it was scheduled, or retried.
-    failures: int = 0
     #: Whether the next run repeats the attempt.
     repeats: bool = False
     #: Grows with each run: an earlier run that still goes on has another one,
@@ -49,13 +35,11 @@ class Job:
     committing: bool = False
     #: How often it was set back to pending after a failure.
     retries: int = 0
-    progress: Progress | None = None
     #: How often it has reported progress.
     reports: int = 0
-    scheduled: datetime.datetime = field(default_factory=utc_now)
-    started: datetime.datetime | None = None
-    finished: datetime.datetime | None = None
-    expires: datetime.datetime | None = None
+    #: When it ended, and when it expires, in seconds since the epoch.
+    finished: float | None = None
+    expires: float | None = None
     value: Dumped | None = None
     failure: Failure | None = None
     exception: bytes | None = None
@@ -78,7 +62,6 @@ def view_of(job: Job, connections: Connections | None) -> JobView:
         connections: those by which the view loads the result; ``None`` for a
             view without the result.
     """
-    due = job.due
     return JobView(
         sid=job.sid,
         state=job.state,
@@ -86,11 +69,11 @@ def view_of(job: Job, connections: Connections | None) -> JobView:
         owner=job.owner,
         attempt=job.attempt,
         progress=job.progress,
-        scheduled=job.scheduled,
-        due=None if due is None else moment(due),
-        started=job.started,
-        finished=job.finished,
-        expires=job.expires,
+        scheduled_at=job.scheduled,
+        due_at=job.due,
+        started_at=job.started,
+        finished_at=job.finished,
+        expires_at=job.expires,
         failure=job.failure,
         options=job.options,
         version=job.version,

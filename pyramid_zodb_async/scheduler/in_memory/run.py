@@ -1,100 +1,87 @@
 """The run of a job in memory, and the ways in which it ends."""
 
 import copy
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
 from zope.interface import implementer
 
-from ...exceptions import (
-    JobCancelled,
-    JobError,
-    NotTransferable,
-    ResultNotTransferable,
-)
-from ...interfaces import Connections, IRun
+from ...contracts import IRun
+from ...exceptions import NotTransferable
+from ...interfaces import Connections
 from ...jobs.model import Failure, JobView, Progress
 from ...transfer.references import Dumped, dump
-from ..transaction_changes import OpenChanges
+from ..base_run import BaseRun
 from .job import Job, view_of
-from .table import JobTable
+from .jobs_in_memory import JobsInMemory
 
 __all__ = ["MemoryRun"]
 
 
-class _Scheduler(Protocol):
-    """The parts of a scheduler that a run uses."""
-
-    table: JobTable
-    changes: OpenChanges
-
-    def submit(self, job: Job) -> None:
-        """Have the engine run a job once more."""
-
-
 @implementer(IRun)
-class MemoryRun:
-    """See :class:`~pyramid_zodb_async.interfaces.IRun`.
+class MemoryRun(BaseRun):
+    """See :class:`~pyramid_zodb_async.contracts.IRun`.
 
     The table compares the run number before each change, so a run that was
     cancelled, or whose job was retried meanwhile, changes nothing.
 
     Args:
-        scheduler: the scheduler of the job.
+        jobs: the jobs in memory.
         job: the job, which the table has just set to running.
     """
 
-    def __init__(self, scheduler: _Scheduler, job: Job) -> None:
-        self._scheduler = scheduler
-        self._table = scheduler.table
+    def __init__(self, jobs: JobsInMemory, job: Job) -> None:
+        super().__init__(job)
+        self._jobs = jobs
+        self._table = jobs.table
         self._job = job
         self._number = job.run_number
-        self._out_of_time: JobError | None = None
-        self.sid = job.sid
-        self.attempt = job.attempt
-        self.conflicts = job.conflicts
-        self.failures = job.failures
-        self.options = job.options
-        self.owner = job.owner
-        self.base_url = job.base_url
-        self.function = job.function
-        self.call = job.call
+        self._call = job.call
+
+    def load(self, connections: Connections) -> Callable[[], Any]:
+        """See :class:`~pyramid_zodb_async.contracts.IRun`."""
+        if self._call is None:  # it has ended since its claim
+            raise self._cancelled()
+        return self._call.load(connections)
 
     def report(self, progress: Progress) -> None:
-        """See :class:`~pyramid_zodb_async.interfaces.IRun`."""
+        """See :class:`~pyramid_zodb_async.contracts.IRun`."""
         self._table.report(self._job, self._number, progress)
 
-    def stop_reason(self) -> JobError | None:
-        """See :class:`~pyramid_zodb_async.interfaces.IRun`."""
-        if self._out_of_time is not None:
-            return self._out_of_time
-        if self.has_ended():
-            return JobCancelled(
-                f"The job {self.sid} is not to be run any more"
-            )
-        return None
-
     def has_ended(self) -> bool:
-        """See :class:`~pyramid_zodb_async.interfaces.IRun`."""
+        """See :class:`~pyramid_zodb_async.contracts.IRun`."""
         return not self._table.is_current(self._job, self._number)
 
-    def time_out(self, reason: JobError) -> None:
-        """See :class:`~pyramid_zodb_async.interfaces.IRun`."""
-        self._out_of_time = reason
-
     def succeed(self, value: Any, connections: Connections) -> None:
-        """See :class:`~pyramid_zodb_async.interfaces.IRun`."""
+        """See :class:`~pyramid_zodb_async.contracts.IRun`."""
         if self._out_of_time is not None:
             raise self._out_of_time
-        changes = self._scheduler.changes.of(connections.transaction_manager)
+        changes = self._jobs.changes.of(connections.transaction_manager)
         changes.add(_Success(self, value, connections))
 
-    def begin_commit(self) -> bool:
+    def begin_commit(self) -> None:
         """Make cancels wait until the commit has ended.
 
-        Returns:
-            Whether the run may commit; it may not if it was cancelled.
+        Raises:
+            JobCancelled: the job was cancelled, so the run may not commit.
         """
-        return self._table.begin_commit(self._job, self._number)
+        if not self._table.begin_commit(self._job, self._number):
+            raise self._cancelled()
+
+    def dumped(self, value: Any, connections: Connections) -> Dumped:
+        """Return a result in the form that others can load.
+
+        Args:
+            value: what the job returned.
+            connections: those of the job.
+
+        Raises:
+            ResultNotTransferable: it cannot be stored.
+        """
+        try:
+            return dump(value, connections)
+        except NotTransferable as error:
+            raise self._not_transferable(error) from error
 
     def abort_commit(self) -> None:
         """Record that the commit has failed: the job can be cancelled."""
@@ -109,35 +96,35 @@ class MemoryRun:
         self._table.succeed(self._job, self._number, value)
 
     def fail(self, failure: Failure, exception: bytes) -> bool:
-        """See :class:`~pyramid_zodb_async.interfaces.IRun`."""
+        """See :class:`~pyramid_zodb_async.contracts.IRun`."""
         return self._table.fail(self._job, self._number, failure, exception)
 
     def retry(self, due: float) -> bool:
-        """See :class:`~pyramid_zodb_async.interfaces.IRun`."""
+        """See :class:`~pyramid_zodb_async.contracts.IRun`."""
         is_current = self._table.try_again(self._job, self._number, due)
         if is_current:
-            self._scheduler.submit(self._job)
+            self._jobs.run_again(self._job)
         return is_current
 
     def view(self) -> JobView:
-        """See :class:`~pyramid_zodb_async.interfaces.IRun`."""
+        """See :class:`~pyramid_zodb_async.contracts.IRun`."""
         return view_of(copy.copy(self._job), None)
 
     def release(self, *, counts: bool = True) -> None:
-        """See :class:`~pyramid_zodb_async.interfaces.IRun`."""
+        """See :class:`~pyramid_zodb_async.contracts.IRun`."""
         self._table.release(self._job, self._number, counts=counts)
 
     def give_back(self) -> None:
-        """See :class:`~pyramid_zodb_async.interfaces.IRun`."""
+        """See :class:`~pyramid_zodb_async.contracts.IRun`."""
         # there are no other processes
         self.release(counts=False)
 
     def leave(self) -> None:
-        """See :class:`~pyramid_zodb_async.interfaces.IRun`."""
+        """See :class:`~pyramid_zodb_async.contracts.IRun`."""
         # nothing to do: the table refuses what this run still does
 
     def close(self) -> None:
-        """See :class:`~pyramid_zodb_async.interfaces.IRun`."""
+        """See :class:`~pyramid_zodb_async.contracts.IRun`."""
         # nothing to do: the table has recorded the outcome already
 
 
@@ -161,17 +148,9 @@ class _Success:
 
     def prepare(self) -> None:
         # First the mark: a cancel after this check would come too late. If
-        # dump() raises, the transaction calls abandon().
-        if not self._run.begin_commit():
-            raise JobCancelled(
-                f"The job {self._run.sid} is not to be run any more"
-            )
-        try:
-            self._dumped = dump(self._value, self._connections)
-        except NotTransferable as error:
-            raise ResultNotTransferable(
-                f"The result of {self._run.function}() cannot be kept: {error}"
-            ) from error
+        # dumped() raises, the transaction calls abandon().
+        self._run.begin_commit()
+        self._dumped = self._run.dumped(self._value, self._connections)
 
     def abandon(self) -> None:
         self._run.abort_commit()

@@ -1,8 +1,6 @@
 """The table of the jobs in memory, and all changes of their states."""
 
-import contextlib
 import copy
-import datetime
 import threading
 import time
 from collections.abc import Callable
@@ -12,7 +10,7 @@ from ...concurrency.forks import call_after_fork
 from ...jobs.model import Failure, JobState, Progress
 from ...transfer.references import Dumped
 from ..waiters import Waiters
-from .job import Job, utc_now
+from .job import Job
 
 __all__ = ["JobTable"]
 
@@ -76,6 +74,23 @@ class JobTable:
         with self._lock:
             self._expire()
             return copy.copy(self._jobs.get(sid))
+
+    def has_ended(self, sid: str) -> bool | None:
+        """Return whether a job has ended.
+
+        Args:
+            sid: the sid of the job.
+
+        Returns:
+            ``True`` or ``False``; ``None`` if there is no such job, or it has
+            expired.
+        """
+        job = self._jobs.get(sid)
+        if job is None or not job.state.done:
+            return None if job is None else False
+        with self._lock:  # it may have expired
+            self._expire()
+            return True if sid in self._jobs else None
 
     def __len__(self) -> int:
         with self._lock:
@@ -149,7 +164,7 @@ class JobTable:
             job.run_number += 1
             job.state = JobState.RUNNING
             job.progress = job.due = None
-            job.started = utc_now()
+            job.started = time.time()
             return job
 
     def is_current(self, job: Job, run_number: int) -> bool:
@@ -363,9 +378,8 @@ class JobTable:
         job.due = None
         if state is not JobState.FAILED:  # a failed job can be retried
             job.call = None
-        job.finished = utc_now()
-        with contextlib.suppress(OverflowError):  # a date too late for Python
-            job.expires = job.finished + datetime.timedelta(seconds=timeout)
+        job.finished = time.time()
+        job.expires = job.finished + timeout
         self._unfinished.discard(job.sid)
         self._expire()
         self._expiring.set(job.sid, time.monotonic() + timeout)

@@ -5,11 +5,10 @@ import time
 
 from ...events import JobExpired
 from ...jobs.model import JobState, JobView
-from ..event_queue import EventQueue
 from ..process.job_views import view_of_record
+from ..process.this_process import ThisProcess
 from ..records import REMOVED, Slice, Store
 from ..sids import make_sid
-from ..store.location import StoreLocation
 
 __all__ = ["SliceExpiry"]
 
@@ -26,15 +25,12 @@ class SliceExpiry:
     of two that do it at the same time, one conflicts and reads again.
 
     Args:
-        location: where the store is.
-        event_queue: delivers the events of jobs that expire.
+        process: this process.
     """
 
-    def __init__(
-        self, location: StoreLocation, event_queue: EventQueue
-    ) -> None:
-        self._location = location
-        self._event_queue = event_queue
+    def __init__(self, process: ThisProcess) -> None:
+        self._location = process.location
+        self._commit_queue = process.commit_queue
 
     def open_and_drop(self) -> None:
         """Open a slice, or set the end of slices and drop them, if it is due.
@@ -49,7 +45,7 @@ class SliceExpiry:
                 self._open_and_drop, note="slices of jobs"
             )
             # after the commit, of which write() may need several tries
-            self._event_queue.deliver_now(JobExpired, expired)
+            self._commit_queue.deliver_now(JobExpired, expired)
 
     def _open_and_drop(self, store: Store) -> list[JobView]:
         now = time.time()
@@ -73,7 +69,9 @@ class SliceExpiry:
                 # else the job would be dropped with the slice.
                 slice_.require_no_new_jobs()
                 if verdict == "drop":
-                    if self._event_queue.has_subscribers(JobExpired):
+                    if self._commit_queue.announcer.has_subscribers(
+                        JobExpired
+                    ):
                         expired += _outcomes(number, slice_)
                     # The deletion alone changes only the tree of slices. This
                     # write of the slice itself is what conflicts with the

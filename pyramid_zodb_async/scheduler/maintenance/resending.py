@@ -117,7 +117,7 @@ class Resender:
         # Asked for all jobs of a queue at once. The answer comes later, by
         # another thread, so what it needs is passed along.
         for queue, late in forgotten.items():
-            self._dispatcher.count(
+            self._dispatcher.remote.count(
                 queue,
                 functools.partial(self._send_missing, late, waiting[queue]),
             )

@@ -4,7 +4,6 @@ import functools
 import logging
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ...events import JobFailed
@@ -12,13 +11,11 @@ from ...exceptions import JobCrashed
 from ...jobs.model import JobView
 from ...jobs.options import Options
 from ...transfer.failures import as_bytes, describe
-from ..event_queue import EventQueue
-from ..process.assigned_jobs import AssignedJob, AssignedJobs
-from ..process.dispatch import Dispatcher
+from ..process.assigned_jobs import AssignedJob
 from ..process.job_views import view_of_record
-from ..records import Fence, Record, Store
-from ..store.location import StoreLocation
-from ..store.transitions import End, fail, outcome_timeout
+from ..process.this_process import ThisProcess
+from ..records import Fence, Record, Store, StoredJob
+from ..store.transitions import End, fail
 from .liveness import LivenessMonitor
 from .resending import Resender
 
@@ -63,45 +60,23 @@ class Takeover:
     """Finds the unfinished jobs that no process runs, and takes them over.
 
     Args:
-        location: where the store is.
-        assigned_jobs: the jobs that are assigned to this process.
-        incarnation: the identity of this process as one that runs jobs.
-        lease: after how many seconds without a sign of life the jobs of
-            another incarnation are taken over; ``None`` on a storage that
-            only one process can have open, where every other incarnation is
-            gone.
-        attempts: how many attempts at a job may fail, or end their process,
-            if its options set no number.
-        timeout: returns for how many seconds outcomes are stored by default.
-        event_queue: delivers the events of jobs that fail here.
-        dispatcher: decides which process runs a job.
+        process: this process. On a storage that only one process can have
+            open, the lease does not count: every other incarnation is gone.
     """
 
-    def __init__(  # noqa: PLR0913 - what it is about, and three figures
-        self,
-        location: StoreLocation,
-        assigned_jobs: AssignedJobs,
-        incarnation: str,
-        *,
-        lease: float | None,
-        attempts: int,
-        timeout: Callable[[Store], float],
-        event_queue: EventQueue,
-        dispatcher: Dispatcher,
-    ) -> None:
-        self._dispatcher = dispatcher
-        self._resender = Resender(dispatcher, lease or 0.0)
+    def __init__(self, process: ThisProcess) -> None:
+        lease = process.lease if process.is_shared else None
+        self._process = process
+        self._location = process.location
+        self._assigned = process.assigned_jobs
+        self._dispatcher = process.dispatcher
+        self._incarnation = process.incarnation
+        self._lease = lease
+        self._resender = Resender(process.dispatcher, lease or 0.0)
+        self._liveness = LivenessMonitor(lease) if lease is not None else None
         #: Claimed jobs that were not assigned at the last check; see
         #: ``_assign_lost()``.
         self._unassigned: list[tuple[str, Fence]] = []
-        self._location = location
-        self._assigned = assigned_jobs
-        self._event_queue = event_queue
-        self._incarnation = incarnation
-        self._attempts = attempts
-        self._timeout = timeout
-        self._lease = lease
-        self._liveness = LivenessMonitor(lease) if lease is not None else None
         #: When :meth:`beat` was called last, on the monotonic clock.
         self._last_beat = 0.0
         #: What the last check found as ``later``.
@@ -313,8 +288,8 @@ class Takeover:
             )
             # After the commit, by which the jobs are this process's. So it
             # must give signs of life also between the batches.
-            self._dispatcher.hand_over(claimed, self._assigned)
-            self._event_queue.deliver_now(JobFailed, ended)
+            self._dispatcher.hand_over(claimed)
+            self._process.commit_queue.deliver_now(JobFailed, ended)
             self._beat_if_due()
             taken += len(claimed)
         if taken:
@@ -337,22 +312,23 @@ class Takeover:
         commit conflicts, and this is called again and reads them anew.
         """
         claimed, ended = [], []
+        announcer = self._process.commit_queue.announcer
         for sid, fence in batch:
-            record = store.find(sid)
-            if record is None or record.fence != fence:
+            job = store.locate(sid)
+            if job is None or job.record.fence != fence:
                 continue  # it has ended, or another process was faster
+            record = job.record
             # A run that is marked as begun has not ended, but its process has.
             crashes = record.crashes + record.begun
             options = Options.load(record.options)
-            attempts = options.attempts or self._attempts
+            attempts = options.attempts or self._process.attempts
             if crashes and crashes + record.failures >= attempts:
-                self._give_up(store, sid, record, crashes)
-                if self._event_queue.has_subscribers(JobFailed):
+                self._give_up(store, job, options, crashes)
+                if announcer.has_subscribers(JobFailed):
                     ended.append(view_of_record(sid, record))
                 continue
             is_due = record.due is None or record.due <= time.time()
-            store.change(
-                sid,
+            job.change(
                 fence,
                 # without a runner, the worker that gets the message claims it
                 runner=self._incarnation
@@ -373,7 +349,7 @@ class Takeover:
         return claimed, ended
 
     def _give_up(
-        self, store: Store, sid: str, record: Record, crashes: int
+        self, store: Store, job: StoredJob, options: Options, crashes: int
     ) -> None:
         """Record that a job failed, since it ended its process too often."""
         error = JobCrashed(
@@ -381,18 +357,18 @@ class Takeover:
         )
         log.error(
             "Job %s failed: its process ended %s while %s ran.",
-            sid,
+            job.sid,
             _times(crashes),
-            record.function,
-            extra={"action": "job_crashed", "sid": sid},
+            job.record.function,
+            extra={"action": "job_crashed", "sid": job.sid},
         )
+        timeout = store.outcome_timeout(options, self._process.timeout)
         fail(
-            store,
-            sid,
-            record.fence,
+            job,
+            job.record.fence,
+            End.now(timeout),
             describe(error),
             as_bytes(error),
-            End.now(outcome_timeout(record, self._timeout(store))),
         )
 
 

@@ -1,51 +1,37 @@
 """The jobs that are assigned to this process, in its memory."""
 
-import datetime
 import threading
+import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from ...engine.submission import submit
 from ...jobs.model import Progress, Version
-from ...jobs.options import Options
+from ...jobs.options import NO_OPTIONS, Options
 from ..records import Fence, Record
+from ..runnable_job import RunnableJob
 from ..waiters import Waiters
 
 __all__ = ["AssignedJob", "AssignedJobs"]
 
 
 @dataclass(kw_only=True, slots=True)
-class AssignedJob:
-    """A job that this process is to run."""
+class AssignedJob(RunnableJob):
+    """A job that this process is to run.
 
-    sid: str
-    #: The name of what it calls, as ``module:qualname``.
-    function: str
-    owner: str | None
-    base_url: str | None
-    #: The number of the attempt that is to come or runs, from 1.
-    attempt: int
-    #: When it was scheduled, in seconds since the epoch.
-    scheduled: float
+    Its ``attempt`` is the one that is to come or runs.
+    """
+
     #: The state of the record that the run expects whenever it writes.
     fence: Fence
-    options: Options
-    #: When the next run is to begin, in seconds since the epoch.
-    due: float | None = None
-    #: How many attempts have failed since it was scheduled, or retried.
-    failures: int = 0
     #: Whether it may have ended its process. It runs beside no other suspect.
     suspect: bool = False
     #: How often its process ended while it ran.
     crashes: int = 0
-    #: How often this attempt was repeated after a conflict.
-    conflicts: int = 0
     #: Whether this process has accepted it and not begun to run it.
     is_new: bool = False
-    #: When its run began, in UTC; ``None`` while none is under way.
-    started: datetime.datetime | None = None
-    progress: Progress | None = None
     #: How often it has reported progress.
     reports: int = 0
     #: How often a run of it began here.
@@ -70,7 +56,7 @@ class AssignedJob:
             return {}
         return {
             "attempt": self.attempt,
-            "started": self.started.timestamp(),
+            "started": self.started,
             "progress": self.progress and self.progress.as_tuple(),
         }
 
@@ -96,7 +82,9 @@ class AssignedJob:
             attempt=record.attempt + 1,
             scheduled=record.scheduled,
             fence=record.fence,
-            options=Options.load(record.options),
+            options=(
+                Options.load(record.options) if record.options else NO_OPTIONS
+            ),
             due=record.due,
             failures=record.failures,
             suspect=record.suspect,
@@ -112,20 +100,19 @@ class AssignedJobs:
     ends, the crash is counted for that job only, and not for harmless ones.
 
     Args:
-        submit: gives jobs to the engine; it is called without the lock.
         waiters: are woken when a job changes.
     """
 
-    def __init__(
-        self, submit: Callable[[list[AssignedJob]], None], waiters: Waiters
-    ) -> None:
-        self._submit = submit
+    def __init__(self, waiters: Waiters) -> None:
+        #: Gets the jobs to run, without the lock; set before there are any.
+        self.engine: Any = None
         self._waiters = waiters
         self._lock = threading.RLock()
         self._dropped = threading.Condition(self._lock)
         self._jobs: dict[str, AssignedJob] = {}
-        #: How many of them are new.
-        self._new = 0
+        #: How many of them this process has accepted and not begun. Those
+        #: that it took over do not count, since they cannot be refused.
+        self.new = 0
         #: The sids of the suspects that the engine has not got.
         self._suspects: deque[str] = deque()
         #: The suspect that the engine has got.
@@ -149,13 +136,6 @@ class AssignedJobs:
         """
         return self._jobs.get(sid)
 
-    def waiting(self) -> int:
-        """Return how many jobs this process accepted and has not begun.
-
-        Jobs that it took over do not count, since they cannot be refused.
-        """
-        return self._new
-
     def assign(self, jobs: Iterable[AssignedJob]) -> None:
         """Add jobs, and submit them to the engine.
 
@@ -169,14 +149,14 @@ class AssignedJobs:
         with self._lock:
             new = [assigned for assigned in jobs if self._is_unknown(assigned)]
             self._jobs.update((assigned.sid, assigned) for assigned in new)
-            self._new += sum(assigned.is_new for assigned in new)
+            self.new += sum(assigned.is_new for assigned in new)
             suspects = [assigned for assigned in new if assigned.suspect]
             suspects.sort(key=lambda assigned: assigned.crashes)
             self._suspects.extend(assigned.sid for assigned in suspects)
             due = [assigned for assigned in new if not assigned.suspect]
             due += self._next_suspect()
         if due:
-            self._submit(due)
+            submit(self.engine, due)
 
     def _is_unknown(self, assigned: AssignedJob) -> bool:
         known = self._jobs.get(assigned.sid)
@@ -232,10 +212,10 @@ class AssignedJobs:
             # was dropped and assigned again.
             if assigned is None or assigned.started is not None:
                 return None
-            assigned.started = datetime.datetime.now(datetime.UTC)
+            assigned.started = time.time()
             assigned.progress = None
             assigned.starts += 1
-            self._new -= assigned.is_new
+            self.new -= assigned.is_new
             assigned.is_new = False
             return assigned
 
@@ -282,7 +262,7 @@ class AssignedJobs:
             assigned.started = None
             due = self._next_suspect()
         if due:
-            self._submit(due)
+            submit(self.engine, due)
 
     def drop(self, sid: str, only: AssignedJob | None = None) -> None:
         """Remove a job: it has ended, or belongs to another process.
@@ -296,14 +276,14 @@ class AssignedJobs:
             assigned = self._jobs.get(sid)
             if assigned is not None and (only is None or only is assigned):
                 del self._jobs[sid]
-                self._new -= assigned.is_new
+                self.new -= assigned.is_new
             if only is not None:
                 only.started = None
             due = self._note_drop()
         # after the removal: a waiter that is woken reads the job again
         self._waiters.wake(sid)
         if due:
-            self._submit(due)
+            submit(self.engine, due)
 
     def drop_ended(self, assigned: AssignedJob) -> None:
         """Remove a job that is over, though a run of it may go on.
@@ -317,11 +297,11 @@ class AssignedJobs:
             if self._jobs.get(assigned.sid) is not assigned:
                 return
             del self._jobs[assigned.sid]
-            self._new -= assigned.is_new
+            self.new -= assigned.is_new
             due = self._note_drop()
         self._waiters.wake(assigned.sid)
         if due:
-            self._submit(due)
+            submit(self.engine, due)
 
     def _note_drop(self) -> list[AssignedJob]:
         """Count a drop, and return the suspect that may run now, if any."""

@@ -1,11 +1,10 @@
 """The choice of the process that runs a job, and the way to its engine."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from ...database.storages import is_for_one_process
-from ...engine.submission import submit
 from ...interfaces import IEngine, IRemoteEngine
 from ...jobs.options import Options
 from ..store.location import StoreLocation
@@ -22,7 +21,7 @@ class Dispatcher:
         incarnation: the identity of this process as one that runs jobs.
         lease: after how many seconds without a sign of life the jobs of
             another process are taken over.
-        runs_jobs: returns whether this process runs jobs at all.
+        assigned_jobs: the jobs that are assigned to this process.
     """
 
     def __init__(
@@ -30,17 +29,19 @@ class Dispatcher:
         location: StoreLocation,
         incarnation: str,
         lease: float,
-        runs_jobs: Callable[[], bool],
+        assigned_jobs: AssignedJobs,
     ) -> None:
         self._location = location
         self._incarnation = incarnation
         self._lease = lease
+        self._assigned_jobs = assigned_jobs
         #: Runs jobs, or sends messages for them; set by :meth:`use` before
         #: there are any jobs.
         self.engine: Any = None
         #: The same engine if it sends messages, else ``None``.
-        self._remote: Any = None
-        self._runs_jobs = runs_jobs
+        self.remote: Any = None
+        #: Whether this process runs jobs, or leaves them to others.
+        self.runs_jobs = False
 
     def use(self, engine: IEngine) -> None:
         """Set the engine.
@@ -49,8 +50,8 @@ class Dispatcher:
             engine: runs jobs on threads of this process, or sends messages
                 to processes that do.
         """
-        self.engine = engine
-        self._remote = engine if IRemoteEngine.providedBy(engine) else None
+        self.engine = self._assigned_jobs.engine = engine
+        self.remote = engine if IRemoteEngine.providedBy(engine) else None
 
     def runs(self, queue: str) -> bool:
         """Return whether threads of this process run jobs of *queue*.
@@ -58,7 +59,7 @@ class Dispatcher:
         Args:
             queue: the name of the queue, from the options of a job.
         """
-        return self._remote is None or bool(self._remote.runs(queue))
+        return self.remote is None or bool(self.remote.runs(queue))
 
     def sends(self, queue: str) -> bool:
         """Return whether this process sends messages for jobs of *queue*.
@@ -66,7 +67,7 @@ class Dispatcher:
         Args:
             queue: the name of the queue.
         """
-        return self._remote is not None and bool(self._remote.sends(queue))
+        return self.remote is not None and bool(self.remote.sends(queue))
 
     def leaves(self, queue: str) -> bool:
         """Return whether other processes see to the jobs of *queue*.
@@ -79,12 +80,12 @@ class Dispatcher:
     @property
     def sends_ahead(self) -> bool:
         """Whether this process sends messages for jobs that become due."""
-        return self._remote is not None and not self._remote.is_worker
+        return self.remote is not None and not self.remote.is_worker
 
-    def incarnation_for(
+    def assign(
         self, due: float | None, options: Options
-    ) -> str | None:
-        """Return the incarnation that a job is to be assigned to.
+    ) -> tuple[str | None, bool]:
+        """Decide which process is to run a job.
 
         Args:
             due: when the job is due, in seconds since the epoch; ``None`` if
@@ -92,11 +93,20 @@ class Dispatcher:
             options: the options of the job.
 
         Returns:
-            This process, if it runs such jobs and the job is due within a
-            lease; else ``None``, and any process may take the job over or
-            claim it.
+            The incarnation that the job is to be assigned to: this one, if it
+            runs such jobs and the job is due within a lease; else ``None``,
+            and any process may take the job over or claim it. And whether
+            this process must do something for the job after the commit.
         """
-        if not (self._runs_jobs() and self.runs(options.queue)):
+        incarnation = self._incarnation_for(due, options)
+        return incarnation, incarnation is not None or self._is_sent_at_once(
+            due, options
+        )
+
+    def _incarnation_for(
+        self, due: float | None, options: Options
+    ) -> str | None:
+        if not (self.runs_jobs and self.runs(options.queue)):
             return None
         # A process with assigned jobs writes signs of life. On a storage that
         # only this process has open it need not, and can take all jobs.
@@ -109,46 +119,24 @@ class Dispatcher:
     def _is_far(self, due: float | None) -> bool:
         return due is not None and due > time.time() + self._lease
 
-    def needs_handing_over(
-        self, incarnation: str | None, due: float | None, options: Options
-    ) -> bool:
-        """Return whether this process must do something after the commit.
-
-        Args:
-            incarnation: what :meth:`incarnation_for` returned for the job.
-            due: when the job is due, in seconds since the epoch; ``None`` if
-                at once.
-            options: the options of the job.
-        """
-        if incarnation is not None:
-            return True
+    def _is_sent_at_once(self, due: float | None, options: Options) -> bool:
+        """Return whether to send a message for a job that is not assigned."""
         return self.sends(options.queue) and not self._is_far(due)
 
-    def hand_over(
-        self, jobs: Iterable[AssignedJob], assigned_jobs: AssignedJobs
-    ) -> None:
+    def hand_over(self, jobs: Iterable[AssignedJob]) -> None:
         """Assign committed jobs to this process, or send messages for them.
 
         Args:
             jobs: the jobs. One with a runner has this process as its runner.
-            assigned_jobs: the jobs that are assigned to this process.
         """
         own = []
         for job in jobs:
             if job.fence.runner is not None:
                 own.append(job)
-            elif self.needs_handing_over(None, job.due, job.options):
+            elif self._is_sent_at_once(job.due, job.options):
                 self.send(job)
         if own:
-            assigned_jobs.assign(own)
-
-    def submit(self, jobs: list[AssignedJob]) -> None:
-        """Give jobs to the engine, to be run by threads of this process.
-
-        Args:
-            jobs: the jobs, which are assigned to this process.
-        """
-        submit(self.engine, jobs)
+            self._assigned_jobs.assign(own)
 
     def send(self, job: AssignedJob) -> None:
         """Send a message for a job that a process with workers is to claim.
@@ -156,23 +144,13 @@ class Dispatcher:
         Args:
             job: the job, without a runner.
         """
-        self._remote.send(
+        self.remote.send(
             job.sid,
             queue=job.options.queue,
             due=job.due,
             priority=job.options.priority,
         )
 
-    def count(self, queue: str, callback: Callable[[int], None]) -> None:
-        """Ask the broker how many messages wait in a queue.
-
-        Args:
-            queue: the name of the queue.
-            callback: called with the number by another thread; not called if
-                it cannot be found out.
-        """
-        self._remote.count(queue, callback)
-
     def unsent(self) -> int:
         """Return for how many jobs a message is still to be sent."""
-        return int(self._remote.unsent()) if self._remote is not None else 0
+        return int(self.remote.unsent()) if self.remote is not None else 0

@@ -6,8 +6,8 @@ from typing import Any
 
 from ...interfaces import Connections
 from ...jobs.class_paths import stored_at
-from ...jobs.model import Failure, JobState, JobView, Progress, Version, moment
-from ...jobs.options import Options
+from ...jobs.model import Failure, JobState, JobView, Progress, Version
+from ...jobs.options import NO_OPTIONS, Options
 from ..records import Outcome, Record
 from ..store.location import StoreLocation
 from ..store.stored_values import refuse_broken
@@ -40,9 +40,9 @@ def view_of_assigned(assigned: AssignedJob) -> JobView:
         # a pending job shows the attempt before the one that is to come
         attempt=assigned.attempt if is_running else assigned.attempt - 1,
         progress=assigned.progress if is_running else None,
-        scheduled=_moment(assigned.scheduled),
-        due=_moment(None if is_running else assigned.due),
-        started=assigned.started,
+        scheduled_at=assigned.scheduled,
+        due_at=None if is_running else assigned.due,
+        started_at=assigned.started,
         options=assigned.options,
         version=assigned.version,
         load_result=_nothing,
@@ -63,8 +63,8 @@ def view_of_ended(
     return dataclasses.replace(
         view_of_assigned(assigned),
         state=state,
-        finished=_moment(end.finished),
-        expires=_moment(end.expires),
+        finished_at=end.finished,
+        expires_at=end.expires,
         failure=failure,
         version=Version(run=assigned.fence.run_number, done=True),
     )
@@ -75,12 +75,21 @@ def _nothing() -> None:
     """Return the result of a job that has none."""
 
 
+def view_of_record(sid: str, record: Record) -> JobView:
+    """Return the view of a job from its record, without its result.
+
+    Args:
+        sid: the sid of the job.
+        record: its record.
+    """
+    return view_of(sid, record, None, _nothing)
+
+
 def view_of(
     sid: str,
     record: Record,
     report: ProgressReport | None,
-    location: StoreLocation,
-    connections: Connections,
+    load_result: Callable[[], Any],
 ) -> JobView:
     """Return the view of a job from its record.
 
@@ -89,28 +98,8 @@ def view_of(
         record: its record.
         report: of the process that runs it; ``None`` if it does not run, or
             there is no report.
-        location: where the store is.
-        connections: those by which the view loads the result.
+        load_result: loads its result.
     """
-    return _view(sid, record, report, Result(location, record, connections))
-
-
-def view_of_record(sid: str, record: Record) -> JobView:
-    """Return the view of a job from its record, without its result.
-
-    Args:
-        sid: the sid of the job.
-        record: its record.
-    """
-    return _view(sid, record, None, _nothing)
-
-
-def _view(
-    sid: str,
-    record: Record,
-    report: ProgressReport | None,
-    load_result: Callable[[], Any],
-) -> JobView:
     state, attempt = JobState(record.state), record.attempt
     started, progress = record.started, record.progress
     if report is not None:
@@ -123,13 +112,13 @@ def _view(
         owner=record.owner,
         attempt=attempt,
         progress=_progress(progress),
-        scheduled=_moment(record.scheduled),
-        due=_moment(record.due if state is JobState.PENDING else None),
-        started=_moment(started),
-        finished=_moment(record.finished),
-        expires=_moment(record.expires),
-        failure=record.failure,
-        options=Options.load(record.options),
+        scheduled_at=record.scheduled,
+        due_at=record.due if state is JobState.PENDING else None,
+        started_at=started,
+        finished_at=record.finished,
+        expires_at=record.expires,
+        failure=record.failure if record.error else None,
+        options=Options.load(record.options) if record.options else NO_OPTIONS,
         version=version_of(record, report),
         load_result=load_result,
     )
@@ -192,7 +181,3 @@ def _progress(
         return None
     done, total, message = parts
     return Progress(done=done, total=total, message=message)
-
-
-def _moment(seconds: float | None) -> Any:
-    return None if seconds is None else moment(seconds)

@@ -80,7 +80,7 @@ def _report(job: AssignedJob) -> ProgressReport:
     return ProgressReport(
         run_number=job.fence.run_number,
         attempt=job.attempt,
-        started=job.started.timestamp() if job.started else 0.0,
+        started=job.started or 0.0,
         progress=progress.as_tuple() if progress else None,
         reports=job.reports,
         starts=job.starts,

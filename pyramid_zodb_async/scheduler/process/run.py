@@ -2,102 +2,71 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from zope.interface import implementer
 
+from ...contracts import IRun
 from ...events import JobEvent, JobFailed, JobSucceeded
-from ...exceptions import (
-    JobCancelled,
-    JobError,
-    NotTransferable,
-    ResultNotTransferable,
-)
-from ...interfaces import Connections, IRun
+from ...exceptions import JobError, NotTransferable
+from ...interfaces import Connections
 from ...jobs.model import Failure, JobState, JobView, Progress
 from ...transfer.callables import callable_of
-from ..event_queue import EventQueue
-from ..records import Fence, Store, TakenOver
-from ..store.location import StoreLocation
+from ..base_run import BaseRun
+from ..records import Store, StoredJob, TakenOver
 from ..store.stored_values import refuse_broken, storable_result
-from ..store.transitions import End, fail, succeed, try_again
-from .assigned_jobs import AssignedJob, AssignedJobs
+from ..store.transitions import End, fail, finish, try_again
+from .assigned_jobs import AssignedJob
 from .crash_suspects import clear_suspicion
-from .dispatch import Dispatcher
 from .job_views import view_of_assigned, view_of_ended
+from .this_process import ThisProcess
 
 __all__ = ["StoredRun"]
 
 
-class _Scheduler(Protocol):
-    """The parts of a scheduler that a run uses."""
-
-    location: StoreLocation
-    assigned_jobs: AssignedJobs
-    event_queue: EventQueue
-    dispatcher: Dispatcher
-
-    def timeout_of(self, store: Store) -> float:
-        """Return for how many seconds outcomes are stored by default."""
-
-    def check_soon(self, sid: str) -> None:
-        """Have the database checked soon for a job of this process."""
-
-
 @implementer(IRun)
-class StoredRun:
-    """See :class:`~pyramid_zodb_async.interfaces.IRun`.
+class StoredRun(BaseRun):
+    """See :class:`~pyramid_zodb_async.contracts.IRun`.
 
-    Each write goes through ``Store.change`` with the fence of the assigned
-    job. So it fails if another process has taken the job over, or a request
-    has cancelled or removed it.
+    Each write goes through ``StoredJob.change`` with the fence of the
+    assigned job. So it fails if another process has taken the job over, or a
+    request has cancelled or removed it.
 
     Args:
-        scheduler: the scheduler of the job.
+        process: this process.
         assigned: the job, of which no other run is under way here.
     """
 
-    def __init__(self, scheduler: _Scheduler, assigned: AssignedJob) -> None:
-        self._scheduler = scheduler
-        self._location = scheduler.location
-        self._jobs = scheduler.assigned_jobs
+    def __init__(self, process: ThisProcess, assigned: AssignedJob) -> None:
+        super().__init__(assigned)
+        self.failures += assigned.crashes
+        self._process = process
+        self._jobs = process.assigned_jobs
         self._assigned = assigned
+        self._fence = assigned.fence
+        #: The job as the connection of the run sees it, and when that was
+        #: opened.
+        self._loaded: tuple[Store, StoredJob, float] | None = None
         #: Whether a transaction has found that the job is not this run's.
         self._is_lost = False
-        self._out_of_time: JobError | None = None
-        #: Makes the view for the events of this run.
-        self._view: Callable[[], JobView] = functools.partial(
-            view_of_assigned, assigned
-        )
-        self.sid = assigned.sid
-        self.attempt = assigned.attempt
-        self.conflicts = assigned.conflicts
-        self.failures = assigned.failures + assigned.crashes
-        self.options = assigned.options
-        self.owner = assigned.owner
-        self.base_url = assigned.base_url
-        self.function = assigned.function
-
-    @property
-    def call(self) -> "StoredRun":
-        """The object that loads the call: the run itself."""
-        return self
+        #: The view for the event of the end; ``None`` before the end.
+        self._last_view: JobView | None = None
 
     def begin(self) -> bool:
         """Mark the beginning of a suspect's run in the database.
 
         The mark is committed before any code of the job runs. If the process
-        ends then, the next takeover finds the mark and counts a crash. A job
-        that is no suspect needs no commit here.
+        ends then, the next takeover finds the mark and counts a crash. For a
+        job that is no suspect this is not called.
 
         Returns:
             Whether the job may be run. It may not if it is not this
             process's any more.
         """
-        if not self._assigned.suspect:
-            return True
         try:
-            self._location.write(self._mark, note=f"job {self.sid} begins")
+            self._process.location.write(
+                self._mark, note=f"job {self.sid} begins"
+            )
         except TakenOver:
             self.close()
             return False
@@ -121,14 +90,13 @@ class StoredRun:
             JobNotLoadable: something that the call refers to is gone.
             TakenOver: the job is not this process's any more.
         """
-        store = self._location.of(connections)
-        record = None if store is None else store.find(self.sid)
-        parts = None
+        _, job = self._find(connections)
         # This check saves a run whose commit would fail anyway. What counts
         # is the one in succeed(), since another process may change the record
         # at any time after this one.
-        if record is not None and record.fence == self._fence:
-            parts = record.parts()
+        parts = None
+        if job.record.fence == self._fence:
+            parts = job.record.parts()
         if parts is None:
             self._is_lost = True
             raise TakenOver(f"The job {self.sid} is not this run's any more")
@@ -136,62 +104,64 @@ class StoredRun:
         form, args, named_args = parts
         return functools.partial(callable_of(form), *args, **named_args)
 
-    @property
-    def _fence(self) -> Fence:
-        return self._assigned.fence
+    def _find(self, connections: Connections) -> tuple[Store, StoredJob]:
+        """Return the store, and the job as *connections* see it."""
+        if self._loaded is not None:
+            store, job, since = self._loaded
+            # unless the function has closed the connection of the run
+            if store._p_jar is not None and store._p_jar.opened == since:
+                return store, job
+        found = self._process.location.of(connections)
+        located = None if found is None else found.locate(self.sid)
+        if found is None or located is None:
+            self._is_lost = True
+            raise TakenOver(f"The job {self.sid} is not this run's any more")
+        self._loaded = found, located, found._p_jar.opened
+        return found, located
 
     def report(self, progress: Progress) -> None:
-        """See :class:`~pyramid_zodb_async.interfaces.IRun`."""
+        """See :class:`~pyramid_zodb_async.contracts.IRun`."""
         self._jobs.report(self._assigned, progress)
 
     def stop_reason(self) -> JobError | None:
-        """See :class:`~pyramid_zodb_async.interfaces.IRun`."""
-        if self._out_of_time is not None:
-            return self._out_of_time
-        if self.has_ended():
-            return JobCancelled(
-                f"The job {self.sid} is not to be run any more"
-            )
-        self._scheduler.check_soon(self.sid)
-        return None
+        """See :class:`~pyramid_zodb_async.contracts.IRun`."""
+        reason = super().stop_reason()
+        if reason is None:
+            self._process.check_soon(self.sid)
+        return reason
 
     def has_ended(self) -> bool:
-        """See :class:`~pyramid_zodb_async.interfaces.IRun`."""
+        """See :class:`~pyramid_zodb_async.contracts.IRun`."""
         return self._is_lost or self._jobs.get(self.sid) is not self._assigned
 
-    def time_out(self, reason: JobError) -> None:
-        """See :class:`~pyramid_zodb_async.interfaces.IRun`."""
-        self._out_of_time = reason
-
     def view(self) -> JobView:
-        """See :class:`~pyramid_zodb_async.interfaces.IRun`."""
-        return self._view()
+        """See :class:`~pyramid_zodb_async.contracts.IRun`."""
+        return self._last_view or view_of_assigned(self._assigned)
 
     def succeed(self, value: Any, connections: Connections) -> None:
-        """See :class:`~pyramid_zodb_async.interfaces.IRun`."""
+        """See :class:`~pyramid_zodb_async.contracts.IRun`."""
         # The watchdog has set it. If it could not record in the database that
         # the time is up, only this stops the commit.
         if self._out_of_time is not None:
             raise self._out_of_time
-        db = self._location.db
         try:
-            outcome = storable_result(value, connections, db)
+            outcome = storable_result(
+                value, connections, self._process.location.db
+            )
         except NotTransferable as error:
-            raise ResultNotTransferable(
-                f"The result of {self.function}() cannot be kept: {error}"
-            ) from error
-        store = self._location.make(connections.to(db))
+            raise self._not_transferable(error) from error
+        store, job = self._find(connections)
         end = self._end(store)
         # In the transaction of the job's effects, so both are committed or
         # neither. If the record is changed between this line and the commit,
         # by a takeover, a cancel or a time limit, the commit conflicts.
         try:
-            succeed(
-                store,
-                self.sid,
+            finish(
+                job,
                 self._fence,
-                outcome,
+                JobState.SUCCEEDED,
                 end,
+                outcome=outcome,
                 value=None if outcome else value,
                 **self._assigned.history(),
             )
@@ -202,9 +172,7 @@ class StoredRun:
         self._note(JobSucceeded, JobState.SUCCEEDED, end)
 
     def _end(self, store: Store) -> End:
-        timeout = self.options.result_timeout
-        if timeout is None:
-            timeout = self._scheduler.timeout_of(store)
+        timeout = store.outcome_timeout(self.options, self._process.timeout)
         return End.now(timeout)
 
     def _note(
@@ -215,75 +183,84 @@ class StoredRun:
         failure: Failure | None = None,
     ) -> None:
         """Make the view for the event of the end, if it has subscribers."""
-        if self._scheduler.event_queue.has_subscribers(kind):
+        if self._process.commit_queue.announcer.has_subscribers(kind):
             # now, since a drop of the job resets the time when its run began
-            view = view_of_ended(self._assigned, state, end, failure)
-            self._view = lambda: view
+            self._last_view = view_of_ended(
+                self._assigned, state, end, failure
+            )
 
     def fail(self, failure: Failure, exception: bytes) -> bool:
-        """See :class:`~pyramid_zodb_async.interfaces.IRun`."""
+        """See :class:`~pyramid_zodb_async.contracts.IRun`."""
 
         # The transaction of the job is aborted; this is one of its own. The
         # fence makes sure that the run can still speak for the job.
         def write(store: Store) -> End:
             end = self._end(store)
             fail(
-                store,
-                self.sid,
+                self._of(store),
                 self._fence,
+                end,
                 failure,
                 exception,
-                end,
                 **self._assigned.history(),
             )
             return end
 
         try:
-            end = self._location.write(write, note=f"job {self.sid} failed")
+            end = self._process.location.write(
+                write, note=f"job {self.sid} failed"
+            )
         except TakenOver:
             return False
         self._note(JobFailed, JobState.FAILED, end, failure)
         return True
 
+    def _of(self, store: Store) -> StoredJob:
+        """Return the job as another transaction than the run's sees it."""
+        job = store.locate(self.sid)
+        if job is None:
+            raise TakenOver(f"The job {self.sid} is not this run's any more")
+        return job
+
     def retry(self, due: float) -> bool:
-        """See :class:`~pyramid_zodb_async.interfaces.IRun`."""
-        dispatcher = self._scheduler.dispatcher
-        incarnation = dispatcher.incarnation_for(due, self.options)
+        """See :class:`~pyramid_zodb_async.contracts.IRun`."""
+        dispatcher = self._process.dispatcher
+        incarnation, _ = dispatcher.assign(due, self.options)
 
         def write(store: Store) -> AssignedJob:
-            record = try_again(
-                store,
-                self.sid,
+            job = self._of(store)
+            try_again(
+                job,
                 self._fence,
                 due,
                 incarnation,
                 attempt=self.attempt,
                 failures=self._assigned.failures + 1,
             )
-            return AssignedJob.of(self.sid, record)
+            return AssignedJob.of(self.sid, job.record)
 
         note = f"job {self.sid} will be tried again"
         try:
-            assigned = self._location.write(write, note=note)
+            assigned = self._process.location.write(write, note=note)
         except TakenOver:
             return False
-        self._view = functools.partial(view_of_assigned, assigned)
+        self._last_view = view_of_assigned(assigned)
         # After the commit: the next run expects the fence of the committed
         # record. If the process dies before this line, a takeover finds the
         # job.
-        dispatcher.hand_over([assigned], self._jobs)
+        dispatcher.hand_over([assigned])
         return True
 
     def release(self, *, counts: bool = True) -> None:
-        """See :class:`~pyramid_zodb_async.interfaces.IRun`."""
+        """See :class:`~pyramid_zodb_async.contracts.IRun`."""
         # First the mark in the database: as soon as the job is released, the
         # next run may begin and set the mark again.
         if self._assigned.suspect:
-            clear_suspicion(self._location, self._assigned)
+            clear_suspicion(self._process.location, self._assigned)
         self._jobs.release(self._assigned, counts=counts)
 
     def give_back(self) -> None:
-        """See :class:`~pyramid_zodb_async.interfaces.IRun`."""
+        """See :class:`~pyramid_zodb_async.contracts.IRun`."""
 
         def write(store: Store) -> AssignedJob:
             record = store.change(
@@ -297,17 +274,19 @@ class StoredRun:
             )
             return AssignedJob.of(self.sid, record)
 
-        assigned = self._location.write(write, note=f"job {self.sid} is free")
+        assigned = self._process.location.write(
+            write, note=f"job {self.sid} is free"
+        )
         # after the commit: a worker that gets the message must find the job
         # free
-        self._scheduler.dispatcher.hand_over([assigned], self._jobs)
+        self._process.dispatcher.hand_over([assigned])
 
     def leave(self) -> None:
-        """See :class:`~pyramid_zodb_async.interfaces.IRun`."""
+        """See :class:`~pyramid_zodb_async.contracts.IRun`."""
         # not as close() does, since the run goes on: a suspect stays the
         # current one
         self._jobs.drop_ended(self._assigned)
 
     def close(self) -> None:
-        """See :class:`~pyramid_zodb_async.interfaces.IRun`."""
+        """See :class:`~pyramid_zodb_async.contracts.IRun`."""
         self._jobs.drop(self.sid, self._assigned)

@@ -1,77 +1,91 @@
-"""Changes of a stored job by a request: fetch, remove, cancel and retry."""
+"""A stored job as a transaction sees and changes it."""
 
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any, TypeVar
 
+from ZODB.Connection import Connection
+from zope.interface import implementer
+
+from ...contracts import ITransactionJob
+from ...database.connections import JarConnections
+from ...database.own_transaction import in_own_transaction
 from ...events import JobEvent, JobRetried, JobWasCancelled
-from ...exceptions import JobCancelled, JobError
+from ...exceptions import JobCancelled
 from ...interfaces import Connections
 from ...jobs.current_job import running_job
-from ...jobs.model import JobState
-from ...jobs.options import Options
+from ...jobs.model import JobState, JobView
+from ...jobs.options import NO_OPTIONS, Options
 from ...transfer.failures import loaded_exception
-from ..event_queue import EventQueue
-from ..records import Record, Store
-from ..store.location import StoreLocation
-from ..store.transitions import End, cancel, forget, outcome_timeout, revive
-from ..transaction_changes import Changes, OpenChanges
+from ..records import Store, StoredJob
+from ..store.transitions import End, finish, forget, revive
+from ..transaction_changes import CertainChange, Changes
 from .assigned_jobs import AssignedJob, AssignedJobs
-from .dispatch import Dispatcher
-from .intake import Drop, HandOff
-from .job_views import Result, view_of_record
+from .intake import HandOff
+from .job_views import Result, view_of, view_of_assigned, view_of_record
 from .progress_reports import report_of
+from .this_process import ThisProcess
 
-__all__ = ["TransactionJob", "refuse_own"]
+__all__ = ["TransactionJob"]
 
-
-class _Scheduler(Protocol):
-    """The parts of a scheduler that this module uses."""
-
-    location: StoreLocation
-    assigned_jobs: AssignedJobs
-    changes: OpenChanges
-    event_queue: EventQueue
-    dispatcher: Dispatcher
-
-    def timeout_of(self, store: Store) -> float:
-        """Return for how many seconds outcomes are stored by default."""
-
-    def committed(self, assigned: AssignedJob) -> None:
-        """Record a job for the after-commit hook, during its commit."""
+T = TypeVar("T")
 
 
+@implementer(ITransactionJob)
 class TransactionJob:
-    """A job as a transaction sees it; changes are part of the transaction.
+    """See :class:`~pyramid_zodb_async.contracts.ITransactionJob`.
 
-    Changes of the record go through ``Store.change``. They conflict with the
-    commit of a run of the job, and with those of other requests: one commit
-    wins. What this process has in memory is changed with the commit.
+    Changes of the record go through ``StoredJob.change``. They conflict with
+    the commit of a run of the job, and with those of other requests: one
+    commit wins. What this process has in memory is changed with the commit.
 
     Args:
-        scheduler: the scheduler of the job.
-        sid: the sid of the job.
-        record: its record, loaded through *connections*.
+        process: this process.
+        store: the store, loaded through *connections*.
+        job: the job, found in *store*.
         connections: those of the transaction.
     """
 
     def __init__(
         self,
-        scheduler: _Scheduler,
-        sid: str,
-        record: Record,
+        process: ThisProcess,
+        store: Store,
+        job: StoredJob,
         connections: Connections,
     ) -> None:
-        self._scheduler = scheduler
-        self._sid = sid
-        self._record = record
+        self._process = process
+        self._store = store
+        self._job = job
+        self._record = job.record
         self._connections = connections
+        self.sid = job.sid
+        self.owner = job.record.owner
+
+    @property
+    def done(self) -> bool:
+        """See :class:`~pyramid_zodb_async.contracts.ITransactionJob`."""
+        return self._record.state != JobState.PENDING
+
+    def view(self) -> JobView:
+        """See :class:`~pyramid_zodb_async.contracts.ITransactionJob`."""
+        record, process = self._record, self._process
+        report = None
+        if record.state == JobState.PENDING:
+            assigned = self._assigned()
+            if assigned is not None:
+                return view_of_assigned(assigned)
+            report = report_of(self._store, self.sid, record)
+        result = Result(process.location, record, self._connections)
+        return view_of(self.sid, record, report, result)
+
+    def _assigned(self) -> AssignedJob | None:
+        """Return the job in memory, if it is as this transaction sees it."""
+        assigned = self._process.assigned_jobs.get(self.sid)
+        if assigned is None or assigned.fence != self._record.fence:
+            return None
+        return assigned
 
     def fetch(self) -> tuple[Any, BaseException | None] | bool:
-        """Return the outcome, and remove the job.
-
-        Returns:
-            The result and the exception, one of which is ``None``; ``False``
-            if the job has not ended, and then it is not removed.
-        """
+        """See :class:`~pyramid_zodb_async.contracts.ITransactionJob`."""
         record = self._record
         if record.state == JobState.PENDING:
             return False
@@ -80,57 +94,65 @@ class TransactionJob:
         if has_failed and outcome is not None and outcome.exception:
             error = loaded_exception(outcome.exception)
         elif record.state == JobState.CANCELLED:
-            error = JobCancelled(f"The job {self._sid} was cancelled")
-        location = self._scheduler.location
+            error = JobCancelled(f"The job {self.sid} was cancelled")
         # before forget(), which removes the reference to the outcome
-        value = Result(location, record, self._connections)()
-        forget(self._store(), self._sid, record.fence)
+        value = Result(self._process.location, record, self._connections)()
+        forget(self._job, record.fence)
         return value, error
 
     def remove(self) -> None:
-        """Remove the job, whether or not it has ended."""
-        forget(self._store(), self._sid, self._record.fence)
+        """See :class:`~pyramid_zodb_async.contracts.ITransactionJob`."""
+        if self._is_running_here():
+            self._change_apart(TransactionJob._remove)
+        else:
+            self._remove()
+
+    def _remove(self) -> None:
+        forget(self._job, self._record.fence)
         self._drop()
 
-    def cancel(self) -> bool:
-        """Cancel the job, if it has not ended.
+    def cancel(self) -> JobView | None:
+        """See :class:`~pyramid_zodb_async.contracts.ITransactionJob`."""
+        if self._is_running_here():
+            return self._change_apart(TransactionJob._cancel)
+        return self._cancel()
 
-        Returns:
-            Whether it had not ended.
-        """
+    def _cancel(self) -> JobView | None:
         record = self._record
         if record.state != JobState.PENDING:
-            return False
-        store = self._store()
-        end = End.now(
-            outcome_timeout(record, self._scheduler.timeout_of(store))
+            return None
+        options = NO_OPTIONS
+        if record.options:
+            options = Options.load(record.options)
+        timeout = self._store.outcome_timeout(options, self._process.timeout)
+        finish(
+            self._job,
+            record.fence,
+            JobState.CANCELLED,
+            End.now(timeout),
+            **self._history(),
         )
-        cancel(store, self._sid, record.fence, end, **self._history(store))
         # after the record has changed: the event shows the cancelled job
         self._drop()
         self.announce(JobWasCancelled)
-        return True
+        return view_of_record(self.sid, record)
 
-    def retry(self) -> bool:
-        """Have the job run again, if it has failed.
-
-        Returns:
-            Whether it had failed.
-        """
-        record = self._record
+    def retry(self) -> JobView | None:
+        """See :class:`~pyramid_zodb_async.contracts.ITransactionJob`."""
+        record, process = self._record, self._process
         if record.state != JobState.FAILED:
-            return False
+            return None
         options = Options.load(record.options)
-        dispatcher = self._scheduler.dispatcher
-        incarnation = dispatcher.incarnation_for(None, options)
-        revive(self._store(), self._sid, record.fence, incarnation)
-        if dispatcher.needs_handing_over(incarnation, None, options):
-            hand_off = HandOff(self._scheduler, is_new=False)
+        incarnation, is_handed_over = process.dispatcher.assign(None, options)
+        revive(self._job, record.fence, incarnation)
+        if is_handed_over:
+            hand_off = HandOff(process.commit_queue, is_new=False)
             self._changes().add(hand_off)
             # after revive(): the run needs the new fence of the record
-            hand_off.take(self._sid, record)
+            hand_off.record = record
+            hand_off.job = AssignedJob.of(self.sid, record)
         self.announce(JobRetried)
-        return True
+        return view_of_record(self.sid, record)
 
     def announce(self, kind: type[JobEvent]) -> None:
         """Have an event delivered when the transaction has committed.
@@ -138,50 +160,75 @@ class TransactionJob:
         Args:
             kind: the class of the event. Its view shows the job as it is now.
         """
-        self._scheduler.event_queue.add_on_commit(
+        self._process.commit_queue.add_event_on_commit(
             self._changes,
             kind,
-            lambda: view_of_record(self._sid, self._record),
+            lambda: view_of_record(self.sid, self._record),
+        )
+
+    def _is_running_here(self) -> bool:
+        """Return whether the code of this very job calls this."""
+        running = running_job()
+        return running is not None and running.sid == self.sid
+
+    def _change_apart(
+        self, change: Callable[["TransactionJob"], T]
+    ) -> T | None:
+        """Make a change of the job that this code is a part of.
+
+        As a part of the job's own transaction, it would be committed with the
+        effects of the job, of which none must be left. Committed before that,
+        it makes the commit of the run conflict.
+
+        Args:
+            change: makes the change of the job in another transaction.
+
+        Returns:
+            What *change* returns; ``None`` if there is no such job any more.
+        """
+        process = self._process
+
+        def work(connection: Connection) -> T | None:
+            store = process.location.find(connection)
+            job = store.locate(self.sid) if store else None
+            if store is None or job is None:
+                return None
+            own = JarConnections(connection)
+            return change(TransactionJob(process, store, job, own))
+
+        return in_own_transaction(
+            process.location.db, work, f"job {self.sid} ends itself"
         )
 
     def _drop(self) -> None:
-        self._changes().add(Drop(self._scheduler.assigned_jobs, self._sid))
+        self._changes().add(_Drop(self._process.assigned_jobs, self.sid))
 
-    def _history(self, store: Store) -> dict[str, Any]:
+    def _history(self) -> dict[str, Any]:
         """Return the attributes of the record that describe the present run.
 
         If another process runs the job, they come from its last report.
         """
-        assigned = self._scheduler.assigned_jobs.get(self._sid)
-        if assigned is not None and assigned.fence == self._record.fence:
+        assigned = self._assigned()
+        if assigned is not None:
             return assigned.history()
-        report = report_of(store, self._sid, self._record)
+        report = report_of(self._store, self.sid, self._record)
         return report.history() if report else {}
-
-    def _store(self) -> Store:
-        location = self._scheduler.location
-        return location.make(self._connections.to(location.db))
 
     def _changes(self) -> Changes:
         manager = self._connections.transaction_manager
-        return self._scheduler.changes.of(manager)
+        return self._process.changes.of(manager)
 
 
-def refuse_own(sid: str) -> None:
-    """Refuse to cancel or remove the job that this code is a part of.
+class _Drop(CertainChange):
+    """A job that the transaction cancels or removes.
 
-    The change would be a part of the job's own transaction. To be committed,
-    it needs that transaction, which must not leave effects.
-
-    Args:
-        sid: the sid of the job that is to be cancelled or removed.
-
-    Raises:
-        JobError: the caller is that job.
+    With the commit it is no longer assigned to this process. A run of it that
+    is under way notices that when it asks whether to go on.
     """
-    job = running_job()
-    if job is not None and job.sid == sid:
-        raise JobError(
-            f"The job {sid} cannot remove or cancel itself; let it raise an"
-            " exception"
-        )
+
+    def __init__(self, jobs: AssignedJobs, sid: str) -> None:
+        self._jobs = jobs
+        self._sid = sid
+
+    def apply(self) -> None:
+        self._jobs.drop(self._sid)

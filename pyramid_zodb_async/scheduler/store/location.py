@@ -12,7 +12,7 @@ from ZODB.POSException import POSKeyError
 from ...database.own_transaction import in_own_transaction
 from ...exceptions import DatabaseForked, StoreNotUsable
 from ...interfaces import Connections
-from ..records import Store
+from ..records import FORMAT, Store
 
 __all__ = ["ObjectLocation", "RootLocation", "StoreLocation"]
 
@@ -29,12 +29,13 @@ class StoreLocation(abc.ABC):
     used by the children of the process that opened it.
 
     Args:
-        get_db: returns the database; it is called only when the database is
-            needed, since an application may open it later.
+        get_db: returns the database; it is called when the database is
+            needed first, since an application may open it later.
     """
 
     def __init__(self, get_db: Callable[[], DB]) -> None:
         self._get_db = get_db
+        self._db: DB | None = None
         self._process = os.getpid()
 
     @property
@@ -51,7 +52,9 @@ class StoreLocation(abc.ABC):
                 " two processes that share it lose changes, or hang."
                 " Configure the application after the fork"
             )
-        return self._get_db()
+        if self._db is None:
+            self._db = self._get_db()
+        return self._db
 
     def of(self, connections: Connections) -> Store | None:
         """Return the store, or ``None`` if it is not made yet.
@@ -157,7 +160,8 @@ class RootLocation(StoreLocation):
                 f" {type(found).__qualname__}; what the application keeps"
                 " there must have another name"
             )
-        found.require_format()
+        if found.format != FORMAT:
+            found.require_format()
         return found
 
     def make(self, connection: Connection) -> Store:
@@ -196,5 +200,6 @@ class ObjectLocation(StoreLocation):
             POSKeyError: the application has not stored it.
         """
         store: Store = connection.get(self._oid)
-        store.require_format()
+        if store.format != FORMAT:
+            store.require_format()
         return store

@@ -16,7 +16,7 @@ from ...exceptions import JobNotLoadable, NotTransferable
 from ...interfaces import Connections
 from ...transfer.callables import require_transferable, stored_form
 from ...transfer.references import name_of, refuse_helper, require_own
-from ..records import Outcome, PlainCall, StoredCall
+from ..contents import Outcome, PlainCall, StoredCall
 
 __all__ = [
     "is_small_and_plain",

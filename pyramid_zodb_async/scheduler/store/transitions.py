@@ -1,6 +1,6 @@
 """The changes of a record when a job ends, is retried or is removed.
 
-All go through ``Store.change``, which compares the record with the fence
+All go through ``StoredJob.change``, which compares the record with the fence
 that the caller expects.
 """
 
@@ -8,17 +8,14 @@ import time
 from typing import Any, NamedTuple
 
 from ...jobs.model import Failure, JobState
-from ...jobs.options import Options
-from ..records import REMOVED, Fence, Outcome, Record, Store
+from ..records import REMOVED, Fence, Outcome, Record, StoredJob
 
 __all__ = [
     "End",
-    "cancel",
     "fail",
+    "finish",
     "forget",
-    "outcome_timeout",
     "revive",
-    "succeed",
     "try_again",
 ]
 
@@ -40,145 +37,90 @@ class End(NamedTuple):
         return cls(now, now + timeout)
 
 
-def outcome_timeout(record: Record, timeout: float) -> float:
-    """Return for how long the outcome of a job is stored, in seconds.
-
-    Args:
-        record: the record of the job.
-        timeout: the seconds if the options of the job set none.
-    """
-    if not record.options:
-        return timeout
-    own = Options.load(record.options).result_timeout
-    return timeout if own is None else own
-
-
-def succeed(
-    store: Store,
-    sid: str,
-    expected: Fence,
-    outcome: Outcome | None,
-    end: End,
-    **values: Any,
+def finish(
+    job: StoredJob, expected: Fence, state: JobState, end: End, **values: Any
 ) -> None:
-    """Record the success of a job.
+    """Record the end of a job.
+
+    If somebody else ends it at the same time, one of the two commits
+    conflicts, since both write the record.
 
     Args:
-        store: the store, as the job's own transaction sees it: the success
-            and the effects are committed together.
-        sid: the sid of the job.
+        job: the job. A success is recorded as the job's own transaction sees
+            it, so that it and the effects are committed together; other ends
+            in a transaction without its effects.
         expected: what the caller knows of the record.
-        outcome: the result; ``None`` if it is in *values*, as ``value``.
-        end: when the job ended.
+        state: how the job has ended.
+        end: when it has ended.
         values: further attributes of the record.
 
     Raises:
         TakenOver: the record is not as *expected*.
     """
-    store.change(
-        sid,
+    if state is not JobState.FAILED:  # a failed job can be retried
+        values["call"] = None
+    job.change(
         expected,
-        state=JobState.SUCCEEDED.value,
-        **end._asdict(),
+        state=state.value,
+        finished=end.finished,
+        expires=end.expires,
         due=None,
-        call=None,
-        outcome=outcome,
         **values,
     )
 
 
-def fail(  # noqa: PLR0913, PLR0917 - all that there is to know of it
-    store: Store,
-    sid: str,
+def fail(
+    job: StoredJob,
     expected: Fence,
+    end: End,
     failure: Failure,
     exception: bytes,
-    end: End,
     **values: Any,
 ) -> None:
-    """Record the failure of a job.
-
-    The record still has the call, so that the job can be retried.
+    """Record the failure of a job, as :func:`finish` does.
 
     Args:
-        store: the store, in a transaction without the effects of the job.
-        sid: the sid of the job.
+        job: the job.
         expected: what the caller knows of the record.
-        failure: why the job failed.
+        end: when it has failed.
+        failure: why it has failed.
         exception: the pickled exception.
-        end: when the job ended.
         values: further attributes of the record.
 
     Raises:
         TakenOver: the record is not as *expected*.
     """
-    store.change(
-        sid,
+    finish(
+        job,
         expected,
-        state=JobState.FAILED.value,
-        **end._asdict(),
-        due=None,
+        JobState.FAILED,
+        end,
         error=(failure.type, failure.message, failure.public),
         outcome=Outcome(exception=exception),
         **values,
     )
 
 
-def cancel(
-    store: Store, sid: str, expected: Fence, end: End, **values: Any
-) -> None:
-    """Record that a job was cancelled.
-
-    If its run commits at the same time, one of the two commits conflicts,
-    since both write the record.
-
-    Args:
-        store: the store, as the transaction of the caller sees it.
-        sid: the sid of the job.
-        expected: what the caller knows of the record.
-        end: when the job ended.
-        values: further attributes of the record.
-
-    Raises:
-        TakenOver: the record is not as *expected*.
-    """
-    store.change(
-        sid,
-        expected,
-        state=JobState.CANCELLED.value,
-        **end._asdict(),
-        due=None,
-        call=None,
-        **values,
-    )
-
-
 def try_again(
-    store: Store,
-    sid: str,
+    job: StoredJob,
     expected: Fence,
     due: float,
     incarnation: str | None,
     **values: Any,
-) -> Record:
+) -> None:
     """Record that a job is to run again after an attempt that failed.
 
     Args:
-        store: the store.
-        sid: the sid of the job.
+        job: the job.
         expected: what the caller knows of the record.
         due: when the next attempt is due, in seconds since the epoch.
         incarnation: which process is to run it; ``None`` for any.
         values: further attributes of the record.
 
-    Returns:
-        The changed record.
-
     Raises:
         TakenOver: the record is not as *expected*.
     """
-    return store.change(
-        sid,
+    job.change(
         expected,
         due=due,
         runner=incarnation,
@@ -192,25 +134,18 @@ def try_again(
     )
 
 
-def revive(
-    store: Store, sid: str, expected: Fence, incarnation: str | None
-) -> Record:
+def revive(job: StoredJob, expected: Fence, incarnation: str | None) -> None:
     """Record that a failed job is to run again, as if it had not run.
 
     Args:
-        store: the store.
-        sid: the sid of the job.
+        job: the job.
         expected: what the caller knows of the record.
         incarnation: which process is to run it; ``None`` for any.
-
-    Returns:
-        The changed record.
 
     Raises:
         TakenOver: the record is not as *expected*.
     """
-    return store.change(
-        sid,
+    job.change(
         expected,
         state=JobState.PENDING.value,
         runner=incarnation,
@@ -229,21 +164,19 @@ def revive(
     )
 
 
-def forget(store: Store, sid: str, expected: Fence) -> None:
+def forget(job: StoredJob, expected: Fence) -> None:
     """Remove a job.
 
     A record without data stays in the tree until the slice is dropped.
 
     Args:
-        store: the store.
-        sid: the sid of the job.
+        job: the job.
         expected: what the caller knows of the record.
 
     Raises:
         TakenOver: the record is not as *expected*.
     """
-    store.change(
-        sid,
+    job.change(
         expected,
         state=REMOVED,
         **_NOTHING,

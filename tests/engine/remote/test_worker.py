@@ -75,7 +75,7 @@ def test_a_job_is_run_as_soon_as_its_record_can_be_seen(
     worker = make_worker()
     scheduler, _ = worker.load()
     path = site.begin("count", "jobs")
-    place, looks = scheduler.location, []
+    place, looks = scheduler.process.location, []
     write = place.write
 
     def write_late(work, note):
@@ -97,7 +97,7 @@ def test_a_job_that_somebody_was_faster_to_take_is_left_to_them(
     worker = make_worker()
     scheduler, _ = worker.load()
     path = site.begin("count", "jobs")
-    place = scheduler.location
+    place = scheduler.process.location
     write = place.write
 
     def write_late(work, note):
@@ -123,7 +123,7 @@ def test_a_message_comes_back_while_the_storage_is_away(
         raise OSError("the storage is away")
 
     with monkeypatch.context() as patch:
-        patch.setattr(scheduler.location, "write", refuse)
+        patch.setattr(scheduler.process.location, "write", refuse)
         assert not worker.run(sid_of(path))
     assert "its message is given back" in caplog.text
     assert worker.run(sid_of(path))
@@ -176,8 +176,10 @@ def test_suspects_wait_for_each_other(site, make_worker, tmp_path):
     site.app.delete(waiting[0], status=202)
     scheduler = worker.load()[0]
     time.sleep(0.6)  # long enough to ask once whether it is still wanted
-    shop.wait_until(lambda: scheduler.assigned_jobs.get(sid_of(waiting[0])))
-    scheduler.assigned_jobs.drop(sid_of(waiting[0]))
+    shop.wait_until(
+        lambda: scheduler.process.assigned_jobs.get(sid_of(waiting[0]))
+    )
+    scheduler.process.assigned_jobs.drop(sid_of(waiting[0]))
     go.touch()
     for thread in threads:
         thread.join(shop.PATIENCE)
@@ -251,7 +253,7 @@ def test_a_worker_that_cannot_start_opens_the_database_once(
 
     monkeypatch.setattr(worker_module, "get_app", get_app)
     path = site.begin("count", "jobs")
-    place = scheduler_of(site.app).location
+    place = scheduler_of(site.app).process.location
 
     def set_format(number):
         place.write(lambda store: setattr(store, "format", number), note="-")
@@ -272,7 +274,7 @@ def test_a_pool_that_is_too_small_for_a_worker_is_warned_of(
 ):
     make_worker().load(threads=6)
     enough = "room for" in caplog.text
-    size = scheduler_of(site.app).location.db.getPoolSize()
+    size = scheduler_of(site.app).process.location.db.getPoolSize()
     make_worker().load(threads=size)
 
     assert not enough

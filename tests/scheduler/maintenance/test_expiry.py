@@ -33,7 +33,7 @@ def process(processes):
 
 @pytest.fixture
 def expiry(process):
-    return SliceExpiry(process.location, process.scheduler.event_queue)
+    return SliceExpiry(process.scheduler.process)
 
 
 def slices(process):
@@ -229,7 +229,7 @@ def test_jobs_of_a_new_slice_are_kept_as_long_as_those_before(
 
 def test_slices_go_one_by_one_at_their_times(db, clock):
     process = Process(db, timeout=3 * SPAN)
-    expiry = SliceExpiry(process.location, process.scheduler.event_queue)
+    expiry = SliceExpiry(process.scheduler.process)
     for hour in range(3):
         clock.ahead = hour * SPAN
         expiry.open_and_drop()  # opens one
@@ -301,7 +301,7 @@ def test_an_end_is_taken_back_if_there_is_an_unfinished_job_all_the_same(
         slice_ = store.slices[number]
         newest = store.slices.maxKey()
         later = store.slices.pop(newest)
-        sid = store.add(record(), 100)
+        sid = store.add(record(), 100).sid
         store.slices[newest] = later
         assert slice_.has_unfinished()
         return sid

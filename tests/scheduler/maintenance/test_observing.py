@@ -1,5 +1,7 @@
 """Looks for what other processes have done."""
 
+import dataclasses
+
 import pytest
 import shop
 import transaction
@@ -24,15 +26,10 @@ def there(processes):
 
 def observer_of(process, *, is_shared=True):
     """Give one that looks when the test says so, and what it asked for."""
-    scheduler, woken = process.scheduler, []
-    observer = Observer(
-        process.location,
-        scheduler.assigned_jobs,
-        scheduler.waiters,
-        wake=lambda: woken.append("woken"),
-    )
-    observer.is_shared = is_shared
-    return observer, woken
+    this_process, woken = process.scheduler.process, []
+    this_process.wake_maintenance = lambda: woken.append("woken")
+    this_process.is_shared = is_shared
+    return Observer(this_process), woken
 
 
 def cancel(process, sid):
@@ -45,8 +42,8 @@ def test_nothing_is_looked_for_unless_somebody_asks(here):
     observer, woken = observer_of(here)
     assert not observer.is_wanted()
     observer.observe()
-    observer.check_soon("sid")
-    observer.check_soon("sid")
+    here.scheduler.process.check_soon("sid")
+    here.scheduler.process.check_soon("sid")
     assert observer.is_wanted()
     observer.observe()
 
@@ -56,7 +53,7 @@ def test_nothing_is_looked_for_unless_somebody_asks(here):
 
 def test_where_nobody_else_is_nobody_can_have_done_anything(here):
     observer, woken = observer_of(here, is_shared=False)
-    observer.check_soon("sid")
+    here.scheduler.process.check_soon("sid")
 
     assert woken == []
     assert not observer.is_wanted()
@@ -66,12 +63,12 @@ def test_a_job_that_was_cancelled_elsewhere_is_let_go(here, there):
     observer, _ = observer_of(here)
     sid, other = here.schedule(shop.nothing), here.schedule(shop.nothing)
     cancel(there, sid)
-    observer.check_soon(sid)
-    observer.check_soon(other)
+    here.scheduler.process.check_soon(sid)
+    here.scheduler.process.check_soon(other)
     observer.observe()
 
-    assert sid not in here.scheduler.assigned_jobs
-    assert other in here.scheduler.assigned_jobs
+    assert sid not in here.scheduler.process.assigned_jobs
+    assert other in here.scheduler.process.assigned_jobs
 
 
 def test_a_job_that_was_removed_elsewhere_is_let_go(here, there):
@@ -80,10 +77,10 @@ def test_a_job_that_was_removed_elsewhere_is_let_go(here, there):
     transaction.begin()
     there.scheduler.remove(sid)
     transaction.commit()
-    observer.check_soon(sid)
+    here.scheduler.process.check_soon(sid)
     observer.observe()
 
-    assert sid not in here.scheduler.assigned_jobs
+    assert sid not in here.scheduler.process.assigned_jobs
 
 
 def test_a_job_that_came_back_during_the_look_is_kept(here, there):
@@ -95,23 +92,22 @@ def test_a_job_that_came_back_during_the_look_is_kept(here, there):
 
     def read_slowly(work, default):
         found = read(work, default)
-        held = here.scheduler.assigned_jobs.get(sid)
-        here.scheduler.assigned_jobs.drop(sid)
+        held = here.scheduler.process.assigned_jobs.get(sid)
+        here.scheduler.process.assigned_jobs.drop(sid)
         held.fence = held.fence._replace(run_number=5)
-        here.scheduler.assigned_jobs.assign([assigned_again(held)])
+        here.scheduler.process.assigned_jobs.assign([assigned_again(held)])
         return found
 
     here.location.read = read_slowly
-    observer.check_soon(sid)
+    here.scheduler.process.check_soon(sid)
     observer.observe()
 
-    assert here.scheduler.assigned_jobs.get(sid).fence.run_number == 5
+    assert here.scheduler.process.assigned_jobs.get(sid).fence.run_number == 5
 
 
 def assigned_again(held):
     """Give a copy, as a retry makes another one."""
-    fields = {name: getattr(held, name) for name in type(held).__slots__}
-    return type(held)(**fields)
+    return dataclasses.replace(held)
 
 
 def test_the_end_of_a_job_elsewhere_wakes_who_waits_here(here, there):
@@ -138,8 +134,8 @@ def test_what_a_process_tells_of_a_job_counts_for_that_run_only(
     sid = there.schedule(report_progress, "gate")
     run = shop.Answer(there.run, sid)
     gate.wait_for_job()
-    jobs = there.scheduler.assigned_jobs.take_running()
-    runner = there.scheduler.incarnation
+    jobs = there.scheduler.process.assigned_jobs.take_running()
+    runner = there.scheduler.process.incarnation
     there.location.write(
         lambda store: write_reports(store, runner, jobs), note="progress"
     )
@@ -165,12 +161,12 @@ def test_a_job_that_waits_again_is_told_of_no_more(there, gate):
     sid = there.schedule(report_progress, "gate")
     run = shop.Answer(there.run, sid)
     gate.wait_for_job()
-    held = there.scheduler.assigned_jobs.get(sid)
-    there.scheduler.assigned_jobs.release(held)
+    held = there.scheduler.process.assigned_jobs.get(sid)
+    there.scheduler.process.assigned_jobs.release(held)
     gate.open()
     run.join(60)
 
-    assert there.scheduler.assigned_jobs.take_running() == []
+    assert there.scheduler.process.assigned_jobs.take_running() == []
 
 
 def ask_whether_to_go_on(gate):
@@ -185,7 +181,7 @@ def test_a_job_that_asks_has_somebody_look(here, there, gate, caplog):
     gate.wait_for_job()
     cancel(there, sid)
     observer, _ = observer_of(here)
-    observer.check_soon(sid)
+    here.scheduler.process.check_soon(sid)
     observer.observe()
     gate.open()
     run.join(60)

@@ -24,7 +24,7 @@ def take_for(site, path, runner):
             sid_of(path), fence, runner=runner, run_number=1, begun=True
         )
 
-    scheduler_of(site.app).location.write(do, note="another worker")
+    scheduler_of(site.app).process.location.write(do, note="another worker")
 
 
 def takeover_of(scheduler):
@@ -41,12 +41,12 @@ def test_a_claim_that_nobody_noticed_is_freed_after_two_looks(
     scheduler, engine = worker.load()
     takeover = takeover_of(scheduler)
     path = site.begin("count", "jobs")
-    take_for(site, path, scheduler.incarnation)
+    take_for(site, path, scheduler.process.incarnation)
     takeover.take_over_lost()
     seen = record_of(site, path)
     takeover.take_over_lost()
 
-    assert seen["runner"] == scheduler.incarnation
+    assert seen["runner"] == scheduler.process.incarnation
     assert "runner" not in record_of(site, path)
     assert engine.unsent() == 1
     assert worker.run(sid_of(path))
@@ -78,8 +78,10 @@ def test_word_of_a_job_that_waits_is_sent_again_less_and_less_often(site):
     takeover._resender._lease = 0.05
     site.begin("count", "jobs")
     sent = []
-    scheduler.dispatcher.count = lambda queue, tell: tell(0)
-    scheduler.dispatcher.send = lambda job: sent.append(time.monotonic())
+    scheduler.process.dispatcher.remote.count = lambda queue, tell: tell(0)
+    scheduler.process.dispatcher.send = lambda job: sent.append(
+        time.monotonic()
+    )
     end = time.monotonic() + shop.PATIENCE
     while len(sent) < 4:
         assert time.monotonic() < end
@@ -154,9 +156,11 @@ def test_word_is_sent_first_of_those_that_were_forgotten(site, monkeypatch):
     for sid in forgotten:
         seen[sid].again = 0.0
     sent = []
-    monkeypatch.setattr(scheduler.dispatcher, "count", lambda _, tell: tell(0))
     monkeypatch.setattr(
-        scheduler.dispatcher, "send", lambda job: sent.append(job.sid)
+        scheduler.process.dispatcher.remote, "count", lambda _, tell: tell(0)
+    )
+    monkeypatch.setattr(
+        scheduler.process.dispatcher, "send", lambda job: sent.append(job.sid)
     )
     takeover.take_over_lost()
     at_first = list(sent)
@@ -186,10 +190,12 @@ def test_no_more_word_is_sent_again_than_the_broker_misses(
     wanted = list(seen)[:missing]
     sent = []
     monkeypatch.setattr(
-        scheduler.dispatcher, "count", lambda _, tell: tell(messages)
+        scheduler.process.dispatcher.remote,
+        "count",
+        lambda _, tell: tell(messages),
     )
     monkeypatch.setattr(
-        scheduler.dispatcher, "send", lambda job: sent.append(job.sid)
+        scheduler.process.dispatcher, "send", lambda job: sent.append(job.sid)
     )
     takeover.take_over_lost()
 

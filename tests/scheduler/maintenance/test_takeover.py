@@ -42,7 +42,7 @@ def test_a_job_that_was_not_handed_over_is_found(processes):
     """Its commit has raised in this process, and succeeded all the same."""
     process = processes()
     sid = process.schedule(shop.give, "found")
-    process.scheduler.assigned_jobs.drop(sid)
+    process.scheduler.process.assigned_jobs.drop(sid)
     process.engine.submitted.clear()
     process.take_over()
     process.run()
@@ -84,7 +84,7 @@ def test_two_processes_do_not_take_the_same_jobs(processes):
     for thread in threads:
         thread.join(60)
     # on a storage for one process each takes from the other what it can
-    runners = [rival.scheduler.incarnation for rival in rivals]
+    runners = [rival.scheduler.process.incarnation for rival in rivals]
     unfinished = rivals[0].scheduler.unfinished()
     owners = [rivals[0].record(sid)["runner"] for sid in unfinished]
 
@@ -112,17 +112,9 @@ def test_a_look_leaves_alone_what_ends_in_the_meantime(processes, monkeypatch):
 
 def leased(process, lease=0.3):
     """Give the takeover of a process as it is on a shared storage."""
-    scheduler = process.scheduler
-    return Takeover(
-        process.location,
-        scheduler.assigned_jobs,
-        scheduler.incarnation,
-        lease=lease,
-        attempts=4,
-        timeout=scheduler.timeout_of,
-        event_queue=scheduler.event_queue,
-        dispatcher=scheduler.dispatcher,
-    )
+    this_process = process.scheduler.process
+    this_process.lease, this_process.is_shared = lease, True
+    return Takeover(this_process)
 
 
 def look_until(takeover, condition, *, between=lambda: None):
@@ -210,7 +202,7 @@ def test_signs_of_life_do_not_pile_up(processes):
         takeover.take_over_lost()
     left = process.location.read(lambda store: list(store.runners), [])
 
-    assert left == ["", unfinished.scheduler.incarnation]
+    assert left == ["", unfinished.scheduler.process.incarnation]
 
 
 def test_a_look_that_fails_where_there_is_no_lease_is_told_too(
@@ -233,16 +225,7 @@ def test_a_long_takeover_gives_signs_of_life(processes, monkeypatch):
     for _ in range(7):
         script.schedule(shop.nothing)
     process = processes(lease=30)
-    process.takeover = Takeover(
-        process.location,
-        process.scheduler.assigned_jobs,
-        process.scheduler.incarnation,
-        lease=30,
-        attempts=4,
-        timeout=process.scheduler.timeout_of,
-        event_queue=process.scheduler.event_queue,
-        dispatcher=process.scheduler.dispatcher,
-    )
+    process.takeover = leased(process, lease=30)
     now = [1000.0]
     write = process.location.write
 
@@ -256,10 +239,10 @@ def test_a_long_takeover_gives_signs_of_life(processes, monkeypatch):
     monkeypatch.setattr(process.location, "write", write_slowly)
     process.takeover.beat()
     process.take_over()
-    runner = process.scheduler.incarnation
+    runner = process.scheduler.process.incarnation
     monkeypatch.undo()
 
-    assert len(process.scheduler.assigned_jobs) == 7
+    assert len(process.scheduler.process.assigned_jobs) == 7
     # for the takeover of each took 5 s, and a third of the lease is 10 s
     assert (
         process.location.read(lambda store: store.runners[runner].count, 0)
@@ -271,12 +254,12 @@ def test_without_takeovers_a_process_finds_what_was_not_handed_over(processes):
     process = processes()
     other = processes().schedule(shop.nothing)
     sid = process.schedule(shop.give, "found")
-    process.scheduler.assigned_jobs.drop(sid)
+    process.scheduler.process.assigned_jobs.drop(sid)
     process.engine.submitted.clear()
     process.takeover.find_unassigned()
 
     assert process.engine.submitted == [sid]
-    assert other not in process.scheduler.assigned_jobs
+    assert other not in process.scheduler.process.assigned_jobs
 
 
 class Telling(Announcer):
@@ -298,9 +281,9 @@ def test_a_job_that_is_given_up_is_told_as_failed(processes):
     first.take_over()
     assert first.scheduler.claim(sid) is not None
     second = processes()
-    second.scheduler.announcer = Telling()
+    telling = second.scheduler.commit_queue.announcer = Telling()
     second.take_over()
-    ((kind, view),) = second.scheduler.announcer.told
+    ((kind, view),) = telling.told
 
     assert kind is JobFailed
     assert view.sid == sid

@@ -5,7 +5,7 @@ import threading
 from dataclasses import replace
 
 import shop
-from hand_driven import Process
+from hand_driven import HandDriven, Process
 
 from pyramid_zodb_async.jobs.options import NO_OPTIONS
 from pyramid_zodb_async.scheduler.process.assigned_jobs import (
@@ -33,12 +33,9 @@ def job(sid, **values):
 
 def held_jobs():
     """Give held jobs, and what they submit."""
-    submitted = []
-
-    def submit(jobs):
-        submitted.extend(job.sid for job in jobs)
-
-    return AssignedJobs(submit, Waiters()), submitted
+    jobs = AssignedJobs(Waiters())
+    jobs.engine = HandDriven()
+    return jobs, jobs.engine.submitted
 
 
 def test_a_job_is_submitted_once():
@@ -56,18 +53,18 @@ def test_waiting_jobs_are_those_that_were_accepted_and_not_begun():
     jobs, _ = held_jobs()
     jobs.assign([job(sid, is_new=True) for sid in "123"])
     jobs.assign([job("taken over")])
-    assert jobs.waiting() == 3
+    assert jobs.new == 3
     first = jobs.begin("1")
     assert jobs.begin("1") is None
-    assert jobs.waiting() == 2
+    assert jobs.new == 2
     jobs.release(first)
     assert first.conflicts == 1
-    assert jobs.waiting() == 2
+    assert jobs.new == 2
     jobs.drop("1")
     jobs.drop("2")
     jobs.drop("2")
 
-    assert jobs.waiting() == 1
+    assert jobs.new == 1
     assert jobs.begin("unknown") is None
 
 

@@ -66,7 +66,7 @@ def test_the_least_suspect_run_first(processes):
         process = processes()
         process.take_over()
         while process.engine.submitted != [sids[0]]:
-            process.scheduler.assigned_jobs.drop(
+            process.scheduler.process.assigned_jobs.drop(
                 process.engine.submitted.pop()
             )
         process.scheduler.claim(sids[0])
@@ -90,7 +90,7 @@ def test_a_suspect_that_was_taken_over_meanwhile_is_not_begun(processes):
     second.take_over()
 
     assert first.run(sid) is None
-    assert first.scheduler.assigned_jobs.get(sid) is None
+    assert first.scheduler.process.assigned_jobs.get(sid) is None
     assert second.run(sid) is None
     assert second.view(sid).state is JobState.SUCCEEDED
 

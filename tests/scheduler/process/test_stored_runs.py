@@ -62,7 +62,7 @@ def test_a_run_that_was_overtaken_writes_nothing_more(
     record = process.record(sid)
     transaction.begin()
 
-    assert record["runner"] == other.scheduler.incarnation
+    assert record["runner"] == other.scheduler.process.incarnation
     assert process.view(sid).state is JobState.PENDING
     assert product.price == 1
     if function is not commit_midway:
@@ -73,7 +73,7 @@ def test_a_run_that_was_overtaken_writes_nothing_more(
 
     assert view.done is (function is not try_when_told)
     assert (view.state is JobState.FAILED) == (function is fail_when_told)
-    assert process.scheduler.assigned_jobs.get(sid) is None
+    assert process.scheduler.process.assigned_jobs.get(sid) is None
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ def clock(monkeypatch):
 def test_a_job_of_an_old_slice_that_is_tried_again_is_not_lost(db, clock):
     """Its slice had its end set already, so nobody looks into it."""
     process = Process(db, timeout=10 * SPAN)
-    expiry = SliceExpiry(process.location, process.scheduler.event_queue)
+    expiry = SliceExpiry(process.scheduler.process)
     sid = fail(process)
     for _ in range(3):
         clock[0] += SPAN + 1
@@ -119,7 +119,7 @@ def test_a_job_of_an_old_slice_that_is_tried_again_is_not_lost(db, clock):
 
 def test_to_drop_a_slice_conflicts_with_a_retry_in_it(db, clock):
     process = Process(db, timeout=0.5)
-    expiry = SliceExpiry(process.location, process.scheduler.event_queue)
+    expiry = SliceExpiry(process.scheduler.process)
     sid = fail(process)
     clock[0] += SPAN + 1
     expiry.open_and_drop()
@@ -150,7 +150,7 @@ def test_a_cancelled_job_keeps_neither_call_nor_outcome(process):
     assert "call" not in record
     assert "outcome" not in record
     assert process.scheduler.unfinished() == []
-    assert sid not in process.scheduler.assigned_jobs
+    assert sid not in process.scheduler.process.assigned_jobs
     assert process.run(sid) is None
 
 

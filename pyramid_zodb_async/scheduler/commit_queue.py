@@ -1,58 +1,82 @@
-"""The queue of events that subscribers get after the commit."""
+"""The queue of what is to be done for transactions that have committed."""
 
 from collections import deque
 from collections.abc import Callable
+from typing import Generic, TypeVar
 
+from ..concurrency.forks import call_after_fork
 from ..concurrency.queues import drained
 from ..events import JobEvent
 from ..execution.subscribers import Announcer
 from ..jobs.model import JobView
 from .transaction_changes import CertainChange, Changes
 
-__all__ = ["EventQueue"]
+__all__ = ["CommitQueue"]
+
+J = TypeVar("J")
 
 
-class EventQueue:
-    """The events of a scheduler that are not delivered yet.
+class CommitQueue(Generic[J]):
+    """The events and the jobs of committed transactions, of one scheduler.
 
     An event is delivered after the commit that made it true, when no lock is
     held and no transaction is open: a subscriber may do anything. The view of
     the job is made only if there is a subscriber for that kind of event.
-    Threads may use a queue at the same time.
+
+    An after-commit hook works the queue off. A transaction does not always
+    call its hooks, for instance if a synchronizer raises; so does everybody
+    who asks for a job. Threads may use a queue at the same time.
 
     Args:
-        announcer: returns the announcer that calls the subscribers.
+        hand_over: gets the committed jobs that are to be run.
     """
 
-    def __init__(self, announcer: Callable[[], Announcer]) -> None:
-        self._announcer = announcer
-        self._events: deque[tuple[type[JobEvent], JobView]] = deque()
+    def __init__(self, hand_over: Callable[[list[J]], None]) -> None:
+        #: Calls the subscribers.
+        self.announcer = Announcer()
+        self._hand_over = hand_over
+        self._begin()
+        call_after_fork(self._begin)
 
-    def has_subscribers(self, kind: type[JobEvent]) -> bool:
-        """Return whether there are subscribers for events of *kind*.
+    def _begin(self) -> None:
+        """Start with nothing to do.
 
-        Args:
-            kind: the class of the events.
+        Called again in a forked child, which must not do what its parent
+        does.
         """
-        return self._announcer().has_subscribers(kind)
+        self._events: deque[tuple[type[JobEvent], JobView]] = deque()
+        self._jobs: deque[J] = deque()
 
-    def add(self, kind: type[JobEvent], view: Callable[[], JobView]) -> None:
-        """Add an event that is true, for the next :meth:`deliver`.
+    def __bool__(self) -> bool:
+        return bool(self._events or self._jobs)
+
+    def add_job(self, job: J) -> None:
+        """Have a job handed over by the next :meth:`work_off`.
 
         Args:
-            kind: the class of the event.
+            job: the job, whose transaction has committed.
+        """
+        self._jobs.append(job)
+
+    def add_event(
+        self, kind: type[JobEvent], view: Callable[[], JobView]
+    ) -> None:
+        """Have an event delivered by the next :meth:`work_off`.
+
+        Args:
+            kind: the class of the event, which is true.
             view: makes the view of the job that the event is about.
         """
-        if self.has_subscribers(kind):
+        if self.announcer.has_subscribers(kind):
             self._events.append((kind, view()))
 
-    def add_on_commit(
+    def add_event_on_commit(
         self,
         changes: Callable[[], Changes],
         kind: type[JobEvent],
         view: Callable[[], JobView],
     ) -> None:
-        """Add an event if and when a transaction commits.
+        """Have an event delivered if and when a transaction commits.
 
         Args:
             changes: returns the changes of that transaction; it is called
@@ -60,7 +84,7 @@ class EventQueue:
             kind: the class of the event.
             view: makes the view of the job that the event is about.
         """
-        if self.has_subscribers(kind):
+        if self.announcer.has_subscribers(kind):
             # The view is made now, while the transaction can load the record.
             changes().add(_Event(self._events, kind, view()))
 
@@ -75,13 +99,22 @@ class EventQueue:
         self._events.extend((kind, job) for job in jobs)
         self.deliver()
 
+    def work_off(self) -> None:
+        """Deliver all events, and hand all jobs over.
+
+        The caller must not hold a lock.
+        """
+        # first the events: a subscriber gets JobScheduled before the job can
+        # run
+        if self._events:
+            self.deliver()
+        if self._jobs and (jobs := list(drained(self._jobs))):
+            self._hand_over(jobs)
+
     def deliver(self) -> None:
         """Deliver all events. The caller must not hold a lock."""
-        if not self._events:
-            return
-        announcer = self._announcer()
         for kind, job in drained(self._events):
-            announcer.announce(kind, job)
+            self.announcer.announce(kind, job)
 
 
 class _Event(CertainChange):

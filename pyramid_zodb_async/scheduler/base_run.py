@@ -1,0 +1,48 @@
+"""What the runs of both schedulers have in common."""
+
+from ..exceptions import JobCancelled, JobError, ResultNotTransferable
+from .runnable_job import RunnableJob
+
+__all__ = ["BaseRun"]
+
+
+class BaseRun:
+    """A run that is told to stop when it has ended or takes too long.
+
+    Args:
+        job: the job, whose run begins.
+    """
+
+    def __init__(self, job: RunnableJob) -> None:
+        self._out_of_time: JobError | None = None
+        self.sid = job.sid
+        self.attempt = job.attempt
+        self.conflicts = job.conflicts
+        self.failures = job.failures
+        self.options = job.options
+        self.owner = job.owner
+        self.base_url = job.base_url
+        self.function = job.function
+
+    def has_ended(self) -> bool:
+        """See :class:`~pyramid_zodb_async.contracts.IRun`."""
+        raise NotImplementedError
+
+    def time_out(self, reason: JobError) -> None:
+        """See :class:`~pyramid_zodb_async.contracts.IRun`."""
+        self._out_of_time = reason
+
+    def stop_reason(self) -> JobError | None:
+        """See :class:`~pyramid_zodb_async.contracts.IRun`."""
+        if self._out_of_time is None and self.has_ended():
+            return self._cancelled()
+        return self._out_of_time
+
+    def _cancelled(self) -> JobError:
+        return JobCancelled(f"The job {self.sid} is not to be run any more")
+
+    def _not_transferable(self, error: Exception) -> JobError:
+        """Return the error for a result that cannot be stored."""
+        return ResultNotTransferable(
+            f"The result of {self.function}() cannot be kept: {error}"
+        )

@@ -1,0 +1,34 @@
+"""A job as a process has it in memory while it is to be run."""
+
+from dataclasses import dataclass
+
+from ..jobs.model import Progress
+from ..jobs.options import NO_OPTIONS, Options
+
+__all__ = ["RunnableJob"]
+
+
+@dataclass(kw_only=True, slots=True)
+class RunnableJob:
+    """What both schedulers know in memory of a job that has not ended."""
+
+    sid: str
+    #: The name of what it calls, as ``module:qualname``.
+    function: str
+    owner: str | None
+    base_url: str | None
+    #: When it was scheduled, in seconds since the epoch.
+    scheduled: float
+    options: Options = NO_OPTIONS
+    #: When its next run is to begin, in seconds since the epoch.
+    due: float | None = None
+    #: The number of the attempt, from 1.
+    attempt: int = 0
+    #: How often this attempt was repeated after a conflict.
+    conflicts: int = 0
+    #: How many attempts have failed since it was scheduled, or retried.
+    failures: int = 0
+    #: When its run began, in seconds since the epoch; ``None`` while none is
+    #: under way.
+    started: float | None = None
+    progress: Progress | None = None
