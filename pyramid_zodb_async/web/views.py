@@ -150,17 +150,17 @@ def delete_job(context: JobResource, request: Any) -> Response:
     # job has just ended, the repetition must not forget its outcome.
     is_cancel: bool | None = None
 
-    def decide(job: ITransactionJob) -> Response:
+    def decide(job: ITransactionJob) -> Response | JobView | None:
         nonlocal is_cancel
         if is_cancel is None:
             is_cancel = not job.done
         action = "cancel" if is_cancel else "forget"
         if not may(request, job, action):
             return forbidden_response(action)
-        if not is_cancel:
-            job.remove()
-            return Response(status=204)
-        return _changed(request, job, job.cancel())
+        if is_cancel:
+            return job.cancel()
+        job.remove()
+        return Response(status=204)
 
     return _change(request, context.sid, decide, "cancelled or forgotten")
 
@@ -173,27 +173,35 @@ def retry_job(context: JobResource, request: Any) -> Response:
         request: the request.
     """
 
-    def decide(job: ITransactionJob) -> Response:
+    def decide(job: ITransactionJob) -> Response | JobView | None:
         if not may(request, job, "retry"):
             return forbidden_response("retry")
-        response = _changed(request, job, job.retry())
-        if response.status_int == 202:  # noqa: PLR2004 - of HTTP
-            response.location = request.job_url(job.sid)
-        return response
+        return job.retry()
 
-    return _change(request, context.sid, decide, "tried again")
+    response = _change(request, context.sid, decide, "tried again")
+    if response.status_int == 202:  # noqa: PLR2004 - of HTTP
+        response.location = request.job_url(context.sid)
+    return response
 
 
 def _change(
     request: Any,
     sid: str,
-    decide: Callable[[ITransactionJob], Response],
+    decide: Callable[[ITransactionJob], Response | JobView | None],
     note: str,
 ) -> Response:
-    """Return what *decide* returns for a job, in a transaction of its own.
+    """Return the response to a change of a job.
 
-    So a conflict with the job's own commit repeats only this transaction, and
-    not the whole request.
+    It is made in a transaction of its own. So a conflict with the job's own
+    commit repeats only this transaction, and not the whole request.
+
+    Args:
+        request: the request.
+        sid: the sid of the job.
+        decide: returns a response that refuses the change, or is all there is
+            to say; or makes the change, and returns the new view of the job,
+            or ``None`` if the job was not in the state for it.
+        note: what the history of the database shows of the change.
     """
     scheduler = request.registry.getUtility(IScheduler)
 
@@ -207,21 +215,22 @@ def _change(
             view = job.view()
             if not fits(request, view.version):
                 return _document(request, view, 412)
-        return decide(job)
+        decided = decide(job)
+        if decided is None:
+            # again, since a job in memory may have ended, or be gone, since
+            # it was found
+            job = scheduler.find(sid, own)
+            if job is None:
+                return not_found_response()
+            return _document(request, job.view(), 409)
+        if isinstance(decided, JobView):
+            return _document(request, decided, 202)
+        return decided
 
     response: Response = request.jobs.in_own_transaction(
         work, f"job {sid} is {note}"
     )
     return response
-
-
-def _changed(
-    request: Any, job: ITransactionJob, now: JobView | None
-) -> Response:
-    """Return the document of a job that was changed, or could not be."""
-    if now is None:
-        return _document(request, job.view(), 409)
-    return _document(request, now, 202)
 
 
 def _document(request: Any, view: JobView, status: int) -> Response:
