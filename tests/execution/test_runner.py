@@ -23,7 +23,7 @@ from pyramid_zodb_async import (
     current_job,
     transactional,
 )
-from pyramid_zodb_async.execution import runner, verdicts
+from pyramid_zodb_async.execution import verdicts
 from pyramid_zodb_async.execution.runner import Runner
 from pyramid_zodb_async.execution.surroundings import bare_thread
 from pyramid_zodb_async.scheduler.in_memory.run import MemoryRun
@@ -187,8 +187,7 @@ def refuse(monkeypatch):
         return vote(self, transaction)
 
     monkeypatch.setattr(FileStorage, "tpc_vote", tpc_vote)
-    for module in (runner, verdicts):
-        monkeypatch.setattr(module, "GREATEST_DELAY", 0.01)
+    monkeypatch.setattr(verdicts, "GREATEST_DELAY", 0.01)
     return to_raise.extend
 
 
@@ -412,7 +411,7 @@ def test_a_retry_that_cannot_be_recorded_repeats_the_job(
         return request.accepted(schedule(shop.try_luck, "done"))
 
     monkeypatch.setattr(kind, "retry", refuse_once)
-    monkeypatch.setattr(runner, "GREATEST_DELAY", 0.1)
+    monkeypatch.setattr(verdicts, "GREATEST_DELAY", 0.1)
     shop.luck[:] = [False, False, True]
     app = make_app({"/view": view})
     ended = wait_for(app, app.get("/view").json["sid"])
