@@ -14,8 +14,7 @@ from transaction.interfaces import NoTransaction
 
 from ..database.application import RequestConnections, make_root
 from ..interfaces import IJobWrappers, IRun
-from ..transactional import TransactionManager
-from .surroundings import OwnTransaction, Surroundings, annotate
+from .surroundings import OwnTransaction, Surroundings, begin_transaction
 
 __all__ = ["RequestSurroundings"]
 
@@ -90,7 +89,7 @@ class RequestSurroundings:
             request.environ["tm.active"] = True
             # before begin(), so that no failure leaves a transaction behind
             cleaning.callback(_abort, manager)
-            annotate(TransactionManager.begin(manager), run)
+            begin_transaction(manager, run)
             _find_root(request)
             yield _InRequest(request)
 
