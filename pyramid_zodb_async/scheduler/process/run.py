@@ -6,7 +6,6 @@ from typing import Any, Protocol
 
 from zope.interface import implementer
 
-from ...events import JobEvent, JobFailed, JobSucceeded
 from ...exceptions import (
     JobCancelled,
     JobError,
@@ -16,7 +15,6 @@ from ...exceptions import (
 from ...interfaces import Connections, IRun
 from ...jobs.model import Failure, JobState, JobView, Progress
 from ...transfer.callables import callable_of
-from ..event_queue import EventQueue
 from ..records import Fence, Store, TakenOver
 from ..store.location import StoreLocation
 from ..store.stored_values import refuse_broken, storable_result
@@ -34,7 +32,6 @@ class _Scheduler(Protocol):
 
     location: StoreLocation
     assigned_jobs: AssignedJobs
-    event_queue: EventQueue
     dispatcher: Dispatcher
 
     def timeout_of(self, store: Store) -> float:
@@ -62,6 +59,8 @@ class StoredRun:
         self._location = scheduler.location
         self._jobs = scheduler.assigned_jobs
         self._assigned = assigned
+        #: When the run began: a drop of the job resets it in *assigned*.
+        self._started = assigned.started
         #: Whether a transaction has found that the job is not this run's.
         self._is_lost = False
         self._out_of_time: JobError | None = None
@@ -199,7 +198,7 @@ class StoredRun:
             self._is_lost = True
             raise
         # Not announced yet: the runner does that after the commit.
-        self._note(JobSucceeded, JobState.SUCCEEDED, end)
+        self._note(JobState.SUCCEEDED, end)
 
     def _end(self, store: Store) -> End:
         timeout = self.options.result_timeout
@@ -208,17 +207,12 @@ class StoredRun:
         return End.now(timeout)
 
     def _note(
-        self,
-        kind: type[JobEvent],
-        state: JobState,
-        end: End,
-        failure: Failure | None = None,
+        self, state: JobState, end: End, failure: Failure | None = None
     ) -> None:
-        """Make the view for the event of the end, if it has subscribers."""
-        if self._scheduler.event_queue.has_subscribers(kind):
-            # now, since a drop of the job resets the time when its run began
-            view = view_of_ended(self._assigned, state, end, failure)
-            self._view = lambda: view
+        """Have the view show the end, for the event."""
+        self._view = functools.partial(
+            view_of_ended, self._assigned, self._started, state, end, failure
+        )
 
     def fail(self, failure: Failure, exception: bytes) -> bool:
         """See :class:`~pyramid_zodb_async.interfaces.IRun`."""
@@ -242,7 +236,7 @@ class StoredRun:
             end = self._location.write(write, note=f"job {self.sid} failed")
         except TakenOver:
             return False
-        self._note(JobFailed, JobState.FAILED, end, failure)
+        self._note(JobState.FAILED, end, failure)
         return True
 
     def retry(self, due: float) -> bool:
