@@ -130,7 +130,7 @@ class Runner:
         self._announce(JobStarted, run)
         with self._limit_time(run):
             verdict = self._execute(run)
-            delay = self._record(run, verdict)
+        delay = self._record(run, verdict)
         if delay is None:
             # after the events, since the process forgets the job here, and
             # wakes the waiters for its end; a released job stays assigned
