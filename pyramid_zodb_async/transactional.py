@@ -25,7 +25,12 @@ from transaction.interfaces import (
 from transaction.interfaces import ITransactionManager as Manager
 from ZODB.POSException import ConflictError
 
-__all__ = ["TransactionManager", "transactional", "use_manager"]
+__all__ = [
+    "TransactionManager",
+    "begin_joinable",
+    "transactional",
+    "use_manager",
+]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -194,17 +199,7 @@ class TransactionManager:
         """
         if manager is None:
             manager = _manager_of(self)
-        try:
-            txn = manager.begin()
-        except AlreadyInTransaction:
-            raise
-        except BaseException as error:
-            # A synchronizer, which the manager calls at the end of begin(),
-            # has failed. The transaction exists, and would stay pending.
-            _abort(manager, error)
-            raise
-        txn.set_data(_MARK, True)  # noqa: FBT003 - data of our own
-        return txn
+        return begin_joinable(manager)
 
     def __call__(self, f: Callable[P, R], /) -> Callable[P, R]:
         """Decorate a function or method.
@@ -298,6 +293,31 @@ class TransactionManager:
         with _preserving(error, "Asking whether the error is transient"):
             return txn is not None and bool(txn.isRetryableError(error))
         return False
+
+
+def begin_joinable(manager: Manager) -> ITransaction:
+    """Begin a transaction that decorated functions will join.
+
+    A pending transaction is aborted; a manager in explicit mode leaves it
+    alone, and raises ``AlreadyInTransaction`` instead.
+
+    Args:
+        manager: the transaction manager.
+
+    Returns:
+        The new transaction.
+    """
+    try:
+        txn = manager.begin()
+    except AlreadyInTransaction:
+        raise
+    except BaseException as error:
+        # A synchronizer, which the manager calls at the end of begin(), has
+        # failed. The transaction exists, and would stay pending.
+        _abort(manager, error)
+        raise
+    txn.set_data(_MARK, True)  # noqa: FBT003 - data of our own
+    return txn
 
 
 def _manager_of(

@@ -1,15 +1,17 @@
-"""The databases that pyramid_zodbconn opens, and connections of requests."""
+"""What an application has: its databases, their connections, and its root."""
 
 from typing import Any
 
 from pyramid.exceptions import ConfigurationError
+from pyramid.interfaces import IRootFactory
+from pyramid.traversal import DefaultRootFactory
 from pyramid_zodbconn import get_connection
 from ZODB.Connection import Connection
 from ZODB.DB import DB
 
 from ..exceptions import JobNotLoadable, NotTransferable
 
-__all__ = ["RequestConnections", "database_of", "databases_of"]
+__all__ = ["RequestConnections", "database_of", "databases_of", "make_root"]
 
 
 def databases_of(registry: Any) -> dict[str, DB]:
@@ -48,6 +50,18 @@ def database_of(registry: Any, name: str) -> DB:
             "The jobs are kept in the database, and pyramid_zodbconn is not"
             " included: config.include('pyramid_zodbconn')"
         ) from None
+
+
+def make_root(request: Any) -> Any:
+    """Return the root that the application makes for a request.
+
+    Args:
+        request: the request, which knows its registry.
+    """
+    factory = request.registry.queryUtility(
+        IRootFactory, default=DefaultRootFactory
+    )
+    return factory(request)
 
 
 class RequestConnections:

@@ -6,18 +6,16 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from pyramid.interfaces import IRequestFactory, IRootFactory
+from pyramid.interfaces import IRequestFactory
 from pyramid.request import Request, apply_request_extensions
 from pyramid.threadlocal import manager as threadlocals
-from pyramid.traversal import DefaultRootFactory
 from pyramid_tm import create_tm
 from transaction.interfaces import NoTransaction
 
 from ..contracts import IRun
-from ..database.application import RequestConnections
+from ..database.application import RequestConnections, make_root
 from ..interfaces import IJobWrappers
-from ..transactional import TransactionManager
-from .surroundings import OwnTransaction, Surroundings, annotate
+from .surroundings import OwnTransaction, Surroundings, begin_transaction
 
 __all__ = ["RequestSurroundings"]
 
@@ -92,18 +90,9 @@ class RequestSurroundings:
             request.environ["tm.active"] = True
             # before begin(), so that no failure leaves a transaction behind
             cleaning.callback(_abort, manager)
-            annotate(TransactionManager.begin(manager), run)
-            self._find_root(request)
+            begin_transaction(manager, run)
+            _find_root(request)
             yield _InRequest(request)
-
-    def _find_root(self, request: Any) -> None:
-        """Set ``request.context`` to the application's root, if not set."""
-        make_root = self._registry.queryUtility(
-            IRootFactory, default=DefaultRootFactory
-        )
-        root = make_root(request)
-        if getattr(request, "context", None) is None:
-            request.context = root
 
     def _make_request(self, run: IRun) -> Any:
         """Return a new request, which knows the registry."""
@@ -121,6 +110,13 @@ class RequestSurroundings:
             request = factory.blank(path)
         request.registry = self._registry
         return request
+
+
+def _find_root(request: Any) -> None:
+    """Set ``request.context`` to the application's root, if not set."""
+    root = make_root(request)
+    if getattr(request, "context", None) is None:
+        request.context = root
 
 
 def _abort(manager: Any) -> None:

@@ -1,24 +1,12 @@
-"""The runner, which leads a run from its claim to its commit or verdict.
+"""The runner, which leads a run from its claim to what is told of its end."""
 
-From top to bottom, :meth:`Runner.run` takes these steps:
-
-1. *Claim*: the scheduler hands out the run, or says that there is none.
-2. *Surroundings*: they give the run a transaction and connections.
-3. *Call*: the call is loaded from the database, and made.
-4. *Record*: the success becomes a part of the same transaction.
-5. *Commit*: from here on the effects and the success can be seen.
-6. *Verdict*: if any of these raised, the error is judged while the
-   transaction is open, and what follows of it is done when all effects are
-   aborted: the attempt is repeated, another one follows, or the job fails.
-"""
-
+import contextlib
 import functools
 import logging
 import sys
 import threading
-import time
 import traceback
-from collections.abc import Callable
+from typing import Any
 
 from transaction.interfaces import TransientError
 
@@ -32,23 +20,29 @@ from ..events import (
     JobStarted,
     JobSucceeded,
 )
-from ..exceptions import JobError, JobTimeout
-from ..interfaces import Connections
+from ..exceptions import JobTimeout
 from ..jobs.current_job import running
 from ..transactional import use_manager
-from ..transfer.failures import as_bytes, describe, pickled_exception
+from ..transfer.failures import as_bytes
 from .subscribers import Announcer
 from .surroundings import Surroundings, SurroundingsFactory
 from .time_limit import Watchdog
 from .verdicts import (
-    GREATEST_DELAY,
+    SUCCEEDED,
+    AttemptVerdict,
+    FailedAttempt,
+    GiveBack,
+    GivenUp,
+    Logged,
+    Overruled,
+    Raised,
+    Repeat,
+    Rules,
+    Succeeded,
+    TryAgain,
     Verdict,
-    give_back,
-    is_told_to_stop,
-    leave,
-    log_fields,
-    repeat,
-    wait_for_storage,
+    WaitForStorage,
+    longest_delay,
 )
 
 __all__ = ["Runner"]
@@ -59,7 +53,17 @@ log = logging.getLogger(__name__)
 class Runner:
     """Runs the jobs of *scheduler* in *environment*.
 
-    An engine calls :meth:`run`, on any number of threads at a time.
+    An engine calls :meth:`run`, on any number of threads at a time. That
+    takes these steps:
+
+    1. *Claim*: the scheduler hands out the run, or says that there is none.
+    2. *Run*: surroundings give it a transaction and connections. The call is
+       loaded and made, and its success becomes a part of the transaction,
+       which commits.
+    3. *Verdict*: if any of these raised, it is decided what is to follow,
+       and logged, while the transaction is open.
+    4. *Record*: when all effects are aborted, that is recorded.
+    5. *Tell*: subscribers are told, when no transaction of the job is open.
 
     Args:
         scheduler: where runs are claimed, and outcomes are recorded.
@@ -88,11 +92,13 @@ class Runner:
     ) -> None:
         self._scheduler = scheduler
         self._environment = environment
-        self._max_conflicts = max_conflicts
-        self._attempts = attempts
         self._time_limit = time_limit
-        self._public_errors = public_errors
-        self._is_patient = waits_before_retry
+        self._rules = Rules(
+            max_conflicts=max_conflicts,
+            attempts=attempts,
+            public_errors=public_errors,
+            waits_before_retry=waits_before_retry,
+        )
         self._watchdog = Watchdog()
 
     def run(self, sid: str) -> float | None:
@@ -118,71 +124,18 @@ class Runner:
                 exc_info=True,
                 extra={"action": "job_not_begun", "sid": sid},
             )
-            return GREATEST_DELAY
+            return longest_delay()
         if run is None:
             return None
         self._announce(JobStarted, run)
-        limit: float | None = run.options.time_limit or self._time_limit
-        if limit is None:
-            delay = self._execute(run)
-        else:
-            thread = threading.get_ident()
-            on_timeout = functools.partial(self._time_out, run, limit, thread)
-            with self._watchdog.limit(limit, on_timeout):
-                delay = self._execute(run)
+        with self._limit_time(run):
+            verdict = self._execute(run)
+        delay = self._record(run, verdict)
         if delay is None:
             # after the events, since the process forgets the job here, and
             # wakes the waiters for its end; a released job stays assigned
             run.close()
         return delay
-
-    def _execute(self, run: IRun) -> float | None:
-        """Give the run its surroundings, and follow up on how it went.
-
-        Return the seconds after which to run the job again, or ``None``.
-        """
-        follow_up: Callable[[], float | None] | None = None
-        try:
-            with self._environment(run) as surroundings:
-                try:
-                    self._perform(run, surroundings)
-                    follow_up = functools.partial(
-                        self._announce, JobSucceeded, run
-                    )
-                except BaseException as error:  # noqa: BLE001 - of any kind
-                    # here, where the transaction is not aborted yet: the
-                    # surroundings ask it whether the error is transient, and
-                    # the error may refer to objects of its connections
-                    follow_up = self._judge(
-                        run,
-                        error,
-                        surroundings.connections,
-                        may_repeat=surroundings.may_repeat(error),
-                        is_outage=surroundings.met_outage(error),
-                    )
-        except BaseException as error:
-            if follow_up is None:
-                # most likely the surroundings could not be made: nothing was
-                # called, and there is no transaction that could be asked
-                follow_up = self._judge(
-                    run,
-                    error,
-                    ThreadConnections(),
-                    may_repeat=isinstance(error, TransientError),
-                    is_outage=storage_failed(error),
-                )
-            else:
-                # the commit, or the verdict, is not changed by that
-                log.exception(
-                    "Clearing up after job %s failed: %s.",
-                    run.sid,
-                    run.function,
-                    extra=log_fields("job_not_cleared_up", run),
-                )
-        # not before the surroundings are gone: a failure is recorded in a
-        # transaction of its own when the effects are aborted, and subscribers
-        # are called when no transaction of the job is open
-        return follow_up()
 
     def _announce(self, kind: type[JobEvent], run: IRun) -> None:
         """Call the subscribers to an event of a run, if there are any."""
@@ -190,152 +143,141 @@ class Runner:
         if announcer.has_subscribers(kind):
             announcer.announce(kind, run.view())
 
-    def _perform(self, run: IRun, surroundings: Surroundings) -> None:
-        """Load and make the call, record the success, and commit both.
+    def _limit_time(
+        self, run: IRun
+    ) -> contextlib.AbstractContextManager[None]:
+        """Have the job failed when the block takes longer than it may."""
+        limit: float | None = run.options.time_limit or self._time_limit
+        if limit is None:
+            return contextlib.nullcontext()
+        thread = threading.get_ident()
+        on_timeout = functools.partial(self._time_out, run, limit, thread)
+        return self._watchdog.limit(limit, on_timeout)
 
-        Whatever raises here, the commit included, makes the run unsuccessful.
-        """
-        manager = surroundings.transaction_manager
-        connections = surroundings.connections
-        with (
-            running(run),
-            use_connections(connections),
-            use_manager(manager),
-        ):
-            # in this transaction: if another process takes the job over
-            # after this read, the commit meets a conflict
-            call = run.load(connections)
-            surroundings.has_loaded = True
-            value = surroundings.call(call)
-        # the function may have ended the transaction that it got
-        surroundings.ensure_transaction()
-        run.succeed(value, connections)
-        manager.commit()
-        log.info(
-            "Job %s succeeded: %s.",
-            run.sid,
-            run.function,
-            extra=log_fields("job_succeeded", run),
-        )
-
-    def _judge(
-        self,
-        run: IRun,
-        error: BaseException,
-        connections: Connections,
-        *,
-        may_repeat: bool,
-        is_outage: bool,
-    ) -> Callable[[], float | None]:
-        """Log *error*, and return what to do when the effects are aborted.
-
-        The text and the pickle of an exception may depend on persistent
-        objects, which must not be used after their connection is closed. So
-        both are made here, and not when the failure is recorded.
-
-        The questions are in this order:
-
-        1. Has the job ended without this run? Then nothing is recorded.
-        2. Is the process to end? That is not the job's fault.
-        3. Was the storage away? That is not its fault either.
-        4. Is the time limit over? Then the attempt has failed with a
-           ``JobTimeout``, whatever was raised, and is not repeated.
-        5. Is the error transient, with repetitions left?
-        6. Otherwise the attempt has failed.
-        """
-        if run.has_ended():
-            # expected errors: the function asked whether it should go on, or
-            # its commit met a conflict with a cancel or a takeover
-            if isinstance(error, JobError | TransientError):
-                log.info(
-                    "Job %s was given up by its run: %s.",
-                    run.sid,
-                    run.function,
-                    extra=log_fields("job_given_up", run),
-                )
-                return leave
-            log.warning(
-                "Job %s had ended already when its run raised: %s.",
-                run.sid,
-                run.function,
-                exc_info=error,
-                extra=log_fields("job_overruled", run),
-            )
-            return leave
-        if is_told_to_stop(error):
-            return functools.partial(give_back, run)
-        if is_outage:
-            return functools.partial(wait_for_storage, run, error)
-        reason = run.stop_reason()
-        if isinstance(reason, JobTimeout):
-            error = reason
-        elif may_repeat and run.conflicts < self._max_conflicts:
-            return functools.partial(repeat, run, type(error).__qualname__)
-        verdict = self._decide(
-            run, error, pickled_exception(error, connections)
-        )
-        return functools.partial(self._record, run, verdict)
-
-    def _decide(
-        self, run: IRun, error: BaseException, exception: bytes
-    ) -> "Verdict":
-        """Log a failed attempt, and return what is to follow: see Verdict.
-
-        *exception* is the pickle of *error*, which becomes the outcome.
-        """
-        failures = run.failures + 1
-        attempts = run.options.attempts or self._attempts
-        if run.options.covers(error) and failures < attempts:
-            delay = 0.0
-            if self._is_patient:
-                delay = run.options.backoff.delay(failures)
-            log.warning(
-                "Job %s will be tried again in %.1f s, for %d of %d attempts"
-                " failed: %s.",
-                run.sid,
-                delay,
-                failures,
-                attempts,
-                run.function,
-                exc_info=error,
-                extra=log_fields("job_retried", run),
-            )
-            due = time.time() + delay
-            return Verdict(JobRetried, functools.partial(run.retry, due))
-        log.error(
-            "Job %s failed: %s.",
-            run.sid,
-            run.function,
-            exc_info=error,
-            extra=log_fields("job_failed", run),
-        )
-        failure = describe(error, self._public_errors)
-        return Verdict(
-            JobFailed, functools.partial(run.fail, failure, exception)
-        )
-
-    def _record(self, run: IRun, verdict: "Verdict") -> float | None:
-        """Record a failed attempt in a transaction of its own.
-
-        Announce the event. Return the seconds after which to repeat the
-        attempt if it cannot be recorded now, else ``None``.
-        """
+    def _execute(self, run: IRun) -> Verdict:
+        """Give the run its surroundings, and return the verdict on it."""
+        verdict: Verdict | None = None
         try:
-            is_recorded = verdict.apply()
+            with self._environment(run) as surroundings:
+                try:
+                    _perform(run, surroundings)
+                    verdict = SUCCEEDED
+                except BaseException as error:  # noqa: BLE001 - of any kind
+                    # here, where the transaction is not aborted yet: the
+                    # surroundings ask it whether the error is transient, and
+                    # the error may refer to objects of its connections
+                    verdict = self._judge(
+                        run,
+                        Raised(
+                            error,
+                            surroundings.connections,
+                            may_repeat=surroundings.may_repeat(error),
+                            is_outage=surroundings.met_outage(error),
+                        ),
+                    )
+        except BaseException as error:
+            if verdict is None:
+                # most likely the surroundings could not be made: nothing was
+                # called, and there is no transaction that could be asked
+                return self._judge(
+                    run,
+                    Raised(
+                        error,
+                        ThreadConnections(),
+                        may_repeat=isinstance(error, TransientError),
+                        is_outage=storage_failed(error),
+                    ),
+                )
+            # the commit, or the verdict, is not changed by that
+            log.exception(
+                "Clearing up after job %s failed: %s.",
+                run.sid,
+                run.function,
+                extra=_fields("job_not_cleared_up", run),
+            )
+        return verdict
+
+    def _judge(self, run: IRun, raised: Raised) -> Verdict:
+        """Return the verdict on a run that has raised, and log it."""
+        verdict = self._rules.decide(run, raised)
+        if isinstance(verdict, FailedAttempt):
+            return self._judge_attempt(run, verdict)
+        _log(run, verdict, raised.error)
+        return verdict
+
+    def _judge_attempt(
+        self, run: IRun, failed: FailedAttempt
+    ) -> AttemptVerdict:
+        """Return the verdict on an attempt that has failed, and log it."""
+        verdict = self._rules.decide_on_attempt(run, failed)
+        _log(run, verdict, failed.error)
+        return verdict
+
+    def _record(self, run: IRun, verdict: Verdict) -> float | None:
+        """Record what is to follow, and tell the subscribers.
+
+        Not before the surroundings are gone: a failure is recorded in a
+        transaction of its own when the effects are aborted, and subscribers
+        are called when no transaction of the job is open. Return the seconds
+        after which to run the job again, or ``None``.
+        """
+        match verdict:
+            case Succeeded():
+                self._announce(JobSucceeded, run)
+            case GivenUp() | Overruled():
+                pass
+            case GiveBack():
+                _give_back(run)
+            case WaitForStorage():
+                # not a conflict: an outage of any length must not use up
+                # max_conflicts
+                run.release(counts=False)
+                return verdict.delay
+            case Repeat():
+                run.release()
+                return verdict.delay
+            case _:
+                is_recorded = self._end_attempt(
+                    run,
+                    verdict,
+                    "The failure of job %s cannot be recorded now; the job"
+                    " will be repeated: %s.",
+                )
+                if is_recorded is None:
+                    run.release()
+                    return longest_delay()
+        return None
+
+    def _end_attempt(
+        self, run: IRun, verdict: AttemptVerdict, if_not: str
+    ) -> bool | None:
+        """Record that an attempt has failed, and tell the subscribers.
+
+        Return whether it is recorded: it is not if the job was not this run's
+        any more. If it cannot be recorded now, log *if_not*, and return
+        ``None``.
+        """
+        event: type[JobEvent]
+        try:
+            if isinstance(verdict, TryAgain):
+                event, is_recorded = JobRetried, run.retry(verdict.due)
+            else:
+                event, is_recorded = (
+                    JobFailed,
+                    run.fail(verdict.failure, verdict.exception),
+                )
         except Exception:
             log.warning(
-                "The failure of job %s cannot be recorded now; the job will be"
-                " repeated: %s.",
+                if_not,
                 run.sid,
                 run.function,
                 exc_info=True,
-                extra=log_fields("failure_not_recorded", run),
+                extra=_fields("failure_not_recorded", run),
             )
-            run.release()
-            return GREATEST_DELAY
+            return None
         if is_recorded:
-            self._announce(verdict.event, run)
-        return None
+            self._announce(event, run)
+        return is_recorded
 
     def _time_out(self, run: IRun, limit: float, thread: int) -> None:
         """Record the failure of a run that takes too long and goes on.
@@ -361,26 +303,93 @@ class Runner:
             limit,
             run.function,
             _stack_of(thread),
-            extra=log_fields("job_timed_out", run),
+            extra=_fields("job_timed_out", run),
         )
-        verdict = self._decide(run, reason, as_bytes(reason))
-        try:
-            is_recorded = verdict.apply()
-        except Exception:
-            # the run will fail with this reason, and record that by itself
-            log.warning(
-                "That job %s took too long cannot be recorded now, but when"
-                " its run has ended: %s.",
-                run.sid,
-                run.function,
-                exc_info=True,
-                extra=log_fields("failure_not_recorded", run),
-            )
-            return
-        if is_recorded:
-            # before leave(), for the same reason as before close()
-            self._announce(verdict.event, run)
+        failed = FailedAttempt(reason, as_bytes(reason))
+        # if it cannot be recorded now, the run fails with this reason, and
+        # records that by itself
+        if self._end_attempt(
+            run,
+            self._judge_attempt(run, failed),
+            "That job %s took too long cannot be recorded now, but when its"
+            " run has ended: %s.",
+        ):
+            # after the events, for the same reason as close()
             run.leave()
+
+
+def _perform(run: IRun, surroundings: Surroundings) -> None:
+    """Load and make the call, record the success, and commit both.
+
+    Whatever raises here, the commit included, makes the run unsuccessful.
+    """
+    manager = surroundings.transaction_manager
+    connections = surroundings.connections
+    with (
+        running(run),
+        use_connections(connections),
+        use_manager(manager),
+    ):
+        # in this transaction: if another process takes the job over after
+        # this read, the commit meets a conflict
+        call = run.load(connections)
+        surroundings.has_loaded = True
+        value = surroundings.call(call)
+    # the function may have ended the transaction that it got
+    surroundings.ensure_transaction()
+    run.succeed(value, connections)
+    manager.commit()
+    log.info(
+        "Job %s succeeded: %s.",
+        run.sid,
+        run.function,
+        extra=_fields("job_succeeded", run),
+    )
+
+
+def _give_back(run: IRun) -> None:
+    """Record that other processes may run a job, since this one is to end.
+
+    Never raises. If it cannot be recorded, others take the job over when this
+    process has given no sign of life for the time of a lease.
+    """
+    try:
+        run.give_back()
+    except Exception:
+        log.warning(
+            "Job %s cannot be left to others now; they may notice after a"
+            " lease: %s.",
+            run.sid,
+            run.function,
+            exc_info=True,
+            extra=_fields("job_not_given_back", run),
+        )
+
+
+def _log(run: IRun, verdict: Logged, error: BaseException) -> None:
+    """Log what is to follow a run that raised, while its transaction is open.
+
+    The log may show the text of *error*, which may depend on persistent
+    objects.
+    """
+    log.log(
+        verdict.level,
+        verdict.sentence,
+        *verdict.values(run),
+        exc_info=error if verdict.shows_error else None,
+        extra=_fields(verdict.action, run),
+    )
+
+
+def _fields(action: str, run: IRun) -> dict[str, Any]:
+    """Return the fields that a log record about a run has.
+
+    Args:
+        action: a fixed word for what has happened, for programs that read
+            logs.
+        run: the run.
+    """
+    return {"action": action, "sid": run.sid, "function": run.function}
 
 
 def _stack_of(thread: int) -> str:

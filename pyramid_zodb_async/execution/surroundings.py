@@ -13,14 +13,14 @@ from ..contracts import IRun
 from ..database.connections import OpenedConnections
 from ..database.storages import storage_failed
 from ..interfaces import Connections
-from ..transactional import TransactionManager
+from ..transactional import begin_joinable
 
 __all__ = [
     "OwnTransaction",
     "Surroundings",
     "SurroundingsFactory",
-    "annotate",
     "bare_thread",
+    "begin_transaction",
     "thread_transaction",
 ]
 
@@ -99,30 +99,6 @@ class _BareThread(Surroundings):
         return False  # it may have committed, which would be done twice
 
 
-@contextlib.contextmanager
-def bare_thread(run: IRun) -> Iterator[Surroundings]:  # noqa: ARG001
-    """Surround a run with nothing but the thread's transaction manager.
-
-    The function begins and commits transactions by itself. What it has not
-    committed when it returns is aborted.
-
-    Args:
-        run: the run that is about to begin.
-
-    Returns:
-        A context manager, whose value is the surroundings.
-    """
-    manager = transaction.manager
-    connections = OpenedConnections(manager)
-    with contextlib.ExitStack() as cleaning:
-        # called last: a connection can be closed only when the transaction
-        # that it takes part in is over
-        cleaning.callback(connections.close)
-        cleaning.callback(manager.abort)
-        manager.begin()
-        yield _BareThread(connections)
-
-
 class OwnTransaction(Surroundings):
     """Surroundings of a run that is one transaction, begun before it."""
 
@@ -148,6 +124,40 @@ class OwnTransaction(Surroundings):
 
 
 @contextlib.contextmanager
+def _thread_connections() -> Iterator[OpenedConnections]:
+    """Give connections of the thread's transaction manager for a block.
+
+    At its end, what is not committed is aborted, and they are closed.
+    """
+    manager = transaction.manager
+    connections = OpenedConnections(manager)
+    with contextlib.ExitStack() as cleaning:
+        # called last: a connection can be closed only when the transaction
+        # that it takes part in is over
+        cleaning.callback(connections.close)
+        cleaning.callback(manager.abort)
+        yield connections
+
+
+@contextlib.contextmanager
+def bare_thread(run: IRun) -> Iterator[Surroundings]:  # noqa: ARG001
+    """Surround a run with nothing but the thread's transaction manager.
+
+    The function begins and commits transactions by itself. What it has not
+    committed when it returns is aborted.
+
+    Args:
+        run: the run that is about to begin.
+
+    Returns:
+        A context manager, whose value is the surroundings.
+    """
+    with _thread_connections() as connections:
+        connections.transaction_manager.begin()
+        yield _BareThread(connections)
+
+
+@contextlib.contextmanager
 def thread_transaction(run: IRun) -> Iterator[Surroundings]:
     """Surround a run with a transaction of the thread's manager.
 
@@ -160,23 +170,22 @@ def thread_transaction(run: IRun) -> Iterator[Surroundings]:
     Returns:
         A context manager, whose value is the surroundings.
     """
-    manager = transaction.manager
-    connections = OpenedConnections(manager)
-    with contextlib.ExitStack() as cleaning:
-        # called last, as in bare_thread()
-        cleaning.callback(connections.close)
-        cleaning.callback(manager.abort)
-        annotate(TransactionManager.begin(manager), run)
+    with _thread_connections() as connections:
+        begin_transaction(connections.transaction_manager, run)
         yield OwnTransaction(connections)
 
 
-def annotate(current: Any, run: IRun) -> None:
-    """Record the job in a transaction, for the history of the database.
+def begin_transaction(manager: Any, run: IRun) -> None:
+    """Begin the transaction of a run.
+
+    It tells of the job in the history of the database, and functions that
+    :func:`~pyramid_zodb_async.transactional` decorates join it.
 
     Args:
-        current: the transaction, which has just begun.
+        manager: the transaction manager.
         run: the run; its owner becomes the user of the transaction.
     """
+    current = begin_joinable(manager)
     if run.owner is not None:
         current.user = run.owner
     current.note(f"job {run.sid}, attempt {run.attempt}: {run.function}")

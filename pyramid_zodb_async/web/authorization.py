@@ -4,11 +4,10 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from pyramid.interfaces import IRootFactory
-from pyramid.traversal import DefaultRootFactory
 from transaction.interfaces import TransientError
 
 from ..contracts import ITransactionJob
+from ..database.application import make_root
 from ..interfaces import IJobAccess
 from ..jobs.current_job import running_job
 from ..jobs.model import JobView
@@ -91,11 +90,9 @@ def _has_permission(request: Any) -> bool:
     It is checked on the application's root, which is made for this check: the
     context of the request is that of the job's resource.
     """
-    registry = request.registry
-    permission = registry.getUtility(ISettings).permission
+    permission = request.registry.getUtility(ISettings).permission
     if permission is None:
         return False
-    make_root = registry.queryUtility(IRootFactory, default=DefaultRootFactory)
     return bool(request.has_permission(permission, make_root(request)))
 
 

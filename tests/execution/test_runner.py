@@ -23,7 +23,8 @@ from pyramid_zodb_async import (
     current_job,
     transactional,
 )
-from pyramid_zodb_async.execution import runner, verdicts
+from pyramid_zodb_async.events import JobSucceeded
+from pyramid_zodb_async.execution import verdicts
 from pyramid_zodb_async.execution.runner import Runner
 from pyramid_zodb_async.execution.surroundings import bare_thread
 from pyramid_zodb_async.scheduler.in_memory.run import MemoryRun
@@ -187,8 +188,7 @@ def refuse(monkeypatch):
         return vote(self, transaction)
 
     monkeypatch.setattr(FileStorage, "tpc_vote", tpc_vote)
-    for module in (runner, verdicts):
-        monkeypatch.setattr(module, "GREATEST_DELAY", 0.01)
+    monkeypatch.setattr(verdicts, "GREATEST_DELAY", 0.01)
     return to_raise.extend
 
 
@@ -278,6 +278,36 @@ def test_a_job_that_was_cancelled_in_time_does_not_time_out(
         return "job_timed_out" not in actions(caplog)
 
     shop.at_last(is_cancelled_in_time)
+
+
+def test_the_time_that_subscribers_take_is_not_the_time_of_the_job(
+    make_app, caplog
+):
+    told = threading.Event()
+
+    def dawdle(event):
+        time.sleep(0.6)  # past the limit: nothing must happen then
+        told.set()
+
+    def view(request):
+        request.schedule.with_options(time_limit=0.4)(shop.nothing)
+        return request.response
+
+    app = make_app(
+        {"/view": view},
+        configure=lambda config: config.add_subscriber(dawdle, JobSucceeded),
+    )
+
+    def is_in_time():
+        told.clear()
+        caplog.clear()
+        app.get("/view")
+        if not told.wait(shop.PATIENCE):
+            return False
+        assert "job_timed_out" not in actions(caplog)
+        return True
+
+    shop.at_last(is_in_time)
 
 
 def test_a_job_whose_time_out_cannot_be_recorded_fails_when_it_returns(
@@ -412,7 +442,7 @@ def test_a_retry_that_cannot_be_recorded_repeats_the_job(
         return request.accepted(schedule(shop.try_luck, "done"))
 
     monkeypatch.setattr(kind, "retry", refuse_once)
-    monkeypatch.setattr(runner, "GREATEST_DELAY", 0.1)
+    monkeypatch.setattr(verdicts, "GREATEST_DELAY", 0.1)
     shop.luck[:] = [False, False, True]
     app = make_app({"/view": view})
     ended = wait_for(app, app.get("/view").json["sid"])

@@ -50,18 +50,24 @@ def view_of_assigned(assigned: AssignedJob) -> JobView:
 
 
 def view_of_ended(
-    assigned: AssignedJob, state: JobState, end: End, failure: Failure | None
+    assigned: AssignedJob,
+    started: float | None,
+    state: JobState,
+    end: End,
+    failure: Failure | None,
 ) -> JobView:
     """Return the view of a job that its run has ended, for an event.
 
     Args:
-        assigned: the job, as it was during the run.
+        assigned: the job, which may have been dropped meanwhile.
+        started: when the run began, in seconds since the epoch.
         state: how it has ended.
         end: when it has ended.
         failure: why it has failed; ``None`` if it has succeeded.
     """
+    during_run = dataclasses.replace(assigned, started=started)
     return dataclasses.replace(
-        view_of_assigned(assigned),
+        view_of_assigned(during_run),
         state=state,
         finished_at=end.finished,
         expires_at=end.expires,

@@ -7,7 +7,6 @@ from typing import Any
 from zope.interface import implementer
 
 from ...contracts import IRun
-from ...events import JobEvent, JobFailed, JobSucceeded
 from ...exceptions import JobError, NotTransferable
 from ...interfaces import Connections
 from ...jobs.model import Failure, JobState, JobView, Progress
@@ -47,10 +46,14 @@ class StoredRun(BaseRun):
         #: The job as the connection of the run sees it, and when that was
         #: opened.
         self._loaded: tuple[Store, StoredJob, float] | None = None
+        #: When the run began: a drop of the job resets it in *assigned*.
+        self._started = assigned.started
         #: Whether a transaction has found that the job is not this run's.
         self._is_lost = False
-        #: The view for the event of the end; ``None`` before the end.
-        self._last_view: JobView | None = None
+        #: Makes the view for the events of this run.
+        self._view: Callable[[], JobView] = functools.partial(
+            view_of_assigned, assigned
+        )
 
     def begin(self) -> bool:
         """Mark the beginning of a suspect's run in the database.
@@ -136,7 +139,7 @@ class StoredRun(BaseRun):
 
     def view(self) -> JobView:
         """See :class:`~pyramid_zodb_async.contracts.IRun`."""
-        return self._last_view or view_of_assigned(self._assigned)
+        return self._view()
 
     def succeed(self, value: Any, connections: Connections) -> None:
         """See :class:`~pyramid_zodb_async.contracts.IRun`."""
@@ -169,25 +172,19 @@ class StoredRun(BaseRun):
             self._is_lost = True
             raise
         # Not announced yet: the runner does that after the commit.
-        self._note(JobSucceeded, JobState.SUCCEEDED, end)
+        self._note(JobState.SUCCEEDED, end)
 
     def _end(self, store: Store) -> End:
         timeout = store.outcome_timeout(self.options, self._process.timeout)
         return End.now(timeout)
 
     def _note(
-        self,
-        kind: type[JobEvent],
-        state: JobState,
-        end: End,
-        failure: Failure | None = None,
+        self, state: JobState, end: End, failure: Failure | None = None
     ) -> None:
-        """Make the view for the event of the end, if it has subscribers."""
-        if self._process.commit_queue.announcer.has_subscribers(kind):
-            # now, since a drop of the job resets the time when its run began
-            self._last_view = view_of_ended(
-                self._assigned, state, end, failure
-            )
+        """Have the view show the end, for the event."""
+        self._view = functools.partial(
+            view_of_ended, self._assigned, self._started, state, end, failure
+        )
 
     def fail(self, failure: Failure, exception: bytes) -> bool:
         """See :class:`~pyramid_zodb_async.contracts.IRun`."""
@@ -212,7 +209,7 @@ class StoredRun(BaseRun):
             )
         except TakenOver:
             return False
-        self._note(JobFailed, JobState.FAILED, end, failure)
+        self._note(JobState.FAILED, end, failure)
         return True
 
     def _of(self, store: Store) -> StoredJob:
@@ -244,7 +241,7 @@ class StoredRun(BaseRun):
             assigned = self._process.location.write(write, note=note)
         except TakenOver:
             return False
-        self._last_view = view_of_assigned(assigned)
+        self._view = functools.partial(view_of_assigned, assigned)
         # After the commit: the next run expects the fence of the committed
         # record. If the process dies before this line, a takeover finds the
         # job.
