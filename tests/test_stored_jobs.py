@@ -313,7 +313,7 @@ def test_what_was_removed_is_gone(looking, name):
     root = shop.root(looking)
 
     assert view_of(looking, name) is None
-    record = root["pyramid_zodb_async"].record(root["jobs"][name])
+    record = root["pyramid_zodb_async"].job(root["jobs"][name]).record
     assert record.state == "removed"
     assert record.call is record.outcome is None
 

@@ -202,7 +202,7 @@ def test_what_nobody_imports_is_what_is_in_use(tmp_path):
                 request.schedule(shop.give, app)
         with stored_jobs.request_of(app) as request:
             store = shop.root(request)["pyramid_zodb_async"]
-            fence = store.record(sid).fence
+            fence = store.job(sid).record.fence
             made = store.beat_of("somebody")
             with pytest.raises(JobError) as taken:
                 store.change(sid, fence._replace(run_number=9))
@@ -256,7 +256,6 @@ IMPORTED = {
         "IJobAccess",
         "IJobWrappers",
         "IRemoteEngine",
-        "IRun",
         "IScheduler",
     ],
     "scheduler": [

@@ -299,40 +299,52 @@ class Store(Persistent):
         key = secrets.token_bytes(16)
         slice_.tree(key)[key] = record
         slice_.unfinished_of(key).add(key)
-        return StoredJob(make_sid(number, key), slice_, key, record)
+        sid = make_sid(number, key)
+        return StoredJob(sid, (number, key), slice_, record)
 
     def locate(self, sid: str) -> "StoredJob | None":
         """Return a job; ``None`` if there is none any more."""
         try:
-            number, key = split_sid(sid)
+            return self.locate_at(sid, split_sid(sid))
         except (ValueError, TypeError):
             return None
+
+    def locate_at(
+        self, sid: str, place: tuple[int, bytes]
+    ) -> "StoredJob | None":
+        """Do what :meth:`locate` does for a sid that was split already."""
+        number, key = place
         slice_ = self.slices.get(number)
         if slice_ is None:
             return None
         record: Record | None = slice_.tree(key).get(key)
         if record is None or record.state == REMOVED:
             return None
-        return StoredJob(sid, slice_, key, record)
+        return StoredJob(sid, place, slice_, record)
+
+    def job(self, sid: str) -> "StoredJob":
+        """Return a job, also a removed one.
+
+        Raises:
+            ValueError: *sid* is no sid.
+            KeyError: there is no such job.
+        """
+        number, key = place = split_sid(sid)
+        slice_ = self.slices[number]
+        return StoredJob(sid, place, slice_, slice_.tree(key)[key])
 
     def find(self, sid: str) -> Record | None:
         """Return the record of a job; ``None`` if there is none any more."""
         job = self.locate(sid)
         return job.record if job else None
 
-    def record(self, sid: str) -> Record:
-        """Return a record, also of a removed job, or raise a KeyError."""
-        number, key = split_sid(sid)
-        record: Record = self.slices[number].tree(key)[key]
-        return record
-
-    def change(self, sid: str, expected: Fence, **values: Any) -> Record:
-        """Do what :meth:`StoredJob.change` does, and return the record."""
+    def change(self, sid: str, expected: Fence, **values: Any) -> "StoredJob":
+        """Do what :meth:`StoredJob.change` does, and return the job."""
         job = self.locate(sid)
         if job is None:
             raise TakenOver(f"The job {sid} is not this run's any more")
         job.change(expected, **values)
-        return job.record
+        return job
 
     def beat_of(self, runner: str) -> Beat:
         """Return the beat of an incarnation, made if needed."""
@@ -354,8 +366,9 @@ class StoredJob(NamedTuple):
     """A job as one connection sees it: its record, and where that is."""
 
     sid: str
+    #: The number of the slice, and the key of the record in it.
+    place: tuple[int, bytes]
     slice_: Slice
-    key: bytes
     record: Record
 
     def change(self, expected: Fence, **values: Any) -> None:
@@ -380,7 +393,8 @@ class StoredJob(NamedTuple):
         if record.finished is not None and record.expires is not None:
             slice_.expect(record.expires - record.finished)
         if had_ended != (record.state != JobState.PENDING):
+            _, key = self.place
             if had_ended:
-                slice_.reopen(self.key)
+                slice_.reopen(key)
             else:
-                slice_.unfinished_of(self.key).remove(self.key)
+                slice_.unfinished_of(key).remove(key)

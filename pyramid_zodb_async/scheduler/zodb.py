@@ -180,7 +180,7 @@ class ZODBScheduler(BaseScheduler):
         job = store.add(record, timeout)
         if hand_off is not None:
             hand_off.record = record
-            hand_off.job = AssignedJob.of(job.sid, record, is_new=due is None)
+            hand_off.job = AssignedJob.of(job, is_new=due is None)
         if self.announcer.has_subscribers(JobScheduled):
             in_transaction = TransactionJob(process, store, job, connections)
             in_transaction.announce(JobScheduled)

@@ -366,7 +366,7 @@ def keep_things(app, jobs, told):
 def tell_of_run(root, sid):
     """Let it look as if a job ran, as other processes are told of it."""
     store = root["pyramid_zodb_async"]
-    record = store.record(sid)
+    record = store.find(sid)
     beat = store.beat_of(record.runner)
     beat.count += 1
     started = record.scheduled + 1

@@ -100,11 +100,11 @@ def test_progress_ends_a_wait_but_not_more_often_than_twice_a_second(
 
 def report(scheduler, sid, progress):
     """Tell of the progress of a job that runs here, as the job would."""
-    held = getattr(scheduler, "assigned_jobs", None)
-    if held is None:
+    if not hasattr(scheduler, "process"):
         job = scheduler.jobs.table._jobs[sid]
         scheduler.jobs.table.report(job, job.run_number, progress)
     else:
+        held = scheduler.process.assigned_jobs
         held.report(held.get(sid), progress)
 
 

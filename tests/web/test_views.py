@@ -210,15 +210,16 @@ def test_a_cancel_that_comes_too_late_forgets_nothing(app, monkeypatch, gate):
     path = begin(app, "wait_at", "gate")
     gate.wait_for_job()
     scheduler = app.app.registry.getUtility(IScheduler)
-    cancel_now = scheduler.cancel
+    find = scheduler.find
 
-    def cancel_later(*args):
+    def find_and_wait(sid, connections):
+        found = find(sid, connections)
         if not gate.opened.is_set():
             gate.open()
-            assert scheduler.wait(path.rpartition("/")[2], 10)
-        return cancel_now(*args)
+            assert scheduler.wait(sid, 10)
+        return found
 
-    monkeypatch.setattr(scheduler, "cancel", cancel_later)
+    monkeypatch.setattr(scheduler, "find", find_and_wait)
     answer = app.delete(path, status=409)
 
     assert answer.json["state"] == "succeeded"
@@ -232,11 +233,21 @@ def test_a_job_that_goes_while_it_is_cancelled_is_unknown(
     path = begin(app, "wait_at", "gate")
     scheduler = app.app.registry.getUtility(IScheduler)
 
-    def remove(sid, *args):
-        scheduler.remove(sid, *args)
-        return False
+    find, removed = scheduler.find, []
 
-    monkeypatch.setattr(scheduler, "cancel", remove)
+    def find_and_remove(sid, connections):
+        found = find(sid, connections)
+        if not removed:
+            removed.append(sid)
+            # by somebody else
+            scheduler.in_own_transaction(
+                lambda own: scheduler.remove(sid, own),
+                lambda: connections,
+                "removed",
+            )
+        return found
+
+    monkeypatch.setattr(scheduler, "find", find_and_remove)
 
     app.delete(path, status=404)
 

@@ -14,7 +14,7 @@ from ...transfer.failures import as_bytes, describe
 from ..process.assigned_jobs import AssignedJob
 from ..process.job_views import view_of_record
 from ..process.this_process import ThisProcess
-from ..records import Fence, Record, Store, StoredJob
+from ..records import Fence, Store, StoredJob
 from ..store.transitions import End, fail
 from .liveness import LivenessMonitor
 from .resending import Resender
@@ -175,23 +175,19 @@ class Takeover:
             if due > self._horizon(now):  # so its record need not be loaded
                 found.later[sid] = due
                 continue
-            self._sort(found, store, sid, store.record(sid), now)
+            self._sort(found, store, store.job(sid), now)
         return found
 
     def _sort(
-        self,
-        found: _Findings,
-        store: Store,
-        sid: str,
-        record: Record,
-        now: float,
+        self, found: _Findings, store: Store, job: StoredJob, now: float
     ) -> None:
         """Add a job to what a check has found."""
+        sid, record = job.sid, job.record
         incarnation, due = record.runner, record.due or now
         if incarnation == self._incarnation:
             # Its commit may have raised here, but succeeded on the server. Or
             # it has ended since this transaction began: see _really_lost().
-            found.lost.append(AssignedJob.of(sid, record))
+            found.lost.append(AssignedJob.of(job))
             return
         queue = Options.load(record.options).queue
         if self._dispatcher.leaves(queue):
@@ -207,7 +203,7 @@ class Takeover:
             return  # its process will run it; it is not late yet
         if incarnation is None and not self._dispatcher.runs(queue):
             # only a worker can claim it, for a message
-            found.waiting.append(AssignedJob.of(sid, record))
+            found.waiting.append(AssignedJob.of(job))
             return
         found.others.setdefault(incarnation, []).append((sid, record.fence))
         if incarnation is not None and incarnation not in found.beats:
@@ -345,7 +341,7 @@ class Takeover:
                 begun=False,
                 crashes=crashes,
             )
-            claimed.append(AssignedJob.of(sid, record))
+            claimed.append(AssignedJob.of(job))
         return claimed, ended
 
     def _give_up(

@@ -10,7 +10,7 @@ from typing import Any
 from ...engine.submission import submit
 from ...jobs.model import Progress, Version
 from ...jobs.options import NO_OPTIONS, Options
-from ..records import Fence, Record
+from ..records import Fence, StoredJob
 from ..runnable_job import RunnableJob
 from ..waiters import Waiters
 
@@ -24,6 +24,8 @@ class AssignedJob(RunnableJob):
     Its ``attempt`` is the one that is to come or runs.
     """
 
+    #: Where the record is: the number of the slice, and the key in it.
+    place: tuple[int, bytes]
     #: The state of the record that the run expects whenever it writes.
     fence: Fence
     #: Whether it may have ended its process. It runs beside no other suspect.
@@ -61,21 +63,20 @@ class AssignedJob(RunnableJob):
         }
 
     @classmethod
-    def of(
-        cls, sid: str, record: Record, *, is_new: bool = False
-    ) -> "AssignedJob":
+    def of(cls, job: StoredJob, *, is_new: bool = False) -> "AssignedJob":
         """Return the job of a record.
 
         Args:
-            sid: the sid of the job.
-            record: the record; the job has its fence from now on. If this
-                transaction has changed the record, the job must not be used
-                before the commit has succeeded.
+            job: the job, whose record has its fence from now on. If this
+                transaction has changed the record, the result must not be
+                used before the commit has succeeded.
             is_new: whether the job counts as accepted and not begun.
         """
+        record = job.record
         return cls(
             is_new=is_new,
-            sid=sid,
+            sid=job.sid,
+            place=job.place,
             function=record.function,
             owner=record.owner,
             base_url=record.base_url,

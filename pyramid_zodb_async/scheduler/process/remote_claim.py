@@ -5,7 +5,7 @@ import logging
 import time
 
 from ...jobs.model import JobState
-from ..records import Record, Store
+from ..records import Store, StoredJob
 from ..store.location import StoreLocation
 from .assigned_jobs import AssignedJob
 
@@ -88,36 +88,36 @@ def claim_announced(
     return None
 
 
-def _claimable(store: Store, sid: str) -> Record | _Refusal:
-    """Return the record of a job that may be claimed, or why it may not."""
+def _claimable(store: Store, sid: str) -> StoredJob | _Refusal:
+    """Return a job that may be claimed, or why it may not."""
     try:
-        record = store.record(sid)
+        job = store.job(sid)
     except KeyError:
         return _Refusal.UNSEEN
     except ValueError:  # it is no sid
         return _Refusal.GONE
+    record = job.record
     if record.state != JobState.PENDING:
         return _Refusal.GONE
     if record.runner is not None:
         return _Refusal.ANOTHERS
     if record.due is not None and record.due > time.time() + CLOCK_TRUST:
         return _Refusal.GONE  # another message is sent when it is due
-    return record
+    return job
 
 
 def _claim(
     store: Store, sid: str, incarnation: str, *, begun: bool
 ) -> AssignedJob | _Refusal:
-    record = _claimable(store, sid)
-    if isinstance(record, _Refusal):
-        return record
-    store.change(
-        sid,
-        record.fence,
+    job = _claimable(store, sid)
+    if isinstance(job, _Refusal):
+        return job
+    job.change(
+        job.record.fence,
         runner=incarnation,
         # so that no earlier run of the job can write any more
-        run_number=record.run_number + 1,
+        run_number=job.record.run_number + 1,
         begun=begun,
     )
     # has the fence of the changed record
-    return AssignedJob.of(sid, record)
+    return AssignedJob.of(job)

@@ -102,7 +102,7 @@ class StoredRun(BaseRun):
             parts = job.record.parts()
         if parts is None:
             self._is_lost = True
-            raise TakenOver(f"The job {self.sid} is not this run's any more")
+            raise self._taken_over()
         refuse_broken(parts)
         form, args, named_args = parts
         return functools.partial(callable_of(form), *args, **named_args)
@@ -115,12 +115,15 @@ class StoredRun(BaseRun):
             if store._p_jar is not None and store._p_jar.opened == since:
                 return store, job
         found = self._process.location.of(connections)
-        located = None if found is None else found.locate(self.sid)
+        located = found and found.locate_at(self.sid, self._assigned.place)
         if found is None or located is None:
             self._is_lost = True
-            raise TakenOver(f"The job {self.sid} is not this run's any more")
+            raise self._taken_over()
         self._loaded = found, located, found._p_jar.opened
         return found, located
+
+    def _taken_over(self) -> TakenOver:
+        return TakenOver(f"The job {self.sid} is not this run's any more")
 
     def report(self, progress: Progress) -> None:
         """See :class:`~pyramid_zodb_async.contracts.IRun`."""
@@ -214,9 +217,9 @@ class StoredRun(BaseRun):
 
     def _of(self, store: Store) -> StoredJob:
         """Return the job as another transaction than the run's sees it."""
-        job = store.locate(self.sid)
+        job = store.locate_at(self.sid, self._assigned.place)
         if job is None:
-            raise TakenOver(f"The job {self.sid} is not this run's any more")
+            raise self._taken_over()
         return job
 
     def retry(self, due: float) -> bool:
@@ -234,7 +237,7 @@ class StoredRun(BaseRun):
                 attempt=self.attempt,
                 failures=self._assigned.failures + 1,
             )
-            return AssignedJob.of(self.sid, job.record)
+            return AssignedJob.of(job)
 
         note = f"job {self.sid} will be tried again"
         try:
@@ -260,7 +263,7 @@ class StoredRun(BaseRun):
         """See :class:`~pyramid_zodb_async.contracts.IRun`."""
 
         def write(store: Store) -> AssignedJob:
-            record = store.change(
+            job = store.change(
                 self.sid,
                 self._fence,
                 runner=None,
@@ -269,7 +272,7 @@ class StoredRun(BaseRun):
                 # the end of this process is no crash of the job
                 begun=False,
             )
-            return AssignedJob.of(self.sid, record)
+            return AssignedJob.of(job)
 
         assigned = self._process.location.write(
             write, note=f"job {self.sid} is free"

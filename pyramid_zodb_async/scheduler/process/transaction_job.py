@@ -150,7 +150,7 @@ class TransactionJob:
             self._changes().add(hand_off)
             # after revive(): the run needs the new fence of the record
             hand_off.record = record
-            hand_off.job = AssignedJob.of(self.sid, record)
+            hand_off.job = AssignedJob.of(self._job)
         self.announce(JobRetried)
         return view_of_record(self.sid, record)
 

@@ -99,9 +99,9 @@ def looks_of(takeover, monkeypatch):
     looked = []
     sort = takeover._sort
 
-    def note(found, store, sid, record, now):
-        looked.append(sid)
-        sort(found, store, sid, record, now)
+    def note(found, store, job, now):
+        looked.append(job.sid)
+        sort(found, store, job, now)
 
     monkeypatch.setattr(takeover, "_sort", note)
     return looked

@@ -25,6 +25,7 @@ def job(sid, **values):
         base_url=None,
         attempt=1,
         scheduled=0.0,
+        place=(0, b""),
         fence=Fence("pending", "runner", 0),
         options=NO_OPTIONS,
         **values,
