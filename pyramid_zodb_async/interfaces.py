@@ -169,7 +169,8 @@ class IScheduler(Interface):
 
         In a process that serves requests, the first request does this. Jobs
         that other processes, such as scripts, schedule in a database are run
-        by those that have started.
+        by those that have started. It raises if there is no database or no
+        room for a thread now, and another call tries again.
         """
 
     def stop(grace: float | None = None) -> list[str]:

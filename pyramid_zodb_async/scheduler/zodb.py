@@ -128,7 +128,6 @@ class ZODBScheduler:
         with self._lock:
             if self._is_stopped and not recover:
                 return  # scheduling a job does not undo stop()
-            self._is_stopped = False
             if not self._maintenance.does(recover=recover):
                 if recover:
                     # makes the store here, so that no request has to
@@ -136,11 +135,17 @@ class ZODBScheduler:
                         lambda store: store.expect(self.timeout_of(store)),
                         note="the store of jobs",
                     )
-                self.dispatcher.engine.start()
+                # first, as it is this that may fail
                 self._maintenance.start(recover=recover)
+                try:
+                    self.dispatcher.engine.start()
+                except BaseException:
+                    self._maintenance.stop()
+                    raise
                 # after the engine's own: the exit calls the last one first
                 atexit.unregister(self.stop)
                 atexit.register(self.stop)
+            self._is_stopped = False
 
     def stop(self, grace: float | None = None) -> list[str]:
         """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""

@@ -1,14 +1,17 @@
 """What the package sees to around each request."""
 
+import atexit
 import threading
 
 import pytest
 import shop
 import transaction
+from exhausted import no_new_threads
 from pyramid.response import Response
 from transaction.interfaces import TransientError
 
 from pyramid_zodb_async import IScheduler
+from pyramid_zodb_async.scheduler.maintenance.takeover import LIVE_INCARNATIONS
 from pyramid_zodb_async.testing import drain
 
 pytestmark = pytest.mark.kept_in("zodb")
@@ -83,6 +86,50 @@ def test_a_storage_that_is_away_is_asked_again_by_the_next_request(
     drain(app)
 
     assert scheduler.runs_jobs
+
+
+@pytest.mark.parametrize("engine", ["threads", "inline"])
+def test_a_process_without_a_thread_for_its_jobs_says_so_and_tries_again(
+    make_app, caplog, engine, at_exit
+):
+    def view(request):
+        return request.accepted(request.schedule(shop.give, "given"))
+
+    app = make_app({"/view": view}, zodb_async__engine=engine)
+    scheduler = app.app.registry.getUtility(IScheduler)
+    with no_new_threads():
+        sid = app.get("/view", status=202).json["sid"]
+    actions = [record.action for record in caplog.records]
+    assert actions == ["housekeeper_not_started", "scheduler_not_started"]
+    assert "the next request tries again" in caplog.text
+    assert not scheduler.runs_jobs
+    assert scheduler.incarnation not in LIVE_INCARNATIONS
+    assert at_exit() == []
+    assert scheduler.stop() == []
+    app.get(f"/jobs/{sid}")
+    assert scheduler.runs_jobs
+    drain(app)
+
+    assert app.get(f"/jobs/{sid}").json["result"] == "given"
+
+
+@pytest.fixture
+def at_exit(monkeypatch):
+    """List what the end of the interpreter would call."""
+    called = []
+    register, unregister = atexit.register, atexit.unregister
+
+    def note(function):
+        called.append(function)
+        return register(function)
+
+    def forget(function):
+        called[:] = [known for known in called if known != function]
+        unregister(function)
+
+    monkeypatch.setattr(atexit, "register", note)
+    monkeypatch.setattr(atexit, "unregister", forget)
+    return lambda: list(called)
 
 
 class Away(dict):

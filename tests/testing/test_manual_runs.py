@@ -6,6 +6,7 @@ import threading
 import pytest
 import shop
 import transaction
+from exhausted import no_new_threads
 from pyramid.scripting import prepare
 from shop import begin, sid_of
 
@@ -582,3 +583,29 @@ def test_a_restart_that_takes_too_long_is_told_of(make):
         restart(app, timeout=0.1)
     with pytest.raises(LookupError, match="No job waits to be run"):
         run_next(app, timeout=0.1)
+
+
+def test_a_run_without_a_thread_leaves_the_job_and_the_next_run_alone(app):
+    path = begin(app, "give", "given")
+    with (
+        no_new_threads(),
+        pytest.raises(RuntimeError, match="No thread can be started for"),
+        paused(app),
+    ):
+        raise AssertionError
+    assert app.get(path).json["state"] == "pending"
+
+    assert run_next(app).result == "given"
+
+
+@in_database
+def test_a_run_may_be_what_starts_the_scheduler_once_there_is_a_thread(app):
+    with (
+        no_new_threads(),
+        pytest.raises(RuntimeError, match="to look after jobs"),
+    ):
+        run_next(app)
+    path = begin(app, "give", "given")
+    run_next(app)
+
+    assert app.get(path).json["result"] == "given"

@@ -90,25 +90,34 @@ class Maintenance:
         return self.is_running and (self._recovers or not recover)
 
     def start(self, *, recover: bool) -> None:
-        """Start the thread; one that runs is replaced.
+        """Start the thread, or have the one that runs do this.
 
         Args:
             recover: whether to take over the jobs of incarnations that are
                 gone. If not, only jobs of this incarnation are looked for.
+
+        Raises:
+            RuntimeError: no thread can be started now.
         """
-        if self._housekeeper is not None:
-            self._housekeeper.stop()
         is_shared = not is_for_one_process(self._location.db.storage)
         self._recovers = recover
         self._winds_down = False
         # Before any job is assigned: on a storage for one process, another
         # scheduler of this process would take the jobs over at once.
         LIVE_INCARNATIONS.add(self._incarnation)
-        self._housekeeper = Housekeeper(
+        housekeeper = self._housekeeper or Housekeeper()
+        if not housekeeper.start(
             self._slow_chores(is_shared=is_shared)
             + self._quick_chores(is_shared=is_shared)
-        )
-        self._housekeeper.start()
+        ):
+            self.stop()
+            raise RuntimeError(
+                "No thread can be started to look after jobs, so this process"
+                " runs none; it has too many threads, or is ending"
+            )
+        self._housekeeper = housekeeper
+        # a waiter may have come before, and found no thread to wake
+        housekeeper.wake()
 
     def wind_down(self) -> None:
         """Do only what the jobs need that still run.
