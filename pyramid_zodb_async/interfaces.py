@@ -337,7 +337,8 @@ class IEngine(Interface):
 
         They run when they are *due*, in seconds since the epoch, or at once;
         of those that are due, the one with the greatest *priority* runs
-        first. It does not raise, and does not use a database.
+        first. It does not raise, and does not use a database. Now and then
+        there are none: who could start no thread for others is to try again.
         """
 
     def withdraw(sid: str) -> None:

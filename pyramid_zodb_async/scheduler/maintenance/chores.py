@@ -150,7 +150,7 @@ class Maintenance:
         self._observer.check_soon(sid)
 
     def _slow_chores(self, *, is_shared: bool) -> list[Chore]:
-        """Return the chores of takeover and of expiry.
+        """Return the chores of takeover, of expiry and of jobs left waiting.
 
         They are done three times in a lease: signs of life must come more
         often than the lease, and a silence must be seen at several checks.
@@ -178,6 +178,11 @@ class Maintenance:
             Chore(takeover.beat, interval),
             Chore(search, interval, is_wanted=lambda: not self._winds_down),
             Chore(tidy, interval, is_wanted=lambda: not self._winds_down),
+            Chore(
+                self._try_again,
+                interval,
+                is_wanted=lambda: not self._winds_down,
+            ),
         ]
 
     def _quick_chores(self, *, is_shared: bool) -> list[Chore]:
@@ -199,6 +204,13 @@ class Maintenance:
                 )
             )
         return chores
+
+    def _try_again(self) -> None:
+        """Have the jobs run for which no thread could be started before.
+
+        Else they would wait until another job comes to this process.
+        """
+        self._dispatcher.engine.submit([])
 
     def _write_reports(self) -> None:
         jobs = self._jobs.take_running()
