@@ -11,6 +11,7 @@ from pyramid.response import Response
 from transaction.interfaces import TransientError
 
 from pyramid_zodb_async import IScheduler
+from pyramid_zodb_async.database.application import databases_of
 from pyramid_zodb_async.scheduler.maintenance.takeover import LIVE_INCARNATIONS
 from pyramid_zodb_async.testing import drain
 
@@ -74,7 +75,7 @@ def test_a_storage_that_is_away_is_asked_again_by_the_next_request(
 
     app = make_app({"/view": view})
     registry = app.app.registry
-    databases = registry._zodb_databases
+    databases = databases_of(registry)
     registry._zodb_databases = Away(databases)
     scheduler = registry.getUtility(IScheduler)
     with pytest.raises(OSError, match="no route"):
@@ -151,7 +152,7 @@ def test_a_store_that_cannot_be_used_leaves_the_application_alone(
 
     app = make_app({"/spoil": spoil})
     # before the first request would make a store
-    with app.app.registry._zodb_databases[""].transaction() as connection:
+    with databases_of(app.app.registry)[""].transaction() as connection:
         connection.root()["pyramid_zodb_async"] = shop.Product("ours")
     app.get("/spoil", status=200)
     app.get("/spoil", status=200)

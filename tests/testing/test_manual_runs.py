@@ -11,6 +11,7 @@ from pyramid.scripting import prepare
 from shop import begin, sid_of
 
 from pyramid_zodb_async import IScheduler, JobState, current_job
+from pyramid_zodb_async.database.application import databases_of
 from pyramid_zodb_async.testing import (
     assert_scheduled,
     conflict_next,
@@ -430,7 +431,7 @@ def test_a_real_conflict_in_a_pause_repeats_the_job(app):
 
 
 def add_from_outside(app, word):
-    db = app.app.registry._zodb_databases[""]
+    db = databases_of(app.app.registry)[""]
     with db.transaction() as connection:
         connection.root()["history"].append(word)
 
