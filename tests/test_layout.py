@@ -255,3 +255,17 @@ def test_what_is_private_elsewhere_is_used_in_one_place():
         if (found := set(private_names(path)) - DOCUMENTED)
     }
     assert used == PRIVATE
+
+
+def starts_threads(path):
+    return any(
+        isinstance(node, ast.Call)
+        and ast.unparse(node.func).rpartition(".")[2]
+        in {"Thread", "ThreadPoolExecutor", "Timer", "start_new_thread"}
+        for node in ast.walk(tree_of(path))
+    )
+
+
+def test_threads_are_started_in_one_place():
+    found = [name for name, path in MODULES.items() if starts_threads(path)]
+    assert found == ["concurrency.threads"]
