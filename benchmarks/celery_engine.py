@@ -22,6 +22,7 @@ from pyramid_zodbconn import get_connection
 from storages import postgres, sqlite, zeo
 
 from pyramid_zodb_async import IScheduler
+from pyramid_zodb_async.database.application import databases_of
 
 INI = """
 [app:main]
@@ -134,7 +135,7 @@ class Ours:
     def close(self):
         """Let go of all."""
         self._scheduler.stop()
-        for db in self._registry._zodb_databases.values():  # noqa: SLF001
+        for db in databases_of(self._registry).values():
             db.close()
 
 

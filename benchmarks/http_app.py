@@ -1,7 +1,5 @@
 """The application that over_http.py asks; waitress calls :func:`make_app`."""
 
-# ruff: noqa: SLF001 - it fills the database as pyramid_zodbconn has it
-
 import html
 import logging
 import os
@@ -16,6 +14,7 @@ from pyramid.response import Response
 from pyramid_zodbconn import get_connection
 
 from pyramid_zodb_async import current_job
+from pyramid_zodb_async.database.application import databases_of
 
 #: What the pages are about.
 THINGS = 1000
@@ -135,7 +134,7 @@ def make_app():
         config.add_route(view.__name__, pattern)
         config.add_view(view, route_name=view.__name__, **options)
     app = config.make_wsgi_app()
-    fill(app.registry._zodb_databases[""])
+    fill(databases_of(app.registry)[""])
     return app
 
 

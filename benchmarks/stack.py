@@ -19,6 +19,7 @@ from storages import STORAGES, settle
 from transaction.interfaces import TransientError
 
 from pyramid_zodb_async import IScheduler
+from pyramid_zodb_async.database.application import databases_of
 from pyramid_zodb_async.scheduler.records import Record
 
 #: How many jobs are put into the store in one transaction.
@@ -83,7 +84,7 @@ class Stack:
         for name in ("tm", "zodbconn", "zodb_async"):
             config.include(f"pyramid_{name}")
         self.registry = config.make_wsgi_app().registry
-        self.db = self.registry._zodb_databases[""]
+        self.db = databases_of(self.registry)[""]
         self.scheduler = self.registry.getUtility(IScheduler)
         self.scheduler.start()
         #: The conflicts that requests met.

@@ -119,7 +119,8 @@ class IScheduler(Interface):
 
         In a process that serves requests, the first request does this. Jobs
         that other processes, such as scripts, schedule in a database are run
-        by those that have started.
+        by those that have started. It raises if there is no database or no
+        room for a thread now, and another call tries again.
         """
 
     def stop(grace: float | None = None) -> list[str]:
@@ -182,7 +183,8 @@ class IEngine(Interface):
 
         They run when they are *due*, in seconds since the epoch, or at once;
         of those that are due, the one with the greatest *priority* runs
-        first. It does not raise, and does not use a database.
+        first. It does not raise, and does not use a database. Now and then
+        there are none: who could start no thread for others is to try again.
         """
 
     def withdraw(sid: str) -> None:

@@ -12,6 +12,7 @@ from ZODB.MappingStorage import MappingStorage
 from ZODB.POSException import POSKeyError
 
 from pyramid_zodb_async import PersistentContext
+from pyramid_zodb_async.database.application import databases_of
 from pyramid_zodb_async.testing import drain, wait_for
 
 
@@ -235,7 +236,7 @@ def test_what_a_view_writes_through_a_context_is_stored(make_app, manager):
     app.get("/write")
 
     assert app.get("/read").text == "new"
-    (db,) = app.app.registry._zodb_databases.values()
+    (db,) = databases_of(app.app.registry).values()
     assert shop.count_open(db) == 0
 
 

@@ -13,6 +13,7 @@ from storages import everywhere, on_lasting_storages, on_shared_storages
 from ZODB.FileStorage import FileStorage
 
 from pyramid_zodb_async import IScheduler, JobState
+from pyramid_zodb_async.database.application import databases_of
 from pyramid_zodb_async.testing import drain, wait_for
 
 
@@ -181,7 +182,7 @@ def test_no_connection_stays_open(app):
     registry.getUtility(IScheduler).stop()
     transaction.abort()
 
-    assert shop.count_open(registry._zodb_databases[""]) == 0
+    assert shop.count_open(databases_of(registry)[""]) == 0
 
 
 @on_lasting_storages
@@ -209,7 +210,7 @@ def forget(app):
     for sid in scheduler.unfinished():
         scheduler.process.assigned_jobs.drop(sid)
     scheduler.stop(grace=0)
-    storage = registry._zodb_databases[""].storage
+    storage = databases_of(registry)[""].storage
     if isinstance(storage, FileStorage):
         storage.close()  # which others cannot open otherwise
 

@@ -8,6 +8,7 @@ import shop
 from shop import PATIENCE, begin, scheduler_of, waiting
 
 from pyramid_zodb_async import Progress, Version, current_job
+from pyramid_zodb_async.database.application import databases_of
 from pyramid_zodb_async.testing import drain, wait_for
 
 SHARED = [("zodb", kind) for kind in ("zeo", "sqlite", "postgres")]
@@ -174,7 +175,7 @@ def test_many_that_wait_make_one_look_at_the_storage(make_app, gate):
     )
     there.get("/jobs/unknown", status=404)
     paths = [begin(here, "wait_at", "gate") for _ in range(10)]
-    db = there.app.registry._zodb_databases[""]
+    db = databases_of(there.app.registry)[""]
     answers = [
         shop.Answer(there.get, path, headers={"Prefer": f"wait={PATIENCE}"})
         for path in paths

@@ -203,3 +203,70 @@ def test_everything_in_the_package_is_shipped():
             assert name in packages
         elif path.suffix != ".pyc":
             assert any(place.match(pattern) for pattern in patterns), place
+
+
+#: The attributes of other packages that are their own, and where they are
+#: used. Each is told of there, and has a test in tests/database that uses the
+#: other package only. That of sys is documented.
+PRIVATE = {
+    "database.application": {"_zodb_databases"},
+    "database.internals": {"_implicitlyAdding", "_synchs", "_unjoin"},
+    "execution.runner": {"_current_frames"},
+}
+
+#: The documented ones of persistent objects and of named tuples.
+DOCUMENTED = {
+    *("_p_changed", "_p_jar", "_p_oid"),
+    *("_asdict", "_fields", "_make", "_replace"),
+}
+
+ATTRIBUTE_FUNCTIONS = {"delattr", "getattr", "hasattr", "setattr"}
+
+
+def is_private(name):
+    return name.startswith("_") and not name.endswith("__")
+
+
+def private_names(path):
+    """Give the private names of others than `self` that a module uses."""
+    for node in ast.walk(tree_of(path)):
+        match node:
+            case ast.Attribute(value=ast.Name(id="self" | "cls")):
+                pass
+            case ast.Attribute(value=ast.Call(func=ast.Name(id="super"))):
+                pass
+            case ast.Attribute(attr=name) if is_private(name):
+                yield name
+            case ast.Call(
+                func=ast.Name(id=function), args=[_, ast.Constant(name), *_]
+            ) if function in ATTRIBUTE_FUNCTIONS and is_private(name):
+                yield name
+            case ast.ImportFrom(level=0, module=module, names=names):
+                yield from filter(is_private, module.split("."))
+                yield from (it.name for it in names if is_private(it.name))
+            case ast.Import(names=names):
+                parts = (part for it in names for part in it.name.split("."))
+                yield from filter(is_private, parts)
+
+
+def test_what_is_private_elsewhere_is_used_in_one_place():
+    used = {
+        name: found
+        for name, path in MODULES.items()
+        if (found := set(private_names(path)) - DOCUMENTED)
+    }
+    assert used == PRIVATE
+
+
+def starts_threads(path):
+    return any(
+        isinstance(node, ast.Call)
+        and ast.unparse(node.func).rpartition(".")[2]
+        in {"Thread", "ThreadPoolExecutor", "Timer", "start_new_thread"}
+        for node in ast.walk(tree_of(path))
+    )
+
+
+def test_threads_are_started_in_one_place():
+    found = [name for name, path in MODULES.items() if starts_threads(path)]
+    assert found == ["concurrency.threads"]

@@ -8,6 +8,7 @@ import shop
 from pyramid.response import Response
 
 from pyramid_zodb_async import IScheduler
+from pyramid_zodb_async.database.application import databases_of
 from pyramid_zodb_async.testing import drain, wait_for
 
 pytestmark = pytest.mark.kept_in("memory", "zodb")
@@ -157,7 +158,7 @@ def test_no_connection_stays_open(make_app, manager, engine):
         app.get("/view")
     drain(app)
 
-    db = app.app.registry._zodb_databases[""]
+    db = databases_of(app.app.registry)[""]
     # the housekeeper may have one for a moment
     shop.wait_until(lambda: shop.count_open(db) == 0)
 

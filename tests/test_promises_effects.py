@@ -8,6 +8,7 @@ import transaction
 from pyramid.threadlocal import get_current_request
 
 from pyramid_zodb_async import IScheduler, JobState, current_job
+from pyramid_zodb_async.database.application import databases_of
 from pyramid_zodb_async.testing import drain, wait_for
 
 pytestmark = pytest.mark.kept_in("memory", "zodb")
@@ -25,7 +26,7 @@ def run(make_app, manager, engine):
         sid = app.get("/view").json["sid"]
         drain(app)
         run.effects = shop.effects(app)
-        run.log = app.app.registry._zodb_databases[""].undoLog(0, 20)
+        run.log = databases_of(app.app.registry)[""].undoLog(0, 20)
         return wait_for(app, sid)
 
     return run

@@ -8,6 +8,7 @@ from users import Root, as_user
 from ZODB.POSException import ConflictError
 
 from pyramid_zodb_async import IScheduler
+from pyramid_zodb_async.database.application import databases_of
 from pyramid_zodb_async.database.connections import ThreadConnections
 from pyramid_zodb_async.testing import drain, wait_for
 
@@ -115,7 +116,7 @@ def test_the_owners_poll_makes_no_root_and_opens_no_connection(app):
     sid = app.get("/start", headers=as_user("ann")).json["sid"]
     drain(app)
     Root.made = 0
-    db = app.app.registry._zodb_databases[""]
+    db = databases_of(app.app.registry)[""]
     closed_before = len(db.getActivityMonitor().log)
     app.get(f"/jobs/{sid}", headers=as_user("ann"))
 

@@ -12,6 +12,7 @@ from pyramid.response import Response
 from pyramid_zodbconn import get_connection
 
 from pyramid_zodb_async import ArgumentNotTransferable
+from pyramid_zodb_async.database.application import databases_of
 from pyramid_zodb_async.testing import drain, wait_for
 
 pytestmark = pytest.mark.kept_in("memory", "zodb")
@@ -140,7 +141,7 @@ def call(function, *args):
 
 def is_renamed(app):
     """Look at the product from outside."""
-    db = app.app.registry._zodb_databases[""]
+    db = databases_of(app.app.registry)[""]
     with db.transaction() as connection:
         return connection.root()["product"].name == "renamed"
 
@@ -394,7 +395,7 @@ def test_plain_arguments_need_no_zodbconn(make_app, engine):
 
 def pack(app):
     """Let deleted objects vanish from the database and from all caches."""
-    db = app.app.registry._zodb_databases[""]
+    db = databases_of(app.app.registry)[""]
     db.pack()
     db.cacheMinimize()
 

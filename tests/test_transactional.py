@@ -23,6 +23,7 @@ from pyramid_zodb_async.transactional import (
     transactional,
     use_manager,
 )
+from pyramid_zodb_async.web.request_schedule import has_transaction
 
 LOGGER = "pyramid_zodb_async.transactional"
 
@@ -54,7 +55,7 @@ def open_root(db):
 
     yield open_root
     for manager, connection in opened:
-        if is_in_transaction(manager):
+        if has_transaction(manager):
             manager.abort()
         connection.close()
 
@@ -81,11 +82,6 @@ def stored(db):
     """Give what a new transaction finds in the root."""
     with db.transaction() as connection:
         return dict(connection.root())
-
-
-def is_in_transaction(manager):
-    # asking an implicit manager by get() would begin one
-    return manager._txn is not None
 
 
 def in_a_thread(function):
@@ -153,7 +149,7 @@ def test_a_call_commits_and_returns_what_the_function_returns(
 
     assert add("n", value=1) == 2
     assert stored(db) == {"n": 1}
-    assert not is_in_transaction(manager)
+    assert not has_transaction(manager)
 
 
 def test_a_pending_transaction_of_an_implicit_manager_is_aborted(
@@ -237,7 +233,7 @@ def test_a_description_that_fails_leaves_no_transaction(manager):
     with pytest.raises(LookupError, match="no name"):
         Failing(manager=manager)(print)()
 
-    assert not is_in_transaction(manager)
+    assert not has_transaction(manager)
 
 
 # exceptions
@@ -261,7 +257,7 @@ def test_an_exception_aborts_and_passes(db, manager, root, error):
     assert caught.value is error
     assert calls == [1]
     assert stored(db) == {}
-    assert not is_in_transaction(manager)
+    assert not has_transaction(manager)
 
 
 def test_an_interrupt_is_not_repeated_even_if_a_subclass_says_so(manager):
@@ -286,7 +282,7 @@ def test_a_commit_that_fails_is_aborted_and_the_manager_usable(
 ):
     debugged = []
 
-    @eager(manager, debug=lambda: debugged.append(is_in_transaction(manager)))
+    @eager(manager, debug=lambda: debugged.append(has_transaction(manager)))
     def add(value):
         root()["n"] = value
 
@@ -294,7 +290,7 @@ def test_a_commit_that_fails_is_aborted_and_the_manager_usable(
         add(threading.Lock())
 
     assert debugged == [True]
-    assert not is_in_transaction(manager)
+    assert not has_transaction(manager)
     add(1)
     assert stored(db) == {"n": 1}
 
@@ -309,7 +305,7 @@ def test_a_doomed_transaction_is_aborted_and_told(db, manager, root):
         add()
 
     assert stored(db) == {}
-    assert not is_in_transaction(manager)
+    assert not has_transaction(manager)
 
 
 # repeating
@@ -332,7 +328,7 @@ def test_a_conflict_at_commit_is_repeated_on_fresh_data(
 
     assert seen == [1, 10]
     assert stored(db) == {"n": 20}
-    assert not is_in_transaction(manager)
+    assert not has_transaction(manager)
     (record,) = caplog.records
     assert record.name == LOGGER
     assert record.levelno == logging.WARNING
@@ -378,7 +374,7 @@ def test_a_conflict_that_stays_passes_after_the_last_repetition(
     assert len(calls) == 3
     assert stored(db) == {"n": 3}
     assert debugged == []
-    assert not is_in_transaction(manager)
+    assert not has_transaction(manager)
 
 
 def test_with_a_retry_number_of_0_nothing_is_repeated(manager):
@@ -457,7 +453,7 @@ def test_a_data_manager_that_fails_to_answer_hides_no_error(manager, caplog):
     (record,) = caplog.records
     assert record.levelno == logging.ERROR
     assert record.action == "transaction_cleanup_failed"
-    assert not is_in_transaction(manager)
+    assert not has_transaction(manager)
 
 
 def test_where_the_function_left_no_transaction_its_type_decides(explicit):
@@ -475,7 +471,7 @@ def test_a_begin_that_fails_leaves_no_transaction(db, manager, root, error):
     with pytest.raises(type(error)):
         TransactionManager.begin(manager)
 
-    assert not is_in_transaction(manager)
+    assert not has_transaction(manager)
 
 
 def test_a_begin_that_meets_a_transient_error_is_repeated(db, manager, root):
@@ -495,7 +491,7 @@ def test_a_begin_that_meets_a_transient_error_is_repeated(db, manager, root):
     with pytest.raises(ValueError, match="no"):
         add()
     assert debugged == []
-    assert not is_in_transaction(manager)
+    assert not has_transaction(manager)
 
 
 # waiting
@@ -539,7 +535,7 @@ def test_no_transaction_is_held_while_waiting(manager):
     class Looking(TransactionManager):
         def _delays(self):
             for _ in range(2):
-                held.append(is_in_transaction(manager))
+                held.append(has_transaction(manager))
                 yield 0
 
     with pytest.raises(ConflictError):
@@ -596,7 +592,7 @@ def test_a_debug_that_fails_does_not_prevent_the_abort(
     with pytest.raises(raised):
         add()
 
-    assert not is_in_transaction(manager)
+    assert not has_transaction(manager)
     assert stored(db) == {}
 
 
@@ -641,7 +637,7 @@ def test_an_abort_that_fails_hides_no_error_and_ends_the_tries(
     (record,) = (r for r in caplog.records if r.name == LOGGER)
     assert record.levelno == logging.ERROR
     assert record.exc_info[1].__context__ is error
-    assert not is_in_transaction(manager)
+    assert not has_transaction(manager)
 
 
 # functions that commit and abort by themselves
@@ -662,7 +658,7 @@ def test_what_the_function_committed_stays_when_it_raises_later(
         add()
 
     assert stored(db) == {"n": 1}
-    assert not is_in_transaction(manager)
+    assert not has_transaction(manager)
 
 
 def test_a_transaction_that_the_function_began_is_committed(db, manager, root):
@@ -676,7 +672,7 @@ def test_a_transaction_that_the_function_began_is_committed(db, manager, root):
     add()
 
     assert stored(db) == {"m": 2}
-    assert not is_in_transaction(manager)
+    assert not has_transaction(manager)
 
 
 @pytest.mark.parametrize("end", ["commit", "abort"])
@@ -689,7 +685,7 @@ def test_a_function_may_leave_no_transaction(db, manager, root, end):
 
     assert add() == "done"
     assert stored(db) == ({"n": 1} if end == "commit" else {})
-    assert not is_in_transaction(manager)
+    assert not has_transaction(manager)
 
 
 def test_after_its_commit_the_functions_that_it_calls_do_not_join(
@@ -737,7 +733,7 @@ def test_after_its_commit_begin_makes_them_join_again(
         outer()
 
     assert stored(db) == {}
-    assert not is_in_transaction(manager)
+    assert not has_transaction(manager)
 
 
 # nested calls
@@ -854,7 +850,7 @@ def test_a_subclass_may_have_a_manager(explicit):
 def test_other_threads_do_not_see_a_jobs_manager(implicit):
     @transactional
     def is_in_the_job():
-        return is_in_transaction(implicit)
+        return has_transaction(implicit)
 
     with use_manager(implicit):
         context = contextvars.copy_context()
@@ -958,7 +954,7 @@ def test_other_callables_can_be_decorated(manager):
             self.a = a
 
         def __call__(self, b):
-            return self.a + b, is_in_transaction(manager)
+            return self.a + b, has_transaction(manager)
 
     decorate = eager(manager)
     assert decorate(Adder(1))(2) == (3, True)

@@ -26,7 +26,8 @@ def databases_of(registry: Any) -> dict[str, DB]:
         The databases. There are none if the application does not include
         pyramid_zodbconn, or has configured no database.
     """
-    # pyramid_zodbconn gives public access only by the connection of a request
+    # as of pyramid_zodbconn 0.8.1, which has no public way to them but by the
+    # connection of a request, which it opens for that
     databases: dict[str, DB] | None = getattr(
         registry, "_zodb_databases", None
     )

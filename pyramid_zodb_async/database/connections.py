@@ -13,6 +13,7 @@ from ZODB.DB import DB
 
 from ..exceptions import JobNotLoadable
 from ..interfaces import Connections
+from .internals import is_registered, leave_transaction
 
 __all__ = [
     "JarConnections",
@@ -142,7 +143,7 @@ class OpenedConnections:
             if current is not None:
                 # before the close, after which another thread may have them
                 for connection in root.connection.connections.values():
-                    current._unjoin(connection)  # noqa: SLF001
+                    leave_transaction(connection, current)
             root.connection.close()
 
 
@@ -157,7 +158,7 @@ def _share_transactions(jar: Connection, transaction_manager: Any) -> bool:
         isinstance(manager, transaction.ThreadTransactionManager)
         # pyramid_zodbconn opens its connections with this manager. The one of
         # another thread is not registered with the manager of this thread.
-        and jar not in manager.manager._synchs  # noqa: SLF001
+        and not is_registered(jar, manager.manager)
     ):
         return False
     return _of_thread(jar.transaction_manager) is _of_thread(

@@ -1,7 +1,6 @@
 """The engine ``inline``, whose commits return after the jobs have run."""
 
 import contextvars
-import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -9,11 +8,10 @@ from collections.abc import Callable, Iterable
 from zope.interface import implementer
 
 from ..concurrency.queues import drained
+from ..concurrency.threads import start_thread
 from ..interfaces import IEngine
 
 __all__ = ["InlineEngine"]
-
-log = logging.getLogger(__name__)
 
 
 @implementer(IEngine)
@@ -58,20 +56,17 @@ class InlineEngine:
             queue.extend(sids)
             return
         queue = deque([*drained(self._left_over), *sids])
-        thread = threading.Thread(
-            target=self._work,
-            args=(queue,),
-            name="zodb_async-inline",
-            daemon=True,
+        if not queue:
+            return
+        thread = start_thread(
+            "inline",
+            self._work,
+            (queue,),
+            action="worker_not_started",
+            missing="A thread for jobs cannot be started now; the next commit"
+            " with a job will try again.",
         )
-        try:
-            thread.start()
-        except RuntimeError:
-            log.exception(
-                "A thread for jobs cannot be started now; the next commit"
-                " with a job will try again.",
-                extra={"action": "worker_not_started"},
-            )
+        if thread is None:
             self._left_over.extend(queue)
         else:
             thread.join()
@@ -101,8 +96,7 @@ class InlineEngine:
     def start(self) -> None:
         """See :class:`~pyramid_zodb_async.interfaces.IEngine`."""
         self._stopped.clear()
-        if self._left_over:
-            self.submit([])
+        self.submit([])
 
     def idle(self, timeout: float | None = None) -> bool:
         """See :class:`~pyramid_zodb_async.interfaces.IEngine`."""

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from zope.interface import implementer
 
+from ..concurrency.threads import start_thread
 from ..interfaces import IEngine
 
 __all__ = ["ManualEngine", "StartedRun", "WaitingJob"]
@@ -140,21 +141,30 @@ class ManualEngine:
         Raises:
             LookupError: the job does not wait any more: it was begun, or
                 withdrawn.
+            RuntimeError: no thread can be started now; the job still waits.
         """
         with self._condition:
             if waiting not in self._waiting:
                 raise LookupError(f"The job {waiting.sid} does not wait")
+            # in the lock, which the end of the run needs as well; it comes
+            # after the change below
+            thread = start_thread(
+                "manual",
+                self._work,
+                (waiting.sid,),
+                action="worker_not_started",
+                missing="A thread for a job cannot be started now; the job"
+                " waits to be begun again.",
+            )
+            if thread is None:
+                raise RuntimeError(
+                    f"No thread can be started for the job {waiting.sid},"
+                    " which still waits"
+                )
             # under one lock, so that no other thread finds the job neither
             # waiting nor running
             self._waiting.remove(waiting)
             self._running.append(waiting.sid)
-        thread = threading.Thread(
-            target=self._work,
-            args=(waiting.sid,),
-            name="zodb_async-manual",
-            daemon=True,
-        )
-        thread.start()
         return StartedRun(waiting.sid, thread)
 
     def _work(self, sid: str) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from zope.interface import implementer
 
 from ..concurrency.forks import call_after_fork
+from ..concurrency.threads import start_thread
 from ..interfaces import IEngine
 from .queue import Entry, JobQueue
 
@@ -143,19 +144,14 @@ class ThreadEngine:
         wanted = min(self.workers, len(self._running) + ready)
         while len(self._threads) < wanted:
             self._stop_at_exit()
-            thread = threading.Thread(
-                target=self._work,
-                name=f"zodb_async-{len(self._threads) + 1}",
-                daemon=True,
+            thread = start_thread(
+                str(len(self._threads) + 1),
+                self._work,
+                action="worker_not_started",
+                missing="A worker thread cannot be started now;"
+                " the next job will try again.",
             )
-            try:
-                thread.start()
-            except RuntimeError:
-                log.exception(
-                    "A worker thread cannot be started now;"
-                    " the next job will try again.",
-                    extra={"action": "worker_not_started"},
-                )
+            if thread is None:
                 break
             self._threads.append(thread)
 

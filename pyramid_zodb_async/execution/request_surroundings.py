@@ -128,11 +128,11 @@ def _abort(manager: Any) -> None:
 
 def _finish(request: Any) -> None:
     """Call all finished callbacks, also after one of them has failed."""
-    # Pyramid stops at the first that raises, and one of those left may be
+    # Pyramid would stop at the first that raises, and one of those left may be
     # the one by which pyramid_zodbconn closes the connection
     while request.finished_callbacks:
         try:
-            request._process_finished_callbacks()  # noqa: SLF001 - as prepare()
+            request.finished_callbacks.popleft()(request)
         except BaseException:
             log.exception(
                 "A finished callback of %s failed.",

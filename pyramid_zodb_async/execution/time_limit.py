@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 from ..concurrency.deadlines import Deadlines
 from ..concurrency.forks import call_after_fork
+from ..concurrency.threads import start_thread
 
 __all__ = ["Watchdog"]
 
@@ -77,19 +78,13 @@ class Watchdog:
             self._callbacks[number] = on_timeout
             self._deadlines.set(number, time.monotonic() + seconds)
             if self._thread is None:
-                thread = threading.Thread(
-                    target=self._work, name="zodb_async-watchdog", daemon=True
+                self._thread = start_thread(
+                    "watchdog",
+                    self._work,
+                    action="watchdog_not_started",
+                    missing="A thread that watches jobs cannot be started now;"
+                    " the next job with a time limit will try again.",
                 )
-                try:
-                    thread.start()
-                except RuntimeError:
-                    log.exception(
-                        "A thread that watches jobs cannot be started now;"
-                        " the next job with a time limit will try again.",
-                        extra={"action": "watchdog_not_started"},
-                    )
-                else:
-                    self._thread = thread
             # the thread may be waiting for a later deadline
             self._condition.notify()
         return number

@@ -62,6 +62,8 @@ class PersistentTransactionalScheduler(Store):
             TypeError: *f* cannot be a job or cannot be called so.
             ArgumentNotTransferable: an argument cannot be stored.
             QueueFull: too many jobs are waiting.
+            RuntimeError: there is no room for the thread that looks after
+                jobs.
             ValueError: this scheduler is not in a database yet.
         """
         # The Zope flavour overrides _schedule() to pass an owner.
@@ -161,6 +163,10 @@ class PersistentTransactionalScheduler(Store):
         Args:
             db: the scheduler's database. It may be ``None`` if a connection
                 to the database has loaded this object.
+
+        Raises:
+            RuntimeError: there is no room for the thread that looks after
+                jobs. Another call tries again.
         """
         self._process(db).start()
 

@@ -191,7 +191,10 @@ class Slice(Persistent):
         If that commits first, its own fence cannot see the later drop.
         """
         for keys in self.unfinished:
-            for part in (keys, keys._firstbucket):  # noqa: SLF001 - its data
+            # its state has the keys, or else the children and the first of the
+            # buckets, which is the only one of so small a tree
+            _, *buckets = keys.__getstate__()
+            for part in (keys, *buckets):
                 if part._p_jar is not None:
                     part._p_jar.readCurrent(part)
 

@@ -108,18 +108,23 @@ class ZODBScheduler(BaseScheduler):
         with self._lock:
             if self._is_stopped and not recover:
                 return  # scheduling a job does not undo stop()
-            self._is_stopped = False
             if not self._maintenance.does(recover=recover):
                 if recover:
                     # makes the store here, so that no request has to
                     self.process.location.write(
                         self._prepare, note="the store of jobs"
                     )
-                self.process.dispatcher.engine.start()
+                # first, as it is this that may fail
                 self._maintenance.start(recover=recover)
+                try:
+                    self.process.dispatcher.engine.start()
+                except BaseException:
+                    self._maintenance.stop()
+                    raise
                 # after the engine's own: the exit calls the last one first
                 atexit.unregister(self.stop)
                 atexit.register(self.stop)
+            self._is_stopped = False
 
     def _prepare(self, store: Store) -> None:
         store.expect(store.outcome_timeout(NO_OPTIONS, self.process.timeout))

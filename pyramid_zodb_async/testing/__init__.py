@@ -282,8 +282,8 @@ def paused(
     next_job = runs.choose(None)
     # before the run begins: the claim of a run fetches its interventions
     runs.interventions.pause(pause)
-    started = runs.engine.begin(next_job)
     try:
+        started = runs.engine.begin(next_job)
         runs.wait_for(pause, started)
         yield runs.inspect(started.sid)
     finally:

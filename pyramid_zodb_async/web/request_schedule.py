@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pyramid_tm import is_tm_active
-from transaction import ThreadTransactionManager
+from transaction.interfaces import NoTransaction
 
 from ..database.application import RequestConnections
 from ..exceptions import TransactionRequired
@@ -14,7 +14,7 @@ from ..jobs.given_options import NONE_GIVEN, merged
 from ..jobs.option_checks import checked
 from .authorization import owner_of
 
-__all__ = ["Schedule"]
+__all__ = ["Schedule", "has_transaction"]
 
 
 class Schedule:
@@ -103,16 +103,40 @@ def _require_transaction(request: Any) -> None:
             " config.include('pyramid_tm')"
         )
     manager = request.tm
-    if isinstance(manager, ThreadTransactionManager):
-        manager = manager.manager
-    # The public get() cannot be used for this check: with an implicit manager
-    # it begins a transaction, which nothing would commit.
-    if manager._txn is None and (  # noqa: SLF001
-        manager.explicit or not is_tm_active(request)
-    ):
+    # an implicit one begins a transaction when it is asked for one
+    begins_it = not manager.explicit and is_tm_active(request)
+    if not begins_it and not has_transaction(manager):
         raise TransactionRequired(
             "request.schedule() was called outside a transaction, so nothing"
             " would commit the job. Either pyramid_tm is not active for this"
             " request, or its transaction was ended before; in a script,"
             " schedule inside `with request.tm:`"
         )
+
+
+def has_transaction(manager: Any) -> bool:
+    """Return whether a transaction manager has a transaction, and begin none.
+
+    Args:
+        manager: the transaction manager.
+    """
+    if manager.explicit:
+        try:
+            manager.get()
+        except NoTransaction:
+            return False
+        return True
+    # get() would begin one, which nothing would commit
+    witness = _Witness()
+    manager.registerSynch(witness)
+    manager.unregisterSynch(witness)
+    return witness.has_seen_one
+
+
+class _Witness:
+    """A synchronizer that sees whether it is added during a transaction."""
+
+    has_seen_one = False
+
+    def newTransaction(self, _transaction: Any) -> None:  # noqa: N802 - the interface's name
+        self.has_seen_one = True

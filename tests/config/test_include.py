@@ -9,6 +9,7 @@ from pyramid.response import Response
 from webtest import TestApp
 
 from pyramid_zodb_async import IEngine, IScheduler
+from pyramid_zodb_async.database.application import databases_of
 from pyramid_zodb_async.engine.inline import InlineEngine
 from pyramid_zodb_async.engine.threads import ThreadEngine
 from pyramid_zodb_async.settings import ISettings
@@ -52,7 +53,7 @@ def test_nothing_is_started_or_opened_by_the_include(make_app):
     app = make_app()
 
     assert threading.enumerate() == before
-    db = app.app.registry._zodb_databases[""]
+    db = databases_of(app.app.registry)[""]
     assert db.getActivityMonitor().log == []
 
 

@@ -1,14 +1,18 @@
 """What the package sees to around each request."""
 
+import atexit
 import threading
 
 import pytest
 import shop
 import transaction
+from exhausted import no_new_threads
 from pyramid.response import Response
 from transaction.interfaces import TransientError
 
 from pyramid_zodb_async import IScheduler
+from pyramid_zodb_async.database.application import databases_of
+from pyramid_zodb_async.scheduler.maintenance.takeover import LIVE_INCARNATIONS
 from pyramid_zodb_async.testing import drain
 
 pytestmark = pytest.mark.kept_in("zodb")
@@ -71,7 +75,7 @@ def test_a_storage_that_is_away_is_asked_again_by_the_next_request(
 
     app = make_app({"/view": view})
     registry = app.app.registry
-    databases = registry._zodb_databases
+    databases = databases_of(registry)
     registry._zodb_databases = Away(databases)
     scheduler = registry.getUtility(IScheduler)
     with pytest.raises(OSError, match="no route"):
@@ -83,6 +87,50 @@ def test_a_storage_that_is_away_is_asked_again_by_the_next_request(
     drain(app)
 
     assert scheduler.runs_jobs
+
+
+@pytest.mark.parametrize("engine", ["threads", "inline"])
+def test_a_process_without_a_thread_for_its_jobs_says_so_and_tries_again(
+    make_app, caplog, engine, at_exit
+):
+    def view(request):
+        return request.accepted(request.schedule(shop.give, "given"))
+
+    app = make_app({"/view": view}, zodb_async__engine=engine)
+    scheduler = app.app.registry.getUtility(IScheduler)
+    with no_new_threads():
+        sid = app.get("/view", status=202).json["sid"]
+    actions = [record.action for record in caplog.records]
+    assert actions == ["housekeeper_not_started", "scheduler_not_started"]
+    assert "the next request tries again" in caplog.text
+    assert not scheduler.runs_jobs
+    assert scheduler.process.incarnation not in LIVE_INCARNATIONS
+    assert at_exit() == []
+    assert scheduler.stop() == []
+    app.get(f"/jobs/{sid}")
+    assert scheduler.runs_jobs
+    drain(app)
+
+    assert app.get(f"/jobs/{sid}").json["result"] == "given"
+
+
+@pytest.fixture
+def at_exit(monkeypatch):
+    """List what the end of the interpreter would call."""
+    called = []
+    register, unregister = atexit.register, atexit.unregister
+
+    def note(function):
+        called.append(function)
+        return register(function)
+
+    def forget(function):
+        called[:] = [known for known in called if known != function]
+        unregister(function)
+
+    monkeypatch.setattr(atexit, "register", note)
+    monkeypatch.setattr(atexit, "unregister", forget)
+    return lambda: list(called)
 
 
 class Away(dict):
@@ -104,7 +152,7 @@ def test_a_store_that_cannot_be_used_leaves_the_application_alone(
 
     app = make_app({"/spoil": spoil})
     # before the first request would make a store
-    with app.app.registry._zodb_databases[""].transaction() as connection:
+    with databases_of(app.app.registry)[""].transaction() as connection:
         connection.root()["pyramid_zodb_async"] = shop.Product("ours")
     app.get("/spoil", status=200)
     app.get("/spoil", status=200)

@@ -8,7 +8,10 @@ from pyramid.response import Response
 from pyramid_zodbconn import get_connection
 
 from pyramid_zodb_async import JobNotLoadable, PersistentContext
-from pyramid_zodb_async.database.application import RequestConnections
+from pyramid_zodb_async.database.application import (
+    RequestConnections,
+    databases_of,
+)
 from pyramid_zodb_async.testing import drain, wait_for
 
 pytestmark = pytest.mark.kept_in("memory", "zodb")
@@ -78,7 +81,7 @@ def test_a_result_is_not_loaded_when_its_request_is_over(
 
     with pytest.raises(JobNotLoadable, match="is over; ask"):
         _ = views[0].result
-    assert shop.count_open(app.app.registry._zodb_databases[""]) == 0
+    assert shop.count_open(databases_of(app.app.registry)[""]) == 0
 
 
 def test_a_request_that_is_over_owns_no_connection(make_app, manager):

@@ -11,6 +11,7 @@ from pyramid_zodbconn import get_connection
 from transaction.interfaces import NoTransaction
 from ZODB.POSException import ConflictError
 
+from pyramid_zodb_async.database.application import databases_of
 from pyramid_zodb_async.database.connections import (
     OpenedConnections,
     ThreadConnections,
@@ -267,7 +268,7 @@ def whose_connections():
     connections = current_connections()
     return [
         connections.to(db) is get_connection(request, name or None)
-        for name, db in request.registry._zodb_databases.items()
+        for name, db in databases_of(request.registry).items()
     ]
 
 
@@ -286,7 +287,7 @@ def test_a_job_of_a_request_has_the_connections_of_its_own_request(
     drain(app)
 
     assert wait_for(app, sid).result == [True, True]
-    databases = app.app.registry._zodb_databases.values()
+    databases = databases_of(app.app.registry).values()
     assert [shop.count_open(db) for db in databases] == [0, 0]
 
 

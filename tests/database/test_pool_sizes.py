@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 from pyramid.response import Response
 
+from pyramid_zodb_async.database.application import databases_of
 from pyramid_zodb_async.database.pool_sizes import check_pools
 from pyramid_zodb_async.settings import ISettings, parse_settings
 
@@ -55,7 +56,7 @@ def test_the_uri_of_the_warning_cures_it(make_app, caplog, tmp_path):
     app = serve(make_app, zodbconn__uri=uri, zodb_async__workers="9")
     (warning,) = warnings(caplog)
     cure = warning.rpartition("zodbconn.uri = ")[2].removesuffix(".")
-    for db in app.app.registry._zodb_databases.values():
+    for db in databases_of(app.app.registry).values():
         db.close()
     caplog.clear()
     serve(make_app, zodbconn__uri=cure, zodb_async__workers="9")

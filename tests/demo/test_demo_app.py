@@ -10,6 +10,7 @@ from webtest import TestApp, Upload
 
 import demo_app
 from demo_app import forms, jobs, samples, views
+from pyramid_zodb_async.database.application import databases_of
 from pyramid_zodb_async.testing import drain, wait_for
 
 PAGE = "text/html,application/xhtml+xml,*/*;q=0.8"
@@ -534,7 +535,7 @@ def test_the_list_ends_somewhere_and_says_so(demo, ada, monkeypatch):
 
 def test_the_list_does_not_load_the_bytes_of_the_texts(demo, ada):
     demo.hand_in(b"word " * 1000)
-    (db,) = demo.app.registry._zodb_databases.values()
+    (db,) = databases_of(demo.app.registry).values()
     db.cacheMinimize()
     ada.get("/texts")
     kinds = {
@@ -626,7 +627,7 @@ def test_what_was_analysed_can_be_analysed_again(demo, ada):
 
 def find_text(demo, page):
     """Give the text of a page as it is in the database."""
-    (db,) = demo.app.registry._zodb_databases.values()
+    (db,) = databases_of(demo.app.registry).values()
     with db.transaction() as connection:
         library = connection.root()["libraries"]["ada"]
         text = library.texts.get(page.request.path.split("/")[2])
@@ -752,7 +753,7 @@ def test_an_aborted_job_of_the_experiment_does_not_run(demo, ada):
 
 
 def test_the_very_first_request_may_be_the_aborted_one(demo, tmp_path):
-    (db,) = demo.app.registry._zodb_databases.values()
+    (db,) = databases_of(demo.app.registry).values()
     with db.transaction() as connection:
         connection.root().pop("libraries")
     demo.post("/aborted")
@@ -762,7 +763,7 @@ def test_the_very_first_request_may_be_the_aborted_one(demo, tmp_path):
 
 def test_first_visitors_at_the_same_time_lose_no_text(demo):
     visitors = 4
-    (db,) = demo.app.registry._zodb_databases.values()
+    (db,) = databases_of(demo.app.registry).values()
     with db.transaction() as connection:
         connection.root().pop("libraries")
     together = threading.Barrier(visitors)

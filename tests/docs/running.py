@@ -24,6 +24,7 @@ from webtest import TestApp
 
 from docs import machine
 from pyramid_zodb_async import IScheduler
+from pyramid_zodb_async.database.application import databases_of
 from pyramid_zodb_async.database.storages import is_for_one_process
 from pyramid_zodb_async.testing import drain
 
@@ -204,7 +205,7 @@ class Page:
         """Tell whether other processes can use its database beside it."""
         databases = {}
         if self._app is not None:
-            databases = self._app.app.registry._zodb_databases
+            databases = databases_of(self._app.app.registry)
         return not any(
             is_for_one_process(db.storage) for db in databases.values()
         )

@@ -4,6 +4,7 @@ import contextvars
 import threading
 import time
 
+from exhausted import no_new_threads
 from zope.interface.verify import verifyObject
 
 from pyramid_zodb_async import IEngine
@@ -75,21 +76,16 @@ def test_what_a_job_schedules_runs_after_it_on_its_thread():
     assert len({ident for _, ident in log}) == 1
 
 
-def test_a_thread_that_cannot_start_loses_no_job(monkeypatch, caplog):
+def test_a_thread_that_cannot_start_loses_no_job(caplog):
     ran = []
     engine = InlineEngine(ran.append)
-    with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", refuse_to_start)
+    with no_new_threads():
         engine.submit(["a", "b"])
     assert ran == []
     assert "A thread for jobs cannot be started now" in caplog.text
     engine.submit(["c"])
 
     assert ran == ["a", "b", "c"]
-
-
-def refuse_to_start(thread):
-    raise RuntimeError("can't start new thread")
 
 
 def test_threads_that_submit_at_once_wait_for_their_own_jobs():

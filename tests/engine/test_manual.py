@@ -5,6 +5,7 @@ import threading
 import time
 
 import pytest
+from exhausted import no_new_threads
 from zope.interface.verify import verifyObject
 
 from pyramid_zodb_async import IEngine
@@ -78,6 +79,26 @@ def test_what_was_withdrawn_does_not_wait():
     assert sids(engine) == ["b"]
     with pytest.raises(LookupError, match="The job a does not wait"):
         engine.begin(first)
+
+
+def test_a_job_still_waits_that_could_not_be_begun(caplog):
+    ran = []
+    engine = ManualEngine(ran.append)
+    engine.submit(["a", "b"])
+    with (
+        no_new_threads(),
+        pytest.raises(RuntimeError, match="No thread can be started for the"),
+    ):
+        engine.begin(engine.waiting()[0])
+    (record,) = caplog.records
+    assert record.action == "worker_not_started"
+    assert sids(engine) == ["a", "b"]
+    assert engine.idle(0)
+    assert engine.stop(0) == []
+    run_first(engine)
+
+    assert ran == ["a"]
+    assert sids(engine) == ["b"]
 
 
 def test_it_is_idle_when_nothing_runs():

@@ -9,6 +9,7 @@ import threading
 import time
 
 import pytest
+from exhausted import no_new_threads
 from shop import PATIENCE, at_last
 from zope.interface.verify import verifyObject
 
@@ -177,23 +178,16 @@ def test_an_engine_that_did_nothing_stops_at_once(make_engine):
     assert time.monotonic() - started < 10
 
 
-def test_a_thread_that_cannot_start_is_tried_again(
-    make_engine, caplog, monkeypatch
-):
+def test_a_thread_that_cannot_start_is_tried_again(make_engine, caplog):
     work = Work()
     engine = make_engine(work, workers=1)
-    with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", refuse_to_start)
+    with no_new_threads():
         engine.submit(["a"])
     assert "A worker thread cannot be started now" in caplog.text
     engine.submit(["b"])
     work.wait_for_end(2)
 
     assert work.sids == ["a", "b"]
-
-
-def refuse_to_start(thread):
-    raise RuntimeError("can't start new thread")
 
 
 def test_a_job_that_is_due_again_goes_before_those_that_come_later(

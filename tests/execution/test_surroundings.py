@@ -16,6 +16,7 @@ from pyramid_zodb_async import (
     JobError,
     current_job,
 )
+from pyramid_zodb_async.database.application import databases_of
 from pyramid_zodb_async.execution.runner import Runner
 from pyramid_zodb_async.execution.surroundings import bare_thread
 from pyramid_zodb_async.scheduler.memory import MemoryScheduler
@@ -107,7 +108,7 @@ def test_a_root_factory_that_raises_fails_the_job_and_leaves_nothing(run):
     view = run(shop.add, "word", root=root)
 
     assert view.failure.type == "ZeroDivisionError"
-    db = run.app.app.registry._zodb_databases[""]
+    db = databases_of(run.app.app.registry)[""]
     assert not any(info["opened"] for info in db.connectionDebugInfo())
     assert depth == [1]
 
@@ -170,7 +171,7 @@ def test_finished_callbacks_that_raise_keep_no_other_from_its_work(run):
 
     assert view.failure.message == "the job's own error"
     assert len(shop.attempts) == 1
-    assert shop.count_open(run.app.app.registry._zodb_databases[""]) == 0
+    assert shop.count_open(databases_of(run.app.app.registry)[""]) == 0
 
 
 class Grumbling(AbstractContextManager):

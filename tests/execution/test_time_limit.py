@@ -6,6 +6,7 @@ import time
 
 import pytest
 import shop
+from exhausted import no_new_threads
 from shop import wait_until
 
 from pyramid_zodb_async.execution import time_limit
@@ -82,15 +83,10 @@ def test_its_thread_ends_when_there_is_nothing_to_watch(monkeypatch):
         assert barked.wait(shop.PATIENCE)
 
 
-def test_a_thread_that_cannot_be_started_is_tried_again(monkeypatch, caplog):
-    def refuse(self):
-        raise RuntimeError("can't start new thread")
-
+def test_a_thread_that_cannot_be_started_is_tried_again(caplog):
     dog = Watchdog()
-    with monkeypatch.context() as patches:
-        patches.setattr(threading.Thread, "start", refuse)
-        with dog.limit(30, pytest.fail):
-            pass
+    with no_new_threads(), dog.limit(30, pytest.fail):
+        pass
     (record,) = caplog.records
     assert record.action == "watchdog_not_started"
     barked = threading.Event()

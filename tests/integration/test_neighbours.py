@@ -25,6 +25,7 @@ from sqlalchemy.orm import (
 )
 
 from pyramid_zodb_async import ArgumentNotTransferable, JobState
+from pyramid_zodb_async.database.application import databases_of
 from pyramid_zodb_async.testing import (
     conflict_next,
     crash_next,
@@ -268,7 +269,7 @@ def test_a_job_that_meets_a_real_conflict_leaves_all_once(app, left):
 
 
 def add_from_outside(app, word):
-    db = app.app.registry._zodb_databases[""]
+    db = databases_of(app.app.registry)[""]
     with db.transaction() as connection:
         connection.root()["history"].append(word)
 

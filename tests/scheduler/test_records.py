@@ -5,6 +5,7 @@ import threading
 import pytest
 import shop
 import transaction
+from BTrees.OOBTree import OOTreeSet
 from hand_driven import Process
 from persistent import Persistent
 from ZODB.POSException import ConflictError
@@ -240,3 +241,24 @@ def test_a_place_that_the_application_uses_is_refused(db, connection):
 
     with pytest.raises(StoreNotUsable, match="but a Product"):
         Process(db)
+
+
+def test_the_state_of_a_tree_names_its_first_bucket_if_that_is_stored(
+    connection,
+):
+    """It is documented, and databases hold it."""
+    small, grown = OOTreeSet(range(5)), OOTreeSet(range(100))
+    connection.root().update(small=small, grown=grown)
+    transaction.commit()
+    assert len(small.__getstate__()) == 1
+    for number in range(5, 100):
+        grown.remove(number)
+    transaction.commit()
+    grown._p_deactivate()
+    _, first = grown.__getstate__()
+    assert list(first) == list(range(5))
+    grown.add(5)
+
+    assert first._p_changed
+    assert not grown._p_changed
+    transaction.abort()

@@ -7,6 +7,7 @@ import pytest
 import shop
 import storages
 import transaction
+from exhausted import no_new_threads
 from hand_driven import Process
 from shop import wait_until
 from ZODB.POSException import ConflictError
@@ -299,6 +300,48 @@ def test_a_process_that_is_started_while_it_stops_goes_on(
         "gate",
         "later",
     ]
+
+
+@pytest.mark.kept_in("zodb")
+def test_a_process_whose_engine_fails_to_start_runs_no_jobs(
+    make_app, monkeypatch
+):
+    app = make_app({"/start": shop.start})
+    scheduler = app.app.registry.getUtility(IScheduler)
+    engine = scheduler.process.dispatcher.engine
+
+    def fail():
+        raise OSError("no engine")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "start", fail)
+        with pytest.raises(OSError, match="no engine"):
+            scheduler.start()
+        assert not scheduler.runs_jobs
+        assert scheduler.stop() == []
+    scheduler.start()
+
+    assert scheduler.runs_jobs
+
+
+@pytest.mark.kept_in("zodb")
+@pytest.mark.parametrize("engine", ["threads", "inline"])
+def test_a_job_without_a_thread_runs_though_no_other_job_comes(
+    make_app, caplog, engine
+):
+    app = make_app(
+        {"/start": shop.start},
+        zodb_async__engine=engine,
+        zodb_async__autostart="true",
+        zodb_async__lease="0.3",
+    )
+    with no_new_threads():
+        path = shop.begin(app, "give", "given")
+        (record,) = caplog.records
+        assert record.action == "worker_not_started"
+    drain(app, shop.PATIENCE)
+
+    assert app.get(path).json["result"] == "given"
 
 
 @pytest.mark.kept_in("zodb")

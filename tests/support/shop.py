@@ -17,6 +17,7 @@ from pyramid_zodb_async import (
     current_job,
     transactional,
 )
+from pyramid_zodb_async.database.application import databases_of
 
 #: What an application of tests includes.
 INCLUDES = (
@@ -64,7 +65,7 @@ def add(*words):
 def effects(app):
     """Tell what was committed to the history, seen from outside."""
     manager = transaction.TransactionManager(explicit=True)
-    databases = app.app.registry._zodb_databases
+    databases = databases_of(app.app.registry)
     connection = databases[""].open(manager)
     with manager:
         found = list(connection.root().get("history", ()))
@@ -221,7 +222,7 @@ def shut_down(registry):
     """End what an application has begun, and close its databases."""
     if scheduler := registry.queryUtility(IScheduler):
         scheduler.stop(grace=5)
-    for db in getattr(registry, "_zodb_databases", {}).values():
+    for db in databases_of(registry).values():
         db.close()
 
 

@@ -7,6 +7,7 @@ import shop
 import transaction
 from pyramid.response import Response
 
+from pyramid_zodb_async.database.application import databases_of
 from pyramid_zodb_async.testing import (
     assert_scheduled,
     run_next,
@@ -45,7 +46,7 @@ def load():
     opened = []
 
     def load(app, name):
-        connection = app.app.registry._zodb_databases[""].open()
+        connection = databases_of(app.app.registry)[""].open()
         opened.append(connection)
         return connection.root()[name]
 

@@ -6,10 +6,12 @@ import threading
 import pytest
 import shop
 import transaction
+from exhausted import no_new_threads
 from pyramid.scripting import prepare
 from shop import begin, sid_of
 
 from pyramid_zodb_async import IScheduler, JobState, current_job
+from pyramid_zodb_async.database.application import databases_of
 from pyramid_zodb_async.testing import (
     assert_scheduled,
     conflict_next,
@@ -429,7 +431,7 @@ def test_a_real_conflict_in_a_pause_repeats_the_job(app):
 
 
 def add_from_outside(app, word):
-    db = app.app.registry._zodb_databases[""]
+    db = databases_of(app.app.registry)[""]
     with db.transaction() as connection:
         connection.root()["history"].append(word)
 
@@ -582,3 +584,29 @@ def test_a_restart_that_takes_too_long_is_told_of(make):
         restart(app, timeout=0.1)
     with pytest.raises(LookupError, match="No job waits to be run"):
         run_next(app, timeout=0.1)
+
+
+def test_a_run_without_a_thread_leaves_the_job_and_the_next_run_alone(app):
+    path = begin(app, "give", "given")
+    with (
+        no_new_threads(),
+        pytest.raises(RuntimeError, match="No thread can be started for"),
+        paused(app),
+    ):
+        raise AssertionError
+    assert app.get(path).json["state"] == "pending"
+
+    assert run_next(app).result == "given"
+
+
+@in_database
+def test_a_run_may_be_what_starts_the_scheduler_once_there_is_a_thread(app):
+    with (
+        no_new_threads(),
+        pytest.raises(RuntimeError, match="to look after jobs"),
+    ):
+        run_next(app)
+    path = begin(app, "give", "given")
+    run_next(app)
+
+    assert app.get(path).json["result"] == "given"

@@ -14,7 +14,9 @@ from shop import PATIENCE, begin, start, waiting
 from webtest.http import StopableWSGIServer
 
 from pyramid_zodb_async import IScheduler, Progress
+from pyramid_zodb_async.database.application import databases_of
 from pyramid_zodb_async.testing import wait_for
+from pyramid_zodb_async.web.request_schedule import has_transaction
 
 pytestmark = pytest.mark.kept_in("memory", "zodb")
 
@@ -305,13 +307,13 @@ def test_who_waits_has_no_transaction_and_no_connection(
     app = make_app(VIEWS, **options, **manager, zodb_async__max_wait=PATIENCE)
     path = begin(app, "wait_at", "gate")
     gate.wait_for_job()
-    db = app.app.registry._zodb_databases[""]
+    db = databases_of(app.app.registry)[""]
     answer = begin_waiting(app, path)
     # that of the job; the housekeeper may have one for a moment
     usual = {"memory": 0, "zodb": 1}[kept_in]
     shop.wait_until(lambda: shop.count_open(db) == usual)
     assert not answer.has_come
-    assert transaction.manager.manager._txn is None
+    assert not has_transaction(transaction.manager)
     gate.open()
 
     assert answer.get().json["done"]

@@ -4,10 +4,12 @@ import datetime
 
 import pytest
 import shop
+import transaction
 from pyramid.response import Response
 
 from pyramid_zodb_async import TransactionRequired, UnknownJob
 from pyramid_zodb_async.testing import drain, wait_for
+from pyramid_zodb_async.web.request_schedule import has_transaction
 
 pytestmark = pytest.mark.kept_in("memory", "zodb")
 
@@ -165,6 +167,33 @@ def test_scheduling_needs_pyramid_tm(make_app):
 
     app = make_app({"/view": view}, includes=["pyramid_zodb_async"])
     assert "config.include('pyramid_tm')" in app.get("/view").text
+
+
+@pytest.mark.parametrize(
+    "make_manager",
+    [
+        transaction.TransactionManager,
+        lambda: transaction.TransactionManager(explicit=True),
+        transaction.ThreadTransactionManager,
+    ],
+)
+@pytest.mark.kept_in("memory")
+def test_a_manager_is_asked_for_its_transaction_without_beginning_one(
+    make_manager,
+):
+    manager = make_manager()
+    assert not has_transaction(manager)
+    assert not has_transaction(manager)
+    current = manager.begin()
+    assert has_transaction(manager)
+    assert manager.get() is current
+    manager.commit()
+    assert not has_transaction(manager)
+    manager.begin()
+    manager.abort()
+
+    assert not has_transaction(manager)
+    assert not manager.registeredSynchs()
 
 
 @pytest.fixture

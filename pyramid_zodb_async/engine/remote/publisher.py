@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 
 from ...concurrency.forks import call_after_fork
+from ...concurrency.threads import start_thread
 from ..queue import Entry, JobQueue
 
 __all__ = ["Publisher"]
@@ -79,12 +80,12 @@ class Publisher:
                 for at once.
         """
         with self._condition:
-            if message.sid in self._known:
-                return
-            self._known.add(message.sid)
-            self._queue.put(message, due)
+            if message.sid not in self._known:
+                self._known.add(message.sid)
+                self._queue.put(message, due)
             # a thread that stops has not seen it, or has ended: in the first
-            # case it goes on, in the second another one is started
+            # case it goes on, in the second another one is started; also for
+            # a known message, for which none could be started before
             self._stopping = False
             self._start_thread()
             self._condition.notify_all()
@@ -141,19 +142,15 @@ class Publisher:
         """Start the thread unless there is one; to be called in the lock."""
         if self._thread is not None:
             return
-        thread = threading.Thread(
-            target=self._work, name="zodb_async-publisher", daemon=True
+        self._thread = start_thread(
+            "publisher",
+            self._work,
+            action="publisher_not_started",
+            missing="A thread that sends word of jobs cannot be started now;"
+            " the next job will try again.",
         )
-        try:
-            thread.start()
-        except RuntimeError:
-            log.exception(
-                "A thread that sends word of jobs cannot be started now; the"
-                " next job will try again.",
-                extra={"action": "publisher_not_started"},
-            )
+        if self._thread is None:
             return
-        self._thread = thread
         # the scheduler stops this as well at the end of the interpreter, but
         # not in a script, which does not start it, and may end right after
         # the commit whose messages are here

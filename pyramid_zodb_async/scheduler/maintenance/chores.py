@@ -49,25 +49,34 @@ class Maintenance:
         )
 
     def start(self, *, recover: bool) -> None:
-        """Start the thread; one that runs is replaced.
+        """Start the thread, or have the one that runs do this.
 
         Args:
             recover: whether to take over the jobs of incarnations that are
                 gone. If not, only jobs of this incarnation are looked for.
+
+        Raises:
+            RuntimeError: no thread can be started now.
         """
         process = self._process
-        if self._housekeeper is not None:
-            self._housekeeper.stop()
         process.is_shared = not is_for_one_process(process.location.db.storage)
         self._recovers = recover
         # Before any job is assigned: on a storage for one process, another
         # scheduler of this process would take the jobs over at once.
         LIVE_INCARNATIONS.add(process.incarnation)
+        housekeeper = self._housekeeper or Housekeeper()
+        if not housekeeper.start(self._slow_chores() + self._quick_chores()):
+            self.stop()
+            raise RuntimeError(
+                "No thread can be started to look after jobs, so this process"
+                " runs none; it has too many threads, or is ending"
+            )
+        self._housekeeper = housekeeper
+        # from here on jobs are assigned to this process
         process.dispatcher.runs_jobs = True
-        self._housekeeper = Housekeeper(
-            self._slow_chores() + self._quick_chores()
-        )
-        self._housekeeper.start()
+        # there is more to do by now, and a waiter may have come before, and
+        # found no thread to wake
+        housekeeper.wake()
 
     def wind_down(self) -> None:
         """Do only what the jobs need that still run.
@@ -96,7 +105,7 @@ class Maintenance:
         return self._process.dispatcher.runs_jobs
 
     def _slow_chores(self) -> list[Chore]:
-        """Return the chores of takeover and of expiry.
+        """Return the chores of takeover, of expiry and of jobs left waiting.
 
         They are done three times in a lease: signs of life must come more
         often than the lease, and a silence must be seen at several checks.
@@ -115,6 +124,7 @@ class Maintenance:
             Chore(takeover.beat, interval),
             Chore(search, interval, is_wanted=self._runs_jobs),
             Chore(tidy, interval, is_wanted=self._runs_jobs),
+            Chore(self._try_again, interval, is_wanted=self._runs_jobs),
         ]
 
     def _quick_chores(self) -> list[Chore]:
@@ -136,6 +146,13 @@ class Maintenance:
                 )
             )
         return chores
+
+    def _try_again(self) -> None:
+        """Have the jobs run for which no thread could be started before.
+
+        Else they would wait until another job comes to this process.
+        """
+        self._process.dispatcher.engine.submit([])
 
     def _write_reports(self) -> None:
         process = self._process

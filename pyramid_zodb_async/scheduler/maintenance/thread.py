@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ...concurrency.threads import start_thread
+
 __all__ = ["Chore", "Housekeeper"]
 
 log = logging.getLogger(__name__)
@@ -36,28 +38,41 @@ class Housekeeper:
     """Does chores when they are due, on a thread of its own.
 
     If a chore fails, that is logged, and the others are done all the same.
-
-    Args:
-        chores: the chores. Those that are due at the same time are done in
-            this order.
     """
 
-    def __init__(self, chores: list[Chore]) -> None:
-        self._chores = chores
+    def __init__(self) -> None:
+        self._chores: list[Chore] = []
         self._woken = threading.Event()
         self._stopping = False
         self._thread: threading.Thread | None = None
 
-    def start(self) -> None:
-        """Start the thread, unless it runs."""
-        if self._thread is not None:
-            return
+    def start(self, chores: list[Chore]) -> bool:
+        """Do chores from now on, in place of those that were done so far.
+
+        Args:
+            chores: the chores. Those that are due at the same time are done
+                in this order.
+
+        Returns:
+            Whether there is a thread that does them. If none can be started,
+            that is logged.
+        """
+        self._chores = chores
+        # it does not run in a forked child
+        if self._thread is not None and self._thread.is_alive():
+            self.wake()
+            return True
         self._stopping = False
-        self._thread = threading.Thread(
-            target=self._work, name="zodb_async-housekeeper", daemon=True
+        self._thread = start_thread(
+            "housekeeper",
+            self._work,
+            action="housekeeper_not_started",
+            missing="A thread that looks after jobs cannot be started now.",
         )
-        self._thread.start()
+        if self._thread is None:
+            return False
         atexit.register(self.stop)
+        return True
 
     def wake(self) -> None:
         """Check again which chores are wanted: there may be one more."""

@@ -1,8 +1,8 @@
 """Removes the mark by which the end of a process counts as a job's crash."""
 
 import logging
-import threading
 
+from ...concurrency.threads import start_thread
 from ..records import TakenOver
 from ..store.location import StoreLocation
 from .assigned_jobs import AssignedJob
@@ -54,15 +54,15 @@ def clear_suspicion_in_time(
         location: where the store is.
         assigned: the suspect.
     """
-    thread = threading.Thread(
-        target=clear_suspicion,
-        args=(location, assigned),
-        name="zodb_async-clear",
-        daemon=True,
+    thread = start_thread(
+        "clear",
+        clear_suspicion,
+        (location, assigned),
+        action="clearing_not_started",
+        missing="A thread that clears a job of suspicion cannot be started"
+        " now; the stop waits for the storage, however long that takes.",
     )
-    try:
-        thread.start()
-    except RuntimeError:  # no more threads: the interpreter is ending
+    if thread is None:
         clear_suspicion(location, assigned)
         return
     thread.join(PATIENCE)

@@ -12,6 +12,7 @@ from ZODB.broken import Broken, broken_cache
 from ZODB.DB import DB
 from zodbpickle.pickle import Pickler
 
+from ...database.internals import is_implicitly_added
 from ...exceptions import JobNotLoadable, NotTransferable
 from ...interfaces import Connections
 from ...transfer.callables import require_transferable, stored_form
@@ -208,7 +209,7 @@ def _require_reference(
             f"{name_of(value)} is in the database {other.database_name!r}, to"
             f" which {db.database_name!r}, where jobs are kept, may not refer"
         )
-    if jar._implicitlyAdding(value._p_oid):  # noqa: SLF001 - as ZODB asks
+    if is_implicitly_added(jar, value._p_oid):
         raise NotTransferable(
             f"{name_of(value)} is new in the database"
             f" {other.database_name!r}; add() it to its connection before"

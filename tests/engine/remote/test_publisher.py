@@ -6,6 +6,7 @@ import time
 
 import pytest
 import shop
+from exhausted import no_new_threads
 
 from pyramid_zodb_async.engine.queue import Entry
 from pyramid_zodb_async.engine.remote import publisher as module
@@ -204,16 +205,23 @@ def test_a_count_that_is_not_to_be_had_is_not_told(publisher, broker, caplog):
 
 
 def test_without_a_thread_the_next_message_tries_again(
-    publisher, broker, caplog, monkeypatch
+    publisher, broker, caplog
 ):
-    def refuse(_thread):
-        raise RuntimeError("can't start new thread")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", refuse)
+    with no_new_threads():
         publisher.put(Entry("a"))
     assert "cannot be started now" in caplog.text
     publisher.put(Entry("b"))
     assert publisher.wait(shop.PATIENCE)
 
     assert broker.got == ["a", "b"]
+
+
+def test_without_a_thread_the_same_message_tries_again(publisher, broker):
+    with no_new_threads():
+        publisher.put(Entry("a"))
+        publisher.stop()
+    assert len(publisher) == 1
+    publisher.put(Entry("a"))
+    assert publisher.wait(shop.PATIENCE)
+
+    assert broker.got == ["a"]

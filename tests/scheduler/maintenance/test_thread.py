@@ -2,6 +2,10 @@
 
 import threading
 
+import pytest
+import shop
+from exhausted import no_new_threads
+
 from pyramid_zodb_async.scheduler.maintenance.thread import Chore, Housekeeper
 
 
@@ -14,9 +18,10 @@ def test_chores_are_done_at_once_and_again_and_again():
         if len(done) == 3:
             enough.set()
 
-    housekeeper = Housekeeper([Chore(chore, 0.01)])
-    housekeeper.start()
-    housekeeper.start()
+    chores = [Chore(chore, 0.01)]
+    housekeeper = Housekeeper()
+    assert housekeeper.start(chores)
+    assert housekeeper.start(chores)
     assert enough.wait(60)
     housekeeper.stop()
     housekeeper.stop()
@@ -26,8 +31,8 @@ def test_chores_are_done_at_once_and_again_and_again():
 
 def test_a_chore_that_fails_is_told_and_keeps_none_from_being_done(caplog):
     done = threading.Event()
-    housekeeper = Housekeeper([Chore(lambda: 1 / 0, 60), Chore(done.set, 60)])
-    housekeeper.start()
+    housekeeper = Housekeeper()
+    housekeeper.start([Chore(lambda: 1 / 0, 60), Chore(done.set, 60)])
     assert done.wait(60)
     housekeeper.stop()
 
@@ -41,8 +46,8 @@ def test_it_stops_between_two_chores():
         entered.set()
         leave.wait(60)
 
-    housekeeper = Housekeeper([Chore(chore, 60), Chore(after.set, 60)])
-    housekeeper.start()
+    housekeeper = Housekeeper()
+    housekeeper.start([Chore(chore, 60), Chore(after.set, 60)])
     assert entered.wait(60)
     stopping = threading.Thread(target=housekeeper.stop)
     stopping.start()
@@ -50,3 +55,59 @@ def test_it_stops_between_two_chores():
     stopping.join(60)
 
     assert not after.is_set()
+
+
+def test_other_chores_take_the_place_of_those_that_it_does():
+    threads, done, after = [], threading.Event(), threading.Event()
+
+    def first():
+        threads.append(threading.current_thread())
+        done.set()
+
+    def second():
+        threads.append(threading.current_thread())
+        after.set()
+
+    housekeeper = Housekeeper()
+    housekeeper.start([Chore(first, 3600)])
+    assert done.wait(60)
+    # needs no other thread
+    with no_new_threads():
+        assert housekeeper.start([Chore(second, 3600)])
+    assert after.wait(60)
+    housekeeper.stop()
+
+    assert len(threads) == 2
+    assert len(set(threads)) == 1
+
+
+def test_a_thread_that_cannot_be_started_is_told_and_tried_again(caplog):
+    done = threading.Event()
+    housekeeper = Housekeeper()
+    with no_new_threads():
+        assert not housekeeper.start([Chore(done.set, 60)])
+    (record,) = caplog.records
+    assert record.action == "housekeeper_not_started"
+    housekeeper.stop()
+    assert housekeeper.start([Chore(done.set, 60)])
+    assert done.wait(60)
+    housekeeper.stop()
+
+
+# pytest warns of a thread that ends so
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnhandledThreadExceptionWarning"
+)
+def test_a_thread_that_something_has_ended_is_replaced():
+    ended, done = [], threading.Event()
+
+    def end():
+        ended.append(threading.current_thread())
+        raise SystemExit
+
+    housekeeper = Housekeeper()
+    housekeeper.start([Chore(end, 60)])
+    shop.wait_until(lambda: ended and not ended[0].is_alive())
+    assert housekeeper.start([Chore(done.set, 60)])
+    assert done.wait(60)
+    housekeeper.stop()

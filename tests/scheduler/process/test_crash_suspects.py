@@ -4,6 +4,7 @@ import threading
 
 import pytest
 import shop
+from exhausted import no_new_threads
 from ZODB.POSException import ConflictError
 
 from pyramid_zodb_async.jobs.model import JobState
@@ -200,17 +201,16 @@ def test_a_process_stops_though_its_suspect_cannot_be_cleared(
 
 
 def test_a_suspect_is_cleared_also_when_no_thread_can_be_started(
-    running, monkeypatch
+    running, caplog
 ):
     process, sid = running
-
-    def refuse(thread):
-        raise RuntimeError
-
-    monkeypatch.setattr(crash_suspects.threading.Thread, "start", refuse)
-    process.scheduler.stop(grace=0)
+    with no_new_threads():
+        process.scheduler.stop(grace=0)
 
     assert "begun" not in process.record(sid)
+    assert [record.action for record in caplog.records] == [
+        "clearing_not_started"
+    ]
 
 
 def test_it_does_not_wait_for_a_storage_that_does_not_answer(

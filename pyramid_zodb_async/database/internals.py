@@ -1,0 +1,53 @@
+"""What other packages tell, or do, only by attributes that are their own.
+
+Nothing else in this package uses such an attribute, except for the databases
+that pyramid_zodbconn has opened, which are in ``application``.
+"""
+
+from typing import Any
+
+from ZODB.Connection import Connection
+
+__all__ = ["is_implicitly_added", "is_registered", "leave_transaction"]
+
+
+def is_registered(connection: Connection, manager: Any) -> bool:
+    """Return whether a connection is told of the transactions of a manager.
+
+    That is in ``_synchs``, as of transaction 5.1. The public
+    ``registeredSynchs()`` only returns whether there are any. To register the
+    connection again would begin a new view of the database.
+
+    Args:
+        connection: the connection.
+        manager: a ``transaction.TransactionManager``.
+    """
+    return connection in manager._synchs  # noqa: SLF001
+
+
+def leave_transaction(connection: Connection, transaction: Any) -> None:
+    """Have a connection take part in a transaction no longer.
+
+    This is ``_unjoin()``, as of transaction 5.1. There is a public ``join()``,
+    but in public only the rollback to a savepoint undoes it.
+
+    Args:
+        connection: the connection. It may be one that takes no part.
+        transaction: the transaction.
+    """
+    transaction._unjoin(connection)  # noqa: SLF001
+
+
+def is_implicitly_added(connection: Connection, oid: bytes) -> bool:
+    """Return whether an object was stored only as it is referred to.
+
+    Nobody has called ``add()`` for such an object, and its transaction has
+    not ended: a savepoint has stored it. ``_implicitlyAdding()`` is what the
+    ZODB asks before it stores a reference from another database, as of ZODB
+    6.4; a class of its own raises then, but only at the commit.
+
+    Args:
+        connection: the connection of the object.
+        oid: the oid of the object.
+    """
+    return bool(connection._implicitlyAdding(oid))  # noqa: SLF001
