@@ -7,7 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...interfaces import Connections
-from ...jobs.model import Failure, JobState, JobView, Progress, Version, moment
+from ...jobs.model import (
+    Failure,
+    JobState,
+    JobView,
+    Progress,
+    make_version,
+    moment,
+)
 from ...jobs.options import NO_OPTIONS, Options
 from ...transfer.references import Dumped
 from .call import Loadable
@@ -50,8 +57,9 @@ class Job:
     #: How often it was set back to pending after a failure.
     retries: int = 0
     progress: Progress | None = None
-    #: How often it has reported progress.
-    reports: int = 0
+    #: How often a run of it began, has reported progress, or was set back to
+    #: be repeated.
+    changes: int = 0
     scheduled: datetime.datetime = field(default_factory=utc_now)
     started: datetime.datetime | None = None
     finished: datetime.datetime | None = None
@@ -61,13 +69,11 @@ class Job:
     exception: bytes | None = None
 
     @property
-    def version(self) -> Version:
+    def version(self) -> int:
         """The version of a view of the job as it is now."""
-        if self.state.done:
-            return Version(run=self.retries, done=True)
-        return Version(
-            run=self.retries, progress=self.reports, starts=self.run_number
-        )
+        done = self.state.done
+        changes = 0 if done else self.changes
+        return make_version(self.retries, done=done, changes=changes)
 
 
 def view_of(job: Job, connections: Connections | None) -> JobView:

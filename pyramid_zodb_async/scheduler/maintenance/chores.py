@@ -192,7 +192,7 @@ class Maintenance:
         return chores
 
     def _write_reports(self) -> None:
-        jobs = self._jobs.take_running()
+        jobs = self._jobs.take_begun()
         self._location.write(
             lambda store: write_reports(store, self._incarnation, jobs),
             note=f"progress of the jobs of incarnation {self._incarnation}",

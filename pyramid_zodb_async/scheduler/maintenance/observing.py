@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-from ...jobs.model import Version
 from ..process.assigned_jobs import AssignedJobs
 from ..process.job_views import version_of
 from ..process.progress_reports import report_of
@@ -12,7 +11,7 @@ from ..waiters import Waiters
 
 __all__ = ["Observer"]
 
-_Found = dict[str, tuple[Fence, Version] | None]
+_Found = dict[str, tuple[Fence, int] | None]
 
 
 class Observer:
@@ -93,7 +92,7 @@ class Observer:
                 self._jobs.drop_ended(assigned)
 
 
-def _fence_and_version(store: Store, sid: str) -> tuple[Fence, Version] | None:
+def _fence_and_version(store: Store, sid: str) -> tuple[Fence, int] | None:
     """Return what a record says of its job; ``None`` if there is none."""
     record = store.find(sid)
     if record is None:
