@@ -118,7 +118,7 @@ class ITransactionJob(Interface):
 class IWaiter(Interface):
     """Waits for changes of jobs, and notes them from its creation on."""
 
-    seen = Attribute("The Version by sid of the views that its user has.")
+    seen = Attribute("The versions of the views that its user has, by sid.")
 
     def notify(*, is_progress: bool) -> None:
         """Note a change of one of the jobs, and wake a wait."""

@@ -7,8 +7,9 @@ import pytest
 import shop
 from shop import PATIENCE, begin, scheduler_of, waiting
 
-from pyramid_zodb_async import Progress, Version, current_job
+from pyramid_zodb_async import Progress, current_job
 from pyramid_zodb_async.database.application import databases_of
+from pyramid_zodb_async.jobs.model import make_version
 from pyramid_zodb_async.testing import drain, wait_for
 
 SHARED = [("zodb", kind) for kind in ("zeo", "sqlite", "postgres")]
@@ -205,7 +206,7 @@ def test_a_job_that_failed_elsewhere_is_tried_again_here(apps):
     assert here.get(path).json["attempt"] == 2
     scheduler = scheduler_of(there)
     view = wait_for(there, path.rpartition("/")[2])
-    assert view.version == Version(run=1, done=True)
+    assert view.version == make_version(1, done=True)
     assert scheduler.process.location.read(
         lambda store: store.find(view.sid).runner, None
     ) == (scheduler.process.incarnation)

@@ -22,8 +22,10 @@ from pyramid_zodb_async import (
     JobTimeout,
     Options,
     UnknownJob,
+    Version,
     events,
 )
+from pyramid_zodb_async.jobs.model import make_version
 from pyramid_zodb_async.testing import run_next
 
 #: The effects of the jobs that wait.
@@ -263,7 +265,10 @@ def test_a_failed_job_has_its_exception(looking, name):
 
     assert value is None
     assert type(error) is pkgutil.resolve_name(FAILED[name])
-    assert str(error).endswith(failure.message)
+    # what was a tuple when the text was made loads as a number
+    was = "Version(run=1, done=True, progress=2, starts=3)"
+    message = failure.message.replace(was, str(Version(1, 1, 2, 3)))
+    assert str(error).endswith(message)
 
 
 def test_exceptions_have_what_they_were_given(looking):
@@ -355,7 +360,7 @@ def test_what_another_process_has_told_of_a_run_is_known(looking):
     assert view.state is JobState.RUNNING
     assert view.attempt == 1
     assert view.progress.as_tuple() == (1, 2, "half")
-    assert view.version == (0, False, 3, 1)
+    assert view.version == make_version(0, changes=3 + 1)
 
 
 def test_an_owner_sees_what_is_his_and_nobody_else_does(found, looking):

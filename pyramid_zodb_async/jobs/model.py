@@ -4,12 +4,24 @@ import enum
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from .class_paths import stored_at
 from .options import NO_OPTIONS, Options
 
-__all__ = ["Failure", "JobState", "JobView", "Progress", "Version", "moment"]
+__all__ = [
+    "Failure",
+    "JobState",
+    "JobView",
+    "Progress",
+    "Version",
+    "make_version",
+    "moment",
+    "without_changes",
+]
+
+#: A version has room for fewer changes of one run than this.
+CHANGES = 2**32
 
 
 def moment(seconds: float | None) -> datetime | None:
@@ -84,25 +96,46 @@ class Failure:
     public: bool = False
 
 
-@stored_at("pyramid_zodb_async.job")
-class Version(NamedTuple):
-    """The version of a view of a job: newer views have greater ones.
+def make_version(run: int, *, done: bool = False, changes: int = 0) -> int:
+    """Return the version of a view of a job: newer views have greater ones.
 
-    Processes know a job from different times. A process that does not run the
-    job may know less of its progress than the one that does.
+    A process that does not run the job knows less of its changes than the one
+    that does. If it takes the job over, or cancels it, its version must be
+    greater all the same. So *run* and *done* weigh more than all changes.
+
+    JavaScript can tell versions apart, which are below 2**53, as long as *run*
+    is below a million.
+
+    Args:
+        run: how often the job came to another process, or was retried.
+        done: whether the job has ended; nothing follows in that run.
+        changes: how often the run has begun, has reported progress, or was
+            set back to be repeated; not counted if the job has ended.
+    """
+    return (2 * run + done) * CHANGES + min(changes, CHANGES - 1)
+
+
+def without_changes(version: int) -> int:
+    """Return the least version of the same run, ended or not.
+
+    Args:
+        version: the version of a view.
+    """
+    return version - version % CHANGES
+
+
+@stored_at("pyramid_zodb_async.job")
+class Version(int):
+    """What versions were before they were numbers.
+
+    Databases may hold views that have one. So it can be loaded, and that gives
+    the number in its place. There are no instances.
     """
 
-    #: How often the job came to another process, or was retried.
-    run: int = 0
-    #: Whether the job has ended; nothing follows in that run.
-    done: bool = False
-    #: How often the job has reported its progress.
-    progress: int = 0
-    #: How often the job was started, or ended by a conflict.
-    starts: int = 0
-
-
-FIRST_VERSION = Version()
+    def __new__(cls, *parts: int) -> int:  # type: ignore[misc]
+        """Return the number in its place."""
+        run, done, progress, starts = parts
+        return make_version(run, done=bool(done), changes=progress + starts)
 
 
 @stored_at("pyramid_zodb_async.job")
@@ -136,8 +169,9 @@ class JobView:
     failure: Failure | None = None
     #: The options that it was scheduled with.
     options: Options = NO_OPTIONS
-    #: The version of this view, to compare it with other views of the job.
-    version: Version = FIRST_VERSION
+    #: Grows with each change that a view shows: of two views of the job, the
+    #: one with the greater version is newer.
+    version: int = 0
     #: Loads what the job has returned; see :attr:`result`.
     load_result: Callable[[], Any]
 

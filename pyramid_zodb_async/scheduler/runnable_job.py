@@ -32,3 +32,6 @@ class RunnableJob:
     #: under way.
     started: float | None = None
     progress: Progress | None = None
+    #: How often a run of it began here, has reported progress, or was set
+    #: back to be repeated.
+    changes: int = 0

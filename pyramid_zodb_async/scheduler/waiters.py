@@ -8,13 +8,14 @@ from zope.interface import implementer
 
 from ..concurrency.forks import call_after_fork
 from ..contracts import IWaiter
-from ..jobs.model import Version
+from ..jobs.model import without_changes
 
 __all__ = ["Waiter", "Waiters"]
 
 #: For how long a waiter waits at least before progress ends its wait, in
 #: seconds. So a client that asks again and again gets an answer twice a
-#: second at most, however often the job reports progress.
+#: second at most, however often the job reports progress. Here it counts as
+#: progress too that a run has begun, or is to be repeated.
 PROGRESS_PACE = 0.5
 
 
@@ -79,8 +80,8 @@ class Waiters:
 
         Args:
             sid: the sid of the job.
-            is_progress: whether only its progress has changed; see
-                ``Waiter.wait()``.
+            is_progress: whether only the progress of its run has changed;
+                see ``Waiter.wait()``.
         """
         # Without the lock, since nearly no job has a waiter. A waiter that
         # is added just now belongs to a thread that has not read the job yet.
@@ -90,7 +91,7 @@ class Waiters:
             for waiter in self._by_sid.get(sid, ()):
                 waiter.notify(is_progress=is_progress)
 
-    def compare(self, sid: str, version: Version | None) -> None:
+    def compare(self, sid: str, version: int | None) -> None:
         """Wake the waiters of a job that have seen an older version of it.
 
         Args:
@@ -114,7 +115,7 @@ class Waiter:
     def __init__(self, waiters: Waiters, sids: frozenset[str]) -> None:
         self.sids = sids
         #: The versions of the jobs that the client knows, by sid.
-        self.seen: dict[str, Version] = {}
+        self.seen: dict[str, int] = {}
         self._waiters = waiters
         self._woken = threading.Event()
         #: Whether a job has changed otherwise than by its progress.
@@ -138,7 +139,7 @@ class Waiter:
             self._has_changed = True
         self._woken.set()
 
-    def compare(self, sid: str, version: Version | None) -> None:
+    def compare(self, sid: str, version: int | None) -> None:
         """Record a change of a job if the client knows an older version.
 
         Args:
@@ -148,10 +149,9 @@ class Waiter:
         seen = self.seen.get(sid)
         if seen is None:
             return
-        # run and done come first: these changes end a wait at once
-        if version is None or version[:2] > seen[:2]:
+        if version is None or without_changes(version) > seen:
             self.notify(is_progress=False)
-        elif version > seen and version.progress > seen.progress:
+        elif version > seen:
             self.notify(is_progress=True)
 
     def wait(self, seconds: float) -> bool:

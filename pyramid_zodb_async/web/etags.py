@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ..jobs.model import FIRST_VERSION, Version
+from ..jobs.model import make_version, without_changes
 
 __all__ = [
     "etag_of",
@@ -19,7 +19,7 @@ SEPARATOR, NONE = "_", "-"
 
 #: The versions of the requested jobs, in the order in which the request names
 #: them; ``None`` for an unknown job.
-Versions = list[Version | None]
+Versions = list[int | None]
 
 
 def etag_of(versions: Versions) -> str:
@@ -31,13 +31,9 @@ def etag_of(versions: Versions) -> str:
     return SEPARATOR.join(map(_write, versions))
 
 
-def _write(version: Version | None) -> str:
+def _write(version: int | None) -> str:
     """Return the part of a tag for one job."""
-    if version is None:
-        return NONE
-    if version.done:
-        return f"{version.run}.done"
-    return f"{version.run}.{version.progress}.{version.starts}"
+    return NONE if version is None else str(version)
 
 
 def _read(tag: str) -> Versions:
@@ -49,15 +45,27 @@ def _read(tag: str) -> Versions:
     return [_read_one(part) for part in tag.split(SEPARATOR)]
 
 
-def _read_one(text: str) -> Version | None:
+def _read_one(text: str) -> int | None:
     """Return the version that a part of a tag stands for."""
     if text == NONE:
         return None
-    run, _, rest = text.partition(".")
+    if "." in text:
+        return _read_former(text)
+    return int(text)
+
+
+def _read_former(text: str) -> int:
+    """Return the version that a part of a tag of the former build stands for.
+
+    Such tags come from pages that have got them from a process of that build,
+    and so only while a deploy goes on and until these pages are closed. This
+    can go in the version after 0.1.
+    """
+    run, rest = text.split(".", 1)
     if rest == "done":
-        return Version(run=int(run), done=True)
+        return make_version(int(run), done=True)
     progress, starts = map(int, rest.split("."))
-    return Version(run=int(run), progress=progress, starts=starts)
+    return make_version(int(run), changes=progress + starts)
 
 
 def known_etag(request: Any, versions: Versions) -> str | None:
@@ -86,7 +94,7 @@ def known_etag(request: Any, versions: Versions) -> str | None:
     return None
 
 
-def _is_known(version: Version | None, known: Version | None) -> bool:
+def _is_known(version: int | None, known: int | None) -> bool:
     """Return whether a client that knows *known* knows *version* as well."""
     if version is None or known is None:
         return version is known
@@ -94,21 +102,7 @@ def _is_known(version: Version | None, known: Version | None) -> bool:
 
 
 def knows_progress(request: Any, versions: Versions) -> bool:
-    """Return whether a client knows the latest progress of all jobs.
-
-    Whether it knows that a job has begun to run does not matter: that is no
-    reason to answer a request that can wait. A client that sends no tag
-    counts as one that knows everything.
-
-    Args:
-        request: the request.
-        versions: the versions that this process knows.
-    """
-    return _knows(request, [_cut(version, 3) for version in versions])
-
-
-def knows_runs(request: Any, versions: Versions) -> bool:
-    """Return whether a client knows everything except perhaps some progress.
+    """Return whether a client knows the latest changes of all jobs.
 
     A client that sends no tag counts as one that knows everything.
 
@@ -116,7 +110,26 @@ def knows_runs(request: Any, versions: Versions) -> bool:
         request: the request.
         versions: the versions that this process knows.
     """
-    return _knows(request, [_cut(version, 2) for version in versions])
+    return _knows(request, versions)
+
+
+def knows_runs(request: Any, versions: Versions) -> bool:
+    """Return whether a client knows everything except perhaps some progress.
+
+    That a run has begun, or is to be repeated, counts as its progress. A
+    client that sends no tag counts as one that knows everything.
+
+    Args:
+        request: the request.
+        versions: the versions that this process knows.
+    """
+    return _knows(
+        request,
+        [
+            None if version is None else without_changes(version)
+            for version in versions
+        ],
+    )
 
 
 def _knows(request: Any, versions: Versions) -> bool:
@@ -129,18 +142,6 @@ def _knows(request: Any, versions: Versions) -> bool:
     )
 
 
-def _cut(version: Version | None, length: int) -> Version | None:
-    """Return a version with all but its first fields set to their defaults.
-
-    It is not newer than any version with these first fields.
-    """
-    return (
-        Version._make(version[:length] + FIRST_VERSION[length:])
-        if version
-        else None
-    )
-
-
 def is_conditional(request: Any) -> bool:
     """Return whether a change depends on the version of the job.
 
@@ -150,7 +151,7 @@ def is_conditional(request: Any) -> bool:
     return bool(request.headers.get("If-Match", "*").strip() != "*")
 
 
-def fits(request: Any, version: Version) -> bool:
+def fits(request: Any, version: int) -> bool:
     """Return whether ``If-Match`` allows a change of the job.
 
     It does if the client has seen the job in this run, and knows whether it
@@ -161,8 +162,8 @@ def fits(request: Any, version: Version) -> bool:
         version: the current version of the job.
     """
     return not is_conditional(request) or any(
-        # the fields "run" and "done"
-        known is not None and known[:2] == version[:2]
+        known is not None
+        and without_changes(known) == without_changes(version)
         for _, (known,) in _tags_in(request, "If-Match", 1)
     )
 

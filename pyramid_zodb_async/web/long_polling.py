@@ -9,7 +9,6 @@ from typing import Any
 from pyramid.interfaces import IRoutesMapper
 
 from ..contracts import IWaiter
-from ..jobs.model import Version
 from ..settings import ISettings
 from .resources import COLLECTION_ROUTE, ROUTE
 
@@ -42,7 +41,7 @@ class WaitRequest:
     def __init__(self) -> None:
         #: The waiter for the jobs; ``None`` before :meth:`watch`.
         self.waiter: IWaiter | None = None
-        self._seen: dict[str, Version] | None = None
+        self._seen: dict[str, int] | None = None
         self._has_new_progress = False
 
     def watch(self, scheduler: Any, sids: list[str]) -> None:
@@ -58,7 +57,7 @@ class WaitRequest:
         self.waiter = scheduler.watch(sids)
 
     def allow_wait(
-        self, seen: dict[str, Version], *, has_new_progress: bool
+        self, seen: dict[str, int], *, has_new_progress: bool
     ) -> None:
         """Let the request wait for changes that are newer than *seen*.
 

@@ -143,6 +143,7 @@ def _document(view: JobView) -> dict[str, Any]:
         "done": view.done,
         "progress": view.progress and dataclasses.asdict(view.progress),
         "attempt": view.attempt,
+        "version": view.version,
         "scheduled": _timestamp(view.scheduled),
         "started": _timestamp(view.started),
         "finished": _timestamp(view.finished),

@@ -45,12 +45,14 @@ from ZODB.POSException import ConflictError
 from pyramid_zodb_async import JobTimeout
 from pyramid_zodb_async.database.connections import current_connections
 from pyramid_zodb_async.engine.queue import Entry
+from pyramid_zodb_async.events import JobStarted
 from pyramid_zodb_async.execution.runner import Runner
 from pyramid_zodb_async.execution.surroundings import thread_transaction
 from pyramid_zodb_async.jobs.option_checks import checked
 from pyramid_zodb_async.scheduler import records
 from pyramid_zodb_async.scheduler.maintenance.expiry import SliceExpiry
 from pyramid_zodb_async.scheduler.memory import MemoryScheduler
+from pyramid_zodb_async.scheduler.process.progress_reports import write_reports
 
 #: How many lives are lived, if somebody says so: they differ each time then.
 #: Without it there are some hundreds, which are always the same.
@@ -274,13 +276,20 @@ class Life(RuleBasedStateMachine):
 
     def begins(self, job, held, run):
         """Apply to the model that a run begins."""
-        held.started, held.is_new = run, False
+        held.started, held.is_new, held.has_begun = run, False, True
 
     @precondition(lambda self: self.runs)
     @rule(data=st.data(), how=HOW)
     def end_run(self, data, how):
         """Let a run return, raise, or conflict."""
         self.let_end(self.draw(data, self.runs), how)
+
+    @precondition(lambda self: self.runs)
+    @rule(data=st.data())
+    def tell(self, data):
+        """Let a run tell of its progress."""
+        self.draw(data, self.runs).tell()
+        self.tally["progress"] += 1
 
     @precondition(lambda self: self.ready())
     @rule(data=st.data())
@@ -456,8 +465,11 @@ class Life(RuleBasedStateMachine):
             return
         if what == "cancel" and job.state == "pending":
             held = process.held.pop(job.number, None)
-            if held and held.run == job.run and held.started:
-                job.attempt = held.started.attempt
+            if held and held.run == job.run:
+                if held.started:
+                    job.attempt = held.started.attempt
+            elif told := job.told_attempt():
+                job.attempt = told
             job.end("cancelled", self.clock.now)
         elif what == "retry" and job.state == "failed":
             job.revive(process.name)
@@ -483,6 +495,7 @@ class Life(RuleBasedStateMachine):
     def agrees(self):
         unfinished = {job.sid for job in self.jobs if job.is_pending}
         for process in self.processes:
+            self.listen(process)
             assert set(process.scheduler.unfinished()) == unfinished
             new = sum(held.is_new for held in process.held.values())
             assert process.scheduler.backlog() == new
@@ -511,15 +524,54 @@ class Life(RuleBasedStateMachine):
         if view.expires is not None:
             kept = (view.expires - view.finished).total_seconds()
             assert kept == job.timeout
-        last = job.versions.get(process.name)
-        assert last is None or last <= view.version
-        job.versions[process.name] = view.version
+        self.grows(process, job, view)
+        glance = process.scheduler.glance(job.sid)
+        if glance is not None:
+            # what it is about may have ended, as only a look shows
+            assert glance.version <= view.version
+            self.glances(process, job, glance)
+
+    def grows(self, process, job, view):
+        """Check that a view is newer than the last, or shows the same."""
+        shown = (view.state, view.attempt, view.progress, view.due)
+        shown += (view.started, view.finished, view.expires, view.failure)
+        version, last = job.shown.get(process.name, (-1, None))
+        assert version < view.version or (version, last) == (
+            view.version,
+            shown,
+        )
+        job.shown[process.name] = view.version, shown
+
+    def glances(self, process, job, view):
+        """Check that what a process has in memory is not older than before."""
+        assert job.glanced.get(process.name, -1) <= view.version
+        job.glanced[process.name] = view.version
+
+    def listen(self, process):
+        """Check what subscribers have heard since the last time."""
+        heard, process.listener.heard = process.listener.heard, []
+        for kind, view in heard:
+            for job in self.jobs:
+                if job.sid != view.sid:
+                    continue
+                self.tally[kind.__name__] += 1
+                if kind is JobStarted:  # the process may not know of an end
+                    self.glances(process, job, view)
+                    continue
+                version, _ = job.shown.get(process.name, (-1, None))
+                assert version <= view.version
+                if version < view.version:
+                    job.shown[process.name] = view.version - 1, None
 
     def expected(self, process, job):
         """Give the state, the attempt, and the due time that show."""
         held = process.held.get(job.number)
-        if job.is_pending and held and held.run == job.run and held.started:
-            return "running", held.started.attempt, None
+        if not job.is_pending or not held or held.run != job.run:
+            attempt = job.told_attempt()
+        else:
+            attempt = held.started and held.started.attempt
+        if attempt:
+            return "running", attempt, None
         return job.state, job.attempt, job.due
 
     def view(self, process, job):
@@ -637,6 +689,25 @@ class LifeInDatabase(Life):
             else:
                 self.tally["failed by crashes"] += 1
 
+    @precondition(lambda self: self.runs)
+    @rule(data=st.data())
+    def tell_others(self, data):
+        """Let a process tell the others of the progress of its runs."""
+        process = self.draw(data, self.runs).process
+        jobs = process.scheduler.assigned_jobs.take_begun()
+        process.process.location.write(
+            lambda store: write_reports(
+                store, process.scheduler.incarnation, jobs
+            ),
+            note="progress",
+        )
+        for job in self.jobs:
+            held = process.held.get(job.number)
+            if held and held.has_begun and held.run == job.run:
+                started = held.started
+                job.told = held.run, started and started.attempt
+                self.tally["told to others"] += job.is_pending
+
     @precondition(lambda self: any(one.held for one in self.processes))
     @rule(data=st.data())
     def look_around(self, data):
@@ -693,6 +764,8 @@ def make_runner(scheduler, dog):
 #: What must happen in all lives of a kind, for them to tell anything.
 EVENTS = (
     {"scheduled", "runs", "runs given up", "repeated", "tried again"}
+    | {"progress", "JobScheduled", "JobStarted", "JobRetried", "JobFailed"}
+    | {"JobSucceeded", "JobWasCancelled"}
     | {"cancel", "retry", "remove", "get_result"}
     | {"failed by Covered", "failed by ValueError", "failed by JobTimeout"}
 )
@@ -703,6 +776,7 @@ EVENTS_BETWEEN_PROCESSES = EVENTS | {
     "failed by crashes",
     "noticed",
     "taken over",
+    "told to others",
 }
 
 

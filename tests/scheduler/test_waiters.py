@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from pyramid_zodb_async import Version
+from pyramid_zodb_async.jobs.model import make_version
 from pyramid_zodb_async.scheduler import waiters as module
 from pyramid_zodb_async.scheduler.waiters import PROGRESS_PACE, Waiters
 
@@ -82,14 +82,16 @@ def test_a_closed_watch_leaves_nothing_behind(waiters):
 @pytest.mark.parametrize(
     ("seen", "now", "is_woken"),
     [
-        (Version(0), Version(0), False),
-        (Version(0), Version(0, starts=1), False),
-        (Version(0), Version(0, done=True), True),
-        (Version(0), Version(1), True),
-        (Version(0), None, True),
-        (Version(1, progress=3), Version(1, progress=2), False),
-        (Version(1), Version(0, progress=2), False),
-        (None, Version(0, done=True), False),
+        (make_version(0), make_version(0), False),
+        (make_version(0), make_version(0, done=True), True),
+        (make_version(0, changes=9), make_version(0, done=True), True),
+        (make_version(0, done=True), make_version(1), True),
+        (make_version(0, changes=9), make_version(1), True),
+        (make_version(0), None, True),
+        (make_version(1, changes=3), make_version(1, changes=2), False),
+        (make_version(1), make_version(0, changes=2), False),
+        (make_version(1), make_version(0, done=True), False),
+        (None, make_version(0, done=True), False),
     ],
 )
 def test_who_has_seen_as_much_is_not_woken(waiters, seen, now, is_woken):
@@ -102,8 +104,8 @@ def test_who_has_seen_as_much_is_not_woken(waiters, seen, now, is_woken):
 
 def test_progress_that_was_found_elsewhere_keeps_the_pace(waiters):
     waiter = waiters.add(["a"])
-    waiter.seen = {"a": Version(0)}
-    waiters.compare("a", Version(0, progress=1))
+    waiter.seen = {"a": make_version(0)}
+    waiters.compare("a", make_version(0, changes=1))
     begin = time.monotonic()
 
     assert waiter.wait(60)

@@ -4,7 +4,7 @@ import datetime
 import queue
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,9 +12,10 @@ import transaction
 from persistent import Persistent
 from ZODB.POSException import ConflictError
 
-from pyramid_zodb_async import JobError
+from pyramid_zodb_async import JobError, current_job
 from pyramid_zodb_async.database.connections import current_connections
 from pyramid_zodb_async.engine.queue import Entry, JobQueue
+from pyramid_zodb_async.execution.subscribers import Announcer
 
 #: The clock of these tests: it stands still unless it is put forward.
 START = 1_800_000_000.0
@@ -53,7 +54,12 @@ def live(number):
     counters(stage.db)[number].effects += 1
     run = stage.starting
     run.arrived.put("reached")
-    how = run.orders.get(timeout=PATIENCE)
+    while (how := run.orders.get(timeout=PATIENCE)) == "tell":
+        run.progress += 1
+        # it may be over, and is told so; but it goes on
+        with suppress(JobError):
+            current_job().progress(run.progress)
+        run.arrived.put("told")
     if how == "covered":
         raise Covered
     if how == "uncovered":
@@ -86,7 +92,21 @@ class Clock:
         time.time, time.monotonic = self._real
 
 
-# -- What runs them -----------------------------------------------------------
+# -- What runs them, and who hears of it --------------------------------------
+
+
+class Listener(Announcer):
+    """A subscriber to all events of a process."""
+
+    def __init__(self):
+        #: What it has heard: kinds of events, and views.
+        self.heard = []
+
+    def has_subscribers(self, kind):
+        return True
+
+    def announce(self, kind, job):
+        self.heard.append((kind, job))
 
 
 class Engine:
@@ -140,6 +160,8 @@ class Run:
     out_of_time: bool = False
     #: When to run it again, in seconds, once it is over.
     again: float | None = None
+    #: How far it has told that it has come.
+    progress: int = 0
 
     def begin(self, sid):
         """Begin on a thread; tell whether the job was reached."""
@@ -157,6 +179,11 @@ class Run:
         self.again = self.process.runner.run(sid)
         transaction.abort()
         self.arrived.put("over")
+
+    def tell(self):
+        """Let it tell of its progress."""
+        self.orders.put("tell")
+        assert self.arrived.get(timeout=PATIENCE) == "told"
 
     def end(self, how):
         """Let it end; give the seconds after which it is to run again."""
@@ -178,6 +205,10 @@ class Runs:
     #: The hand-driven process, if there can be more than one.
     process: Any = None
     held: dict[int, "Held"] = field(default_factory=dict)
+    listener: Listener = field(default_factory=Listener)
+
+    def __post_init__(self):
+        self.scheduler.announcer = self.listener
 
 
 # -- What should be true of them ----------------------------------------------
@@ -194,6 +225,8 @@ class Held:
     conflicts: int = 0
     #: Its run that is under way.
     started: Run | None = None
+    #: Whether a run of it has begun here.
+    has_begun: bool = False
 
 
 @dataclass(eq=False)
@@ -217,8 +250,13 @@ class Job:
     error: str | None = None
     expires: float | None = None
     removed: bool = False
-    #: The newest version that each process has shown.
-    versions: dict[int, Any] = field(default_factory=dict)
+    #: What its process has told others of a run: the number of the run, and
+    #: its attempt if it was under way.
+    told: tuple[int, int | None] = (-1, None)
+    #: What each process has shown of it last: its version and what it showed.
+    shown: dict[int, tuple[int, Any]] = field(default_factory=dict)
+    #: The newest version that each process has shown without a look.
+    glanced: dict[int, int] = field(default_factory=dict)
 
     @property
     def timeout(self):
@@ -239,6 +277,11 @@ class Job:
 
     def covers(self, kind):
         return kind in self.options.get("retry_on", ())
+
+    def told_attempt(self):
+        """Give the attempt that others know to be under way, if they do."""
+        run, attempt = self.told
+        return attempt if self.is_pending and run == self.run else None
 
     def counts(self, run):
         """Tell whether what this run does to the job counts."""

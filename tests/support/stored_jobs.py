@@ -121,7 +121,7 @@ def data():
         JobState.FAILED,
         Progress(done=1, total=2.5, message="half"),
         Failure(type="OutOfStock", message="no pears", public=True),
-        Version(run=1, done=True, progress=2, starts=3),
+        Version(1, 1, 2, 3),
         Options(attempts=3, retry_on=("builtins:OSError",), title="Title"),
         Backoff(2, 20),
     ]

@@ -110,15 +110,35 @@ def report(scheduler, sid, progress):
         held.report(held.get(sid), progress)
 
 
-def test_that_a_job_began_ends_no_wait(app, gate):
+def test_of_a_short_job_only_the_end_is_told(app, gate):
+    """That it began ends no wait, or not before half a second has passed."""
+
+    def is_told_of_the_end():
+        shop.gates["gate"] = gate = shop.Gate()
+        for _ in range(2):  # as many as run at a time
+            begin(app, "wait_at", "gate")
+        path = begin(app, "give", "result")
+        etag = app.get(path).headers["ETag"]
+        answer = begin_waiting(app, path, If_None_Match=etag)
+        gate.open()
+        return answer.get().json.get("result") == "result"
+
+    shop.at_last(is_told_of_the_end)
+
+
+def test_that_a_longer_job_began_is_told_in_half_a_second(app, gate):
     for _ in range(2):  # as many as run at a time
         begin(app, "wait_at", "gate")
-    path = begin(app, "give", "result")
+    shop.gates["own"] = own = shop.Gate()
+    path = begin(app, "wait_at", "own")
     etag = app.get(path).headers["ETag"]
     answer = begin_waiting(app, path, If_None_Match=etag)
     gate.open()
+    response = answer.get()
+    own.open()
 
-    assert answer.get().json["result"] == "result"
+    assert response.json["state"] == "running"
+    assert 0.4 < answer.seconds < NOT_LONG
 
 
 def test_what_the_client_does_not_know_is_told_at_once(app, gate):
@@ -426,7 +446,7 @@ def test_a_client_that_has_missed_progress_hears_of_the_end_at_once(app, gate):
         shop.gates["gate"] = gate = shop.Gate()
         path = begin(app, "report_at", "gate", "first", "second")
         gate.wait_for_job()
-        answer = begin_waiting(app, path, If_None_Match='"0.1.1"')
+        answer = begin_waiting(app, path, If_None_Match='"1"')
         gate.open()
         # of the progress, if that took half a second
         return answer.get().json.get("result") == "went on"
@@ -439,7 +459,7 @@ def test_a_client_that_has_missed_progress_hears_of_it_in_half_a_second(
 ):
     path = begin(app, "report_at", "gate", "first", "second")
     gate.wait_for_job()
-    answer = begin_waiting(app, path, If_None_Match='"0.1.1"')
+    answer = begin_waiting(app, path, If_None_Match='"1"')
     response = answer.get()
 
     assert response.json["progress"]["message"] == "second"

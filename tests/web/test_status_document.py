@@ -40,6 +40,7 @@ def test_a_document_has_these_fields_and_no_others(fetch):
         "done",
         "progress",
         "attempt",
+        "version",
         "scheduled",
         "started",
         "finished",

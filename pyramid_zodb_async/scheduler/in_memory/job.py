@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...interfaces import Connections
-from ...jobs.model import Failure, JobState, JobView, Version
+from ...jobs.model import Failure, JobState, JobView, make_version
 from ...transfer.references import Dumped
 from ..runnable_job import RunnableJob
 from .call import Loadable
@@ -35,8 +35,6 @@ class Job(RunnableJob):
     committing: bool = False
     #: How often it was set back to pending after a failure.
     retries: int = 0
-    #: How often it has reported progress.
-    reports: int = 0
     #: When it ended, and when it expires, in seconds since the epoch.
     finished: float | None = None
     expires: float | None = None
@@ -45,13 +43,11 @@ class Job(RunnableJob):
     exception: bytes | None = None
 
     @property
-    def version(self) -> Version:
+    def version(self) -> int:
         """The version of a view of the job as it is now."""
-        if self.state.done:
-            return Version(run=self.retries, done=True)
-        return Version(
-            run=self.retries, progress=self.reports, starts=self.run_number
-        )
+        done = self.state.done
+        changes = 0 if done else self.changes
+        return make_version(self.retries, done=done, changes=changes)
 
 
 def view_of(job: Job, connections: Connections | None) -> JobView:

@@ -165,7 +165,9 @@ class JobTable:
             job.state = JobState.RUNNING
             job.progress = job.due = None
             job.started = time.time()
-            return job
+            job.changes += 1
+        self._waiters.wake(sid, is_progress=True)
+        return job
 
     def is_current(self, job: Job, run_number: int) -> bool:
         """Return whether a run is the one that is under way.
@@ -191,7 +193,7 @@ class JobTable:
         with self._lock:
             if self.is_current(job, run_number):
                 job.progress = progress
-                job.reports += 1
+                job.changes += 1
         self._waiters.wake(job.sid, is_progress=True)
 
     def begin_commit(self, job: Job, run_number: int) -> bool:
@@ -237,6 +239,8 @@ class JobTable:
                 job.state = JobState.PENDING
                 job.conflicts += counts
                 job.repeats = True
+                job.changes += 1
+        self._waiters.wake(job.sid, is_progress=True)
 
     def succeed(self, job: Job, run_number: int, value: Dumped) -> bool:
         """Record the success of a job.

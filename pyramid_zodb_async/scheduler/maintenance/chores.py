@@ -156,7 +156,7 @@ class Maintenance:
 
     def _write_reports(self) -> None:
         process = self._process
-        jobs = process.assigned_jobs.take_running()
+        jobs = process.assigned_jobs.take_begun()
         process.location.write(
             lambda store: write_reports(store, process.incarnation, jobs),
             note=f"progress of the jobs of incarnation {process.incarnation}",

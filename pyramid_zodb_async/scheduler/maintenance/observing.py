@@ -1,6 +1,5 @@
 """The check of what other processes have done to jobs that matter here."""
 
-from ...jobs.model import Version
 from ..process.job_views import version_of
 from ..process.progress_reports import report_of
 from ..process.this_process import ThisProcess
@@ -8,7 +7,7 @@ from ..records import Fence, Store
 
 __all__ = ["Observer"]
 
-_Found = dict[str, tuple[Fence, Version] | None]
+_Found = dict[str, tuple[Fence, int] | None]
 
 
 class Observer:
@@ -61,7 +60,7 @@ class Observer:
                 jobs.drop_ended(assigned)
 
 
-def _fence_and_version(store: Store, sid: str) -> tuple[Fence, Version] | None:
+def _fence_and_version(store: Store, sid: str) -> tuple[Fence, int] | None:
     """Return what a record says of its job; ``None`` if there is none."""
     record = store.find(sid)
     if record is None:

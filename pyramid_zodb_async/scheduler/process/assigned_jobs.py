@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...engine.submission import submit
-from ...jobs.model import Progress, Version
+from ...jobs.model import Progress, make_version
 from ...jobs.options import NO_OPTIONS, Options
 from ..records import Fence, StoredJob
 from ..runnable_job import RunnableJob
@@ -34,19 +34,11 @@ class AssignedJob(RunnableJob):
     crashes: int = 0
     #: Whether this process has accepted it and not begun to run it.
     is_new: bool = False
-    #: How often it has reported progress.
-    reports: int = 0
-    #: How often a run of it began here.
-    starts: int = 0
 
     @property
-    def version(self) -> Version:
+    def version(self) -> int:
         """The version of the views that this process makes of the job."""
-        return Version(
-            run=self.fence.run_number,
-            progress=self.reports,
-            starts=self.starts,
-        )
+        return make_version(self.fence.run_number, changes=self.changes)
 
     def history(self) -> dict[str, Any]:
         """Return the attributes of the record that describe the run.
@@ -215,10 +207,11 @@ class AssignedJobs:
                 return None
             assigned.started = time.time()
             assigned.progress = None
-            assigned.starts += 1
+            assigned.changes += 1
             self.new -= assigned.is_new
             assigned.is_new = False
-            return assigned
+        self._waiters.wake(sid, is_progress=True)
+        return assigned
 
     def report(self, assigned: AssignedJob, progress: Progress) -> None:
         """Record the progress of a running job, and wake its waiters.
@@ -227,14 +220,18 @@ class AssignedJobs:
             assigned: the job.
             progress: its progress.
         """
-        # First the data, then what makes other threads read it.
-        assigned.progress = progress
-        assigned.reports += 1
+        with self._lock:
+            # First the data, then what makes other threads read it.
+            assigned.progress = progress
+            assigned.changes += 1
         self.has_new_progress = True
         self._waiters.wake(assigned.sid, is_progress=True)
 
-    def take_running(self) -> list[AssignedJob]:
-        """Return the jobs that run, and reset :attr:`has_new_progress`."""
+    def take_begun(self) -> list[AssignedJob]:
+        """Return the jobs that run, or did and are to be repeated.
+
+        Reset :attr:`has_new_progress`.
+        """
         # Reset first: progress that is reported meanwhile sets it again, and
         # is written by the next round if not by this one.
         self.has_new_progress = False
@@ -242,7 +239,7 @@ class AssignedJobs:
             return [
                 assigned
                 for assigned in self._jobs.values()
-                if assigned.started
+                if assigned.changes
             ]
 
     def release(self, assigned: AssignedJob, *, counts: bool = True) -> None:
@@ -261,7 +258,9 @@ class AssignedJobs:
             ):
                 assigned.conflicts += counts
             assigned.started = None
+            assigned.changes += 1
             due = self._next_suspect()
+        self._waiters.wake(assigned.sid, is_progress=True)
         if due:
             submit(self.engine, due)
 

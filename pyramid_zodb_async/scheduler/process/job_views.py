@@ -6,7 +6,7 @@ from typing import Any
 
 from ...interfaces import Connections
 from ...jobs.class_paths import stored_at
-from ...jobs.model import Failure, JobState, JobView, Progress, Version
+from ...jobs.model import Failure, JobState, JobView, Progress, make_version
 from ...jobs.options import NO_OPTIONS, Options
 from ..records import Outcome, Record
 from ..store.location import StoreLocation
@@ -31,6 +31,8 @@ def view_of_assigned(assigned: AssignedJob) -> JobView:
     Args:
         assigned: the job, which has not ended.
     """
+    # First the version: what changes meanwhile shows in a newer view as well.
+    version = assigned.version
     is_running = assigned.started is not None
     return JobView(
         sid=assigned.sid,
@@ -44,7 +46,7 @@ def view_of_assigned(assigned: AssignedJob) -> JobView:
         due_at=None if is_running else assigned.due,
         started_at=assigned.started,
         options=assigned.options,
-        version=assigned.version,
+        version=version,
         load_result=_nothing,
     )
 
@@ -72,7 +74,7 @@ def view_of_ended(
         finished_at=end.finished,
         expires_at=end.expires,
         failure=failure,
-        version=Version(run=assigned.fence.run_number, done=True),
+        version=make_version(assigned.fence.run_number, done=True),
     )
 
 
@@ -102,13 +104,12 @@ def view_of(
     Args:
         sid: the sid of the job.
         record: its record.
-        report: of the process that runs it; ``None`` if it does not run, or
-            there is no report.
+        report: of the process that runs it; ``None`` if there is none.
         load_result: loads its result.
     """
     state, attempt = JobState(record.state), record.attempt
     started, progress = record.started, record.progress
-    if report is not None:
+    if report is not None and report.started:
         state, attempt = JobState.RUNNING, report.attempt
         started, progress = report.started, report.progress
     return JobView(
@@ -130,20 +131,17 @@ def view_of(
     )
 
 
-def version_of(record: Record, report: ProgressReport | None) -> Version:
+def version_of(record: Record, report: ProgressReport | None) -> int:
     """Return the version of the view of a record.
 
     Args:
         record: the record of the job.
-        report: of the process that runs it; ``None`` if it does not run, or
-            there is no report.
+        report: of the process that runs it; ``None`` if there is none.
     """
-    if record.state != JobState.PENDING:
-        return Version(run=record.run_number, done=True)
-    if report is None:
-        return Version(run=record.run_number)
-    return Version(
-        run=record.run_number, progress=report.reports, starts=report.starts
+    return make_version(
+        record.run_number,
+        done=record.state != JobState.PENDING,
+        changes=report.changes if report else 0,
     )
 
 

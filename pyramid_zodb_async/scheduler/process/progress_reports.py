@@ -14,22 +14,35 @@ __all__ = ["ProgressReport", "report_of", "write_reports"]
 
 
 class ProgressReport(NamedTuple):
-    """How far the run of a job has come, as plain data."""
+    """How far the run of a job has come, as plain data.
+
+    While a cluster is being replaced, processes of the build that had no
+    numbers as versions read it too. These count reports of progress and
+    beginnings of runs apart, so there is a field for each. The second can go
+    in the version after 0.1, which no such process can be beside.
+    """
 
     #: Of the record; a report with another one is of an older run.
     run_number: int
     attempt: int
-    #: When the run began, in seconds since the epoch.
+    #: When the run began, in seconds since the epoch; 0 if it has ended, and
+    #: is to be repeated.
     started: float
     #: Done, total and message.
     progress: tuple[float, float | None, str | None] | None
-    #: How often the job has reported progress.
-    reports: int
-    #: How often a run of it began in its process.
-    starts: int
+    #: How often a run began in its process, has reported progress, or was set
+    #: back to be repeated.
+    changes: int
+    #: What a process of that build has counted apart from the other changes.
+    starts: int = 0
 
     def history(self) -> dict[str, Any]:
-        """Return the attributes of the record that describe the run."""
+        """Return the attributes of the record that describe the run.
+
+        Without a run there are none.
+        """
+        if not self.started:
+            return {}
         return {
             "attempt": self.attempt,
             "started": self.started,
@@ -46,8 +59,8 @@ def report_of(store: Store, sid: str, record: Record) -> ProgressReport | None:
         record: its record.
 
     Returns:
-        The report; ``None`` if the job does not run, or its process has not
-        reported any progress yet.
+        The report; ``None`` if no run of the job has begun, or its process
+        has not reported any progress yet.
     """
     if record.state != JobState.PENDING or record.runner is None:
         return None
@@ -57,7 +70,8 @@ def report_of(store: Store, sid: str, record: Record) -> ProgressReport | None:
         # The report of a run that another one has replaced: the beat is not
         # written when a run ends.
         return None
-    return ProgressReport(*parts)
+    report = ProgressReport(*parts)
+    return report._replace(changes=report.changes + report.starts, starts=0)
 
 
 def write_reports(
@@ -68,7 +82,7 @@ def write_reports(
     Args:
         store: the store.
         incarnation: the identity of the process.
-        jobs: all jobs that it runs.
+        jobs: all jobs that it runs, or has run and is to repeat.
     """
     beat = store.beat_of(incarnation)
     beat.count += 1  # this write is a sign of life as well
@@ -82,6 +96,5 @@ def _report(job: AssignedJob) -> ProgressReport:
         attempt=job.attempt,
         started=job.started or 0.0,
         progress=progress.as_tuple() if progress else None,
-        reports=job.reports,
-        starts=job.starts,
+        changes=job.changes,
     )

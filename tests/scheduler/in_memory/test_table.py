@@ -208,7 +208,7 @@ def test_a_run_that_was_given_up_tells_of_no_progress(table):
     table.claim(job.sid)
     table.report(job, 1, Progress(done=2))
 
-    assert table.get(job.sid).reports == 1
+    assert table.get(job.sid).changes == 4
     assert table.get(job.sid).progress is None
 
 
@@ -238,6 +238,7 @@ def test_the_version_of_a_job_only_grows(table):
         table.report(job, run_number, Progress(done=1))
         note()
         table.release(job, run_number)
+        note()
     table.claim(job.sid)
     note()
     table.fail(job, 3, FAILURE, b"")

@@ -134,11 +134,7 @@ def test_what_a_process_tells_of_a_job_counts_for_that_run_only(
     sid = there.schedule(report_progress, "gate")
     run = shop.Answer(there.run, sid)
     gate.wait_for_job()
-    jobs = there.scheduler.process.assigned_jobs.take_running()
-    runner = there.scheduler.process.incarnation
-    there.location.write(
-        lambda store: write_reports(store, runner, jobs), note="progress"
-    )
+    write_all_reports(there)
     view = here.view(sid)
     assert view.state is JobState.RUNNING
     assert view.progress == Progress(done=1, total=2, message="half")
@@ -157,16 +153,75 @@ def test_what_a_process_tells_of_a_job_counts_for_that_run_only(
     assert here.view(sid).state is JobState.PENDING
 
 
-def test_a_job_that_waits_again_is_told_of_no_more(there, gate):
+def write_all_reports(process):
+    jobs = process.scheduler.process.assigned_jobs.take_begun()
+    runner = process.scheduler.process.incarnation
+    process.location.write(
+        lambda store: write_reports(store, runner, jobs), note="progress"
+    )
+
+
+def test_a_job_that_waits_again_is_told_of_as_such(here, there, gate):
+    """Else its version would be less than before."""
+    sid = there.schedule(report_progress, "gate")
+    run = shop.Answer(there.run, sid)
+    gate.wait_for_job()
+    write_all_reports(there)
+    before = here.view(sid)
+    assert before.state is JobState.RUNNING
+    held = there.scheduler.process.assigned_jobs.get(sid)
+    there.scheduler.process.assigned_jobs.release(held)
+    write_all_reports(there)
+    after = here.view(sid)
+    own = there.view(sid)
+    gate.open()
+    run.join(60)
+
+    assert after.state is JobState.PENDING
+    assert (after.attempt, after.started, after.progress) == (0, None, None)
+    assert before.version < after.version == own.version
+
+
+def test_a_cancel_tells_nothing_of_a_run_that_is_to_be_repeated(
+    here, there, gate
+):
     sid = there.schedule(report_progress, "gate")
     run = shop.Answer(there.run, sid)
     gate.wait_for_job()
     held = there.scheduler.process.assigned_jobs.get(sid)
     there.scheduler.process.assigned_jobs.release(held)
+    write_all_reports(there)
+    cancel(here, sid)
+    view = here.view(sid)
     gate.open()
     run.join(60)
 
-    assert there.scheduler.process.assigned_jobs.take_running() == []
+    assert view.state is JobState.CANCELLED
+    assert (view.attempt, view.started, view.progress) == (0, None, None)
+
+
+def test_what_a_process_of_the_former_build_tells_counts_as_much(
+    here, there, gate
+):
+    """It counts beginnings apart, and this build knows as many fields."""
+    sid = there.schedule(report_progress, "gate")
+    run = shop.Answer(there.run, sid)
+    gate.wait_for_job()
+    write_all_reports(there)
+    now = here.view(sid)
+
+    def write_as_before(store):
+        beat = store.beat_of(there.scheduler.process.incarnation)
+        (parts,) = beat.reports.values()
+        assert parts[4:] == (2, 0)
+        beat.reports = {sid: (*parts[:4], 1, 1)}
+
+    there.location.write(write_as_before, note="progress")
+    then = here.view(sid)
+    gate.open()
+    run.join(60)
+
+    assert now.version == then.version == 2
 
 
 def ask_whether_to_go_on(gate):

@@ -2,18 +2,22 @@
 
 import dataclasses
 import threading
+import time
 from dataclasses import replace
 
+import pytest
 import shop
 from hand_driven import HandDriven, Process
 
+from pyramid_zodb_async import Progress
 from pyramid_zodb_async.jobs.options import NO_OPTIONS
 from pyramid_zodb_async.scheduler.process.assigned_jobs import (
     AssignedJob,
     AssignedJobs,
 )
+from pyramid_zodb_async.scheduler.process.job_views import view_of_assigned
 from pyramid_zodb_async.scheduler.records import Fence
-from pyramid_zodb_async.scheduler.waiters import Waiters
+from pyramid_zodb_async.scheduler.waiters import PROGRESS_PACE, Waiters
 
 
 def job(sid, **values):
@@ -111,6 +115,67 @@ def test_a_run_that_is_not_under_way_is_not_released_twice():
     jobs.release(held)
 
     assert held.conflicts == 1
+
+
+def test_each_change_that_shows_has_a_version_of_its_own():
+    jobs, _ = held_jobs()
+    jobs.assign([job("1")])
+    held = jobs.get("1")
+    versions = [held.version]
+    for _ in range(2):
+        jobs.begin("1")
+        versions.append(held.version)
+        jobs.report(held, Progress(done=1))
+        versions.append(held.version)
+        jobs.release(held)
+        versions.append(held.version)
+    retry = replace(job("1"), fence=Fence("pending", "runner", 1))
+    versions.append(retry.version)
+
+    assert versions == sorted(set(versions))
+
+
+def test_a_view_that_is_made_during_a_change_is_not_taken_for_a_newer_one():
+    """It may show some of the change, but then another one follows."""
+    jobs, _ = held_jobs()
+    jobs.assign([job("1")])
+    held = jobs.begin("1")
+
+    class ChangesMeanwhile:
+        """The job, whose progress changes when a view has its version."""
+
+        def __getattr__(self, name):
+            value = getattr(held, name)
+            if name == "version":
+                jobs.report(held, Progress(done=1))
+            return value
+
+    early = view_of_assigned(ChangesMeanwhile())
+    late = view_of_assigned(held)
+
+    assert early.progress == late.progress
+    assert early.version < late.version
+
+
+@pytest.mark.parametrize("change", ["begin", "report", "release"])
+def test_what_shows_of_a_run_wakes_who_waits_for_the_job(change):
+    waiters = Waiters()
+    jobs = AssignedJobs(lambda jobs: None, waiters)
+    jobs.assign([job("1")])
+    held = jobs.get("1")
+    if change != "begin":
+        jobs.begin("1")
+    waiter = waiters.add(["1"])
+    if change == "begin":
+        jobs.begin("1")
+    elif change == "report":
+        jobs.report(held, Progress(done=1))
+    else:
+        jobs.release(held)
+    begin = time.monotonic()
+
+    assert waiter.wait(60)
+    assert PROGRESS_PACE * 0.9 <= time.monotonic() - begin < 30
 
 
 def test_of_the_suspects_one_is_out_at_a_time():

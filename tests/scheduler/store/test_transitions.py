@@ -8,7 +8,8 @@ import transaction
 from hand_driven import Process
 from ZODB.POSException import ConflictError
 
-from pyramid_zodb_async import JobState, Version
+from pyramid_zodb_async import JobState
+from pyramid_zodb_async.jobs.model import make_version
 from pyramid_zodb_async.scheduler.maintenance.expiry import SPAN, SliceExpiry
 
 
@@ -35,7 +36,7 @@ def test_a_failed_job_is_handed_to_the_engine_again(process):
     process.run()
 
     assert process.view(sid).attempt == 2
-    assert process.view(sid).version == Version(run=1, done=True)
+    assert process.view(sid).version == make_version(1, done=True)
 
 
 def test_a_retry_forgets_all_of_the_failure_but_the_attempt(process):
