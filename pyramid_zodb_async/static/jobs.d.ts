@@ -7,6 +7,8 @@ export interface StatusDocument<Result = unknown> {
   progress: Progress | null;
   /** The number of the run, from 1; 0 before the first. */
   attempt: number;
+  /** Grows with each change that the document shows. */
+  version: number;
   /** Moments in UTC, as RFC 3339 has it. */
   scheduled: string;
   started: string | null;
@@ -44,8 +46,9 @@ export interface ChangeOptions {
 export interface JobOptions<Result = unknown> extends ChangeOptions {
   /**
    * Called with the status document as it is at first, and whenever state or
-   * progress changed, the last time with that of the finished job. Within an
-   * attempt no earlier state follows a later.
+   * progress changed, the last time with that of the finished job. No older
+   * document follows a newer one. A job that is to be repeated or tried again
+   * is pending once more.
    */
   onProgress?: (document: StatusDocument<Result>) => unknown;
   /**

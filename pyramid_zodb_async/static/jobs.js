@@ -124,6 +124,7 @@ function wait(place, options = {}, known) {
 class Watch {
   shown = null;
   tag = null; // the newest, without its quotes
+  #version; // the newest that was shown
   missing = new Missing();
   #waiters = new Set();
   #poll;
@@ -162,14 +163,30 @@ class Watch {
     this.#poll = new Poll(undefined, this);
   }
 
+  /** Whether a newer one was shown: a process that knew less gave this. */
+  isPast({ version }) {
+    return version < this.#version;
+  }
+
+  #isNews(document) {
+    const isNumbered = document.version >= 0 && this.#version >= 0;
+    return isNumbered
+      ? document.version > this.#version
+      : isLaterState(document, this.shown);
+  }
+
   /** Take in what the server or, without a tag, another tab has said. */
   hear(document, tag, isShared) {
     const waiters = [...this.#waiters];
-    this.tag = tag ?? this.tag;
     this.missing = new Missing();
-    if (!waiters.length || !isNews(document, this.shown)) {
+    if (this.isPast(document)) {
       return;
     }
+    this.tag = tag ?? this.tag;
+    if (!waiters.length || !this.#isNews(document)) {
+      return;
+    }
+    this.#version = document.version ?? this.#version;
     this.shown = document;
     for (const { onProgress } of waiters) {
       tell(onProgress, document);
@@ -222,17 +239,19 @@ async function stop(place, headers) {
       return watch.shown;
     }
     const { document } = answer;
-    if (document?.done) {
-      watches.get(place.href)?.hear(document, answer.tag);
+    const current = watches.get(place.href);
+    const isPast = document && current?.isPast(document);
+    if (document?.done && !isPast) {
+      current?.hear(document, answer.tag);
       return document;
     }
     if (!document) {
       await pause(patience.after(answer), answer.soonest);
-    } else if (isSeen) {
+    } else if (isSeen || isPast) {
       await pause(null, answer.soonest); // it was another run that was seen
     }
-    tag = answer.tag ?? tag;
-    isSeen ||= Boolean(document);
+    tag = (isPast ? current.tag : answer.tag) ?? tag;
+    isSeen ||= Boolean(isPast ? tag : document);
   }
 }
 
@@ -342,7 +361,7 @@ class Poll {
         if (documents[i].status === 404) {
           missing = this.#miss(watch);
         } else {
-          watch.hear(documents[i], tags?.[i]);
+          watch.hear(documents[i], tagOf(documents[i], tags?.[i]));
         }
       });
       // from now on the server holds its answers, which is the better pace
@@ -389,6 +408,9 @@ const sid = ({ pathname }) => decodeURIComponent(pathname.split("/").pop());
 
 const quoted = (tag) => `"${tag}"`;
 
+/** Give the tag of a document; a proxy may have changed that in the header. */
+const tagOf = (document, tag) => document?.version?.toString() ?? tag;
+
 const ACCEPT = { Accept: "application/json" };
 const OPTIONS = { cache: "no-store", credentials: "same-origin" };
 
@@ -429,7 +451,7 @@ async function send(request, onStart) {
       retryAfter: retryAfter(response),
       soonest,
       status: isLed ? 401 : response.status,
-      tag: etag?.match(/^(?:W\/)?"(.+)"$/)?.[1],
+      tag: tagOf(document, etag?.match(/^(?:W\/)?"(.+)"$/)?.[1]),
     };
   } catch {
     return { soonest, status: 0 };
@@ -545,11 +567,12 @@ function pause(delay, soonest, wake) {
 // -- Status documents ---------------------------------------------------------
 
 /**
- * Tell whether a document says something new. It may say something old when
- * another server process gave it, or when a conflict made the job start over.
- * Progress is the job's own affair: in a second phase it may begin at 0 again.
+ * Tell whether a document says something new if one of the two has no version.
+ * Servers of the former build give such ones, while they are being replaced;
+ * it can go in the version after 0.1. Progress is the job's own affair: in a
+ * second phase it may begin at 0 again.
  */
-function isNews(document, shown) {
+function isLaterState(document, shown) {
   if (!shown || document.done) {
     return true;
   }

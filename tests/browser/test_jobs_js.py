@@ -184,10 +184,10 @@ def test_it_never_asks_twice_within_200_milliseconds(client):
 
 def test_it_would_wait_and_hear_only_of_what_has_changed(client):
     client.answers(
-        answer(status("running", 1), ETag='"0.1.1"', Retry_After="0"),
-        answer("", 304, ETag='"0.1.1"', Retry_After="0"),
-        answer(status("running", 2), ETag='"0.2.1"', Retry_After="0"),
-        answer(SUCCEEDED, ETag='"0.done"'),
+        answer(status("running", 1, version=2), Retry_After="0"),
+        answer("", 304, ETag='"2"', Retry_After="0"),
+        answer(status("running", 2, version=3), Retry_After="0"),
+        answer(SUCCEEDED | {"version": 2**32}),
     )
     assert client.wait() == {"result": 42}
     sent = [request.headers for request in client.requests]
@@ -201,9 +201,9 @@ def test_it_would_wait_and_hear_only_of_what_has_changed(client):
     ]
     assert [headers.get("if-none-match") for headers in sent] == [
         None,
-        '"0.1.1"',
-        '"0.1.1"',
-        '"0.2.1"',
+        '"2"',
+        '"2"',
+        '"3"',
     ]
     assert [job["progress"] for job in client["seen"]] == [
         {"done": 1, "total": 9, "message": None},
@@ -211,6 +211,23 @@ def test_it_would_wait_and_hear_only_of_what_has_changed(client):
         None,
     ]
     assert min(client.gaps) > 199
+
+
+def test_a_server_that_tells_no_versions_is_told_its_tags(client):
+    """One of the former build, while servers are being replaced."""
+    client.answers(
+        answer(status("running", 1), ETag='"0.1.1"', Retry_After="0"),
+        answer("", 304, ETag='"0.1.1"', Retry_After="0"),
+        answer(SUCCEEDED, ETag='"0.done"'),
+    )
+    assert client.wait() == {"result": 42}
+    sent = [request.headers for request in client.requests]
+
+    assert [headers.get("if-none-match") for headers in sent] == [
+        None,
+        '"0.1.1"',
+        '"0.1.1"',
+    ]
 
 
 def test_a_problem_names_no_version(client):
@@ -237,7 +254,30 @@ def test_a_poll_that_brings_no_news_is_not_reported(client):
     ] == [("pending", None), ("running", 1), ("succeeded", None)]
 
 
-def test_no_earlier_state_follows_a_later_one_of_an_attempt(timeless):
+def test_no_older_document_follows_a_newer_one(timeless):
+    """Another process may know less, or tell of a run that is over."""
+    timeless.answers(
+        answer(status("pending", version=0)),
+        answer(status(done=5, version=3)),
+        answer(status(done=4, version=2)),
+        answer(status("pending", version=0)),
+        answer(status(done=9, version=3)),
+        answer(status("pending", version=4)),
+        answer(status(done=1, version=2**33 + 2, attempt=2)),
+        answer(status("failed", version=2**32)),
+        answer(SUCCEEDED | {"version": 2**33 + 2**32}),
+    )
+    timeless["void start()"]
+    run_until_settled(timeless)
+
+    assert [document["version"] for document in timeless["seen"]] == [
+        *(0, 3, 4, 2**33 + 2),
+        2**33 + 2**32,
+    ]
+    assert timeless["outcome"] == {"result": 42}
+
+
+def test_without_versions_no_earlier_state_follows_in_an_attempt(timeless):
     timeless.answers(
         answer(status("pending")),
         answer(status(done=5)),
@@ -482,7 +522,7 @@ def test_a_hidden_page_asks_less_often(timeless):
 
 def test_a_hidden_page_waits_less_often_too(timeless):
     hide(timeless)
-    held = {"ETag": '"0.1.1"', "Retry_After": "0"}
+    held = {"ETag": '"2"', "Retry_After": "0"}
     timeless.answers(
         answer(status(), **held), answer("", 304, **held), answer(SUCCEEDED)
     )

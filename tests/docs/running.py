@@ -32,7 +32,7 @@ from pyramid_zodb_async.testing import drain
 #: the database stand after their slice.
 SID = r"(?<![\w-])(?=[\w-]*\d)(?:[0-9a-f]{5}-)?[\w-]{22}(?![\w-])"
 #: An entity tag of one job, or of several.
-TAG = r'"\d+\.[\w.]+(?:_[\w.-]+)*"'
+TAG = r'"\d+(?:_(?:\d+|-))*"'
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 
 #: What a documented request may send.
