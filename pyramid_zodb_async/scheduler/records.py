@@ -247,14 +247,12 @@ class Store(Persistent):
     def outcome_timeout(
         self, options: Options, default: float | None
     ) -> float:
-        """Return for how many seconds the outcome of a job is stored.
+        """Return for how long the outcome of a job is stored, in seconds.
 
-        *default* counts if the options of the job set none; if it is
-        ``None``, the ``timeout`` of the store does.
+        *default* counts if its options set none, and then :attr:`timeout`.
         """
-        timeout = options.result_timeout
-        if timeout is None:
-            timeout = default
+        own = options.result_timeout
+        timeout = default if own is None else own
         return self.timeout if timeout is None else timeout
 
     def open_slice(self, now: float, longest_timeout: float) -> None:

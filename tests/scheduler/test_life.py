@@ -694,10 +694,10 @@ class LifeInDatabase(Life):
     def tell_others(self, data):
         """Let a process tell the others of the progress of its runs."""
         process = self.draw(data, self.runs).process
-        jobs = process.scheduler.assigned_jobs.take_begun()
+        jobs = process.scheduler.process.assigned_jobs.take_begun()
         process.process.location.write(
             lambda store: write_reports(
-                store, process.scheduler.incarnation, jobs
+                store, process.scheduler.process.incarnation, jobs
             ),
             note="progress",
         )

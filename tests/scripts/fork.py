@@ -56,7 +56,8 @@ def main(keeper, used, folder):
     entered, leave = threading.Event(), threading.Event()
 
     def hold():
-        with scheduler.process.changes._lock:
+        parts = scheduler.process if keeper == "zodb" else scheduler.jobs
+        with parts.changes._lock:
             entered.set()
             leave.wait(60)
 

@@ -209,6 +209,7 @@ class Runs:
 
     def __post_init__(self):
         self.scheduler.announcer = self.listener
+        self.scheduler.commit_queue.announcer = self.listener
 
 
 # -- What should be true of them ----------------------------------------------

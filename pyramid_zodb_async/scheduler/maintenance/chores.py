@@ -64,6 +64,8 @@ class Maintenance:
         # Before any job is assigned: on a storage for one process, another
         # scheduler of this process would take the jobs over at once.
         LIVE_INCARNATIONS.add(process.incarnation)
+        # Before the thread starts, which asks what there is to do.
+        process.dispatcher.runs_jobs = True
         housekeeper = self._housekeeper or Housekeeper()
         if not housekeeper.start(self._slow_chores() + self._quick_chores()):
             self.stop()
@@ -72,10 +74,7 @@ class Maintenance:
                 " runs none; it has too many threads, or is ending"
             )
         self._housekeeper = housekeeper
-        # from here on jobs are assigned to this process
-        process.dispatcher.runs_jobs = True
-        # there is more to do by now, and a waiter may have come before, and
-        # found no thread to wake
+        # a waiter may have come before, and found no thread to wake
         housekeeper.wake()
 
     def wind_down(self) -> None:

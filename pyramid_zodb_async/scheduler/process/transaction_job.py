@@ -43,6 +43,7 @@ class TransactionJob:
         store: the store, loaded through *connections*.
         job: the job, found in *store*.
         connections: those of the transaction.
+        is_apart: whether that is not the transaction of the caller.
     """
 
     def __init__(
@@ -51,12 +52,15 @@ class TransactionJob:
         store: Store,
         job: StoredJob,
         connections: Connections,
+        *,
+        is_apart: bool = False,
     ) -> None:
         self._process = process
         self._store = store
         self._job = job
         self._record = job.record
         self._connections = connections
+        self._is_apart = is_apart
         self.sid = job.sid
         self.owner = job.record.owner
 
@@ -102,22 +106,16 @@ class TransactionJob:
 
     def remove(self) -> None:
         """See :class:`~pyramid_zodb_async.contracts.ITransactionJob`."""
-        if self._is_running_here():
-            self._change_apart(TransactionJob._remove)
-        else:
-            self._remove()
-
-    def _remove(self) -> None:
+        if self._is_own():
+            self._change_apart(TransactionJob.remove)
+            return
         forget(self._job, self._record.fence)
         self._drop()
 
     def cancel(self) -> JobView | None:
         """See :class:`~pyramid_zodb_async.contracts.ITransactionJob`."""
-        if self._is_running_here():
-            return self._change_apart(TransactionJob._cancel)
-        return self._cancel()
-
-    def _cancel(self) -> JobView | None:
+        if self._is_own():
+            return self._change_apart(TransactionJob.cancel)
         record = self._record
         if record.state != JobState.PENDING:
             return None
@@ -166,8 +164,10 @@ class TransactionJob:
             lambda: view_of_record(self.sid, self._record),
         )
 
-    def _is_running_here(self) -> bool:
-        """Return whether the code of this very job calls this."""
+    def _is_own(self) -> bool:
+        """Return whether the run of this job calls, in its transaction."""
+        if self._is_apart:
+            return False
         running = running_job()
         return running is not None and running.sid == self.sid
 
@@ -194,7 +194,9 @@ class TransactionJob:
             if store is None or job is None:
                 return None
             own = JarConnections(connection)
-            return change(TransactionJob(process, store, job, own))
+            return change(
+                TransactionJob(process, store, job, own, is_apart=True)
+            )
 
         return in_own_transaction(
             process.location.db, work, f"job {self.sid} ends itself"

@@ -160,7 +160,8 @@ def test_a_view_that_is_made_during_a_change_is_not_taken_for_a_newer_one():
 @pytest.mark.parametrize("change", ["begin", "report", "release"])
 def test_what_shows_of_a_run_wakes_who_waits_for_the_job(change):
     waiters = Waiters()
-    jobs = AssignedJobs(lambda jobs: None, waiters)
+    jobs = AssignedJobs(waiters)
+    jobs.engine = HandDriven()
     jobs.assign([job("1")])
     held = jobs.get("1")
     if change != "begin":
