@@ -188,15 +188,15 @@ class Slice(Persistent):
     def require_no_new_jobs(self) -> None:
         """Let the commit conflict if another one has added a job.
 
-        If that commits first, its own fence cannot see the later drop.
+        If that commits first, its own fence cannot see the later drop. The
+        slice must be one that a transaction before this one has stored.
         """
         for keys in self.unfinished:
             # its state has the keys, or else the children and the first of the
             # buckets, which is the only one of so small a tree
             _, *buckets = keys.__getstate__()
             for part in (keys, *buckets):
-                if part._p_jar is not None:
-                    part._p_jar.readCurrent(part)
+                part._p_jar.readCurrent(part)
 
     def is_used(self) -> bool:
         """Return whether a job was ever added."""

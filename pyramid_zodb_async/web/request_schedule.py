@@ -14,7 +14,7 @@ from ..jobs.given_options import NONE_GIVEN, merged
 from ..jobs.option_checks import checked
 from .authorization import owner_of
 
-__all__ = ["Schedule", "has_transaction"]
+__all__ = ["Schedule"]
 
 
 class Schedule:
