@@ -11,7 +11,7 @@ PROCESSES ?= 3
 # how often the chaos tests kill what they kill
 ROUNDS ?= 100
 
-.PHONY: demo test lint types docs check zope chaos format bench ways clean
+.PHONY: demo test lint types docs check zope chaos format bench ways instructions clean
 
 demo: $(INSTALLED)
 	mkdir -p var
@@ -75,6 +75,10 @@ bench: $(INSTALLED)
 # how many modules each step of a job takes, and how many calls between them
 ways: $(INSTALLED)
 	$(BIN)/python benchmarks/ways.py
+
+# how many instructions each step of a job takes, if there is valgrind
+instructions: $(INSTALLED)
+	$(BIN)/python benchmarks/instructions.py
 
 clean:
 	rm -rf $(VENV) docs/_build .coverage .mypy_cache .pytest_cache .ruff_cache

@@ -4,6 +4,7 @@
 
 import collections
 import contextlib
+import logging
 
 from pyramid.config import Configurator
 from pyramid.request import Request, apply_request_extensions
@@ -11,13 +12,21 @@ from pyramid_tm import create_tm
 
 from pyramid_zodb_async import IScheduler
 
-#: After how many jobs all caches are filled.
+#: After how many lives all caches are filled.
 WARM_UP = 5
+
+#: The steps that are also needed by name.
+SCHEDULE, RUN, FETCH = "schedule + commit", "one run", "fetch + commit"
 
 
 def one():
     """Be a job with a result."""
     return 1
+
+
+def fail():
+    """Be a job that fails."""
+    raise ValueError
 
 
 class Kept:
@@ -109,9 +118,9 @@ class Lone:
         with self.request() as request:
             return request.jobs.get_result(sid)
 
-    def ask(self, method, sid, status):
+    def ask(self, method, path, status):
         """Send a request about a job through the router."""
-        request = Request.blank(f"/jobs/{sid}", method=method)
+        request = Request.blank(f"/jobs/{path}", method=method)
         response = request.get_response(self._router)
         if response.status_int != status:
             raise AssertionError(f"{method}: {response.status}")
@@ -123,9 +132,45 @@ class Lone:
         return self.registry._zodb_databases[""]
 
 
+def do(_name, function, *arguments):
+    """Do a step, of which nothing is measured."""
+    return function(*arguments)
+
+
+def live(app, do):
+    """Have jobs go through all steps of their lives.
+
+    Args:
+        app: the application.
+        do: does a step. It is called with the step's name, a function and its
+            arguments, and returns what the function returns.
+    """
+    sid = do(SCHEDULE, app.put, one)
+    do(RUN, app.engine.run_next)
+    do("poll of an ended job", app.ask, "GET", sid, 200)
+    do(FETCH, app.fetch, sid)
+
+    sid = app.put(one)
+    do("poll of a pending job", app.ask, "GET", sid, 200)
+    run = app.scheduler.claim(app.engine.next())
+    do("poll of a running job", app.ask, "GET", sid, 200)
+    do("DELETE of a running job", app.ask, "DELETE", sid, 202)
+    run.close()
+    do("DELETE of an ended job", app.ask, "DELETE", sid, 204)
+
+    sid = app.put(fail)
+    do("one run that fails", app.engine.run_next)
+    do("retry of a failed job", app.ask, "POST", f"{sid}/retry", 202)
+    do("DELETE of a pending job", app.ask, "DELETE", sid, 202)
+    app.engine.run_next()  # which finds that it is not to run
+    app.ask("DELETE", sid, 204)
+
+
 @contextlib.contextmanager
 def application(**settings):
     """Give an application, and end it."""
+    # what is told of failed jobs is of no interest here
+    logging.getLogger().addHandler(logging.NullHandler())
     app = Lone(**settings)
     try:
         yield app

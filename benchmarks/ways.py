@@ -10,7 +10,6 @@ To compare two builds, run it with the ``PYTHONPATH`` of each.
 
 import argparse
 import collections
-import contextlib
 import pathlib
 import sys
 
@@ -52,33 +51,18 @@ class Way:
 
 
 def walk():
-    """Return the ways of one job, by what is done with it."""
+    """Return the ways of one life, by the names of its steps."""
     ways = collections.defaultdict(Way)
+
+    def follow(name, function, *arguments):
+        with ways[name]:
+            return function(*arguments)
+
     with lone.application() as app:
         for _ in range(lone.WARM_UP):
-            _live(app, collections.defaultdict(contextlib.nullcontext))
-        _live(app, ways)
+            lone.live(app, lone.do)
+        lone.live(app, follow)
     return ways
-
-
-def _live(app, ways):
-    """Have jobs scheduled, run and polled, and cancel one that runs."""
-    with ways["schedule + commit"]:
-        sid = app.put(lone.one)
-    with ways["one run"]:
-        app.engine.run_next()
-    with ways["poll of an ended job"]:
-        app.ask("GET", sid, 200)
-    app.ask("DELETE", sid, 204)
-
-    sid = app.put(lone.one)
-    run = app.scheduler.claim(app.engine.next())
-    with ways["poll of a running job"]:
-        app.ask("GET", sid, 200)
-    with ways["DELETE of a running job"]:
-        app.ask("DELETE", sid, 202)
-    run.close()
-    app.ask("DELETE", sid, 204)
 
 
 def main():
