@@ -6,7 +6,6 @@ decorate its functions with :data:`transactional`.
 
 import contextlib
 import functools
-import inspect
 import logging
 import threading
 from collections.abc import Callable, Iterator
@@ -24,6 +23,8 @@ from transaction.interfaces import (
 )
 from transaction.interfaces import ITransactionManager as Manager
 from ZODB.POSException import ConflictError
+
+from .jobs.lazy_functions import LAZY
 
 __all__ = [
     "TransactionManager",
@@ -374,13 +375,6 @@ def _require_amount(name: str, value: float, kind: type[float]) -> None:
         raise ValueError(f"{name} must be finite and 0 or more: {value!r}")
 
 
-_RUN_LATER = (
-    inspect.isgeneratorfunction,
-    inspect.isasyncgenfunction,
-    inspect.iscoroutinefunction,
-)
-
-
 def _require_plain_function(f: Callable[..., object]) -> None:
     if not callable(f):
         raise TypeError(f"{f!r} cannot be called: decorate a function")
@@ -388,7 +382,7 @@ def _require_plain_function(f: Callable[..., object]) -> None:
     while isinstance(inner, functools.partial):
         inner = inner.func
     for code in (inner, type(inner).__call__):
-        if any(runs_later(code) for runs_later in _RUN_LATER):
+        if any(is_lazy(code) for is_lazy, _ in LAZY):
             raise TypeError(
                 f"the body of {f!r} would run after its transaction: decorate"
                 " a plain function that does all of the work, and call it"

@@ -177,7 +177,7 @@ def test_a_fetched_outcome_is_forgotten(make_app, manager, kept_in):
     assert app.get("/fetch", {"sid": sid}).text == "('outcome', None)"
     assert app.get("/fetch", {"sid": sid}).text == "None"
     if kept_in == "memory":
-        assert len(app.app.registry.getUtility(IScheduler).table) == 0
+        assert len(app.app.registry.getUtility(IScheduler).jobs.table) == 0
 
 
 def test_a_stopped_engine_leaves_no_thread(make_app):

@@ -324,11 +324,9 @@ class Store(Persistent):
         return StoredJob(sid, place, slice_, record)
 
     def job(self, sid: str) -> "StoredJob":
-        """Return a job, also a removed one.
+        """Return a job, also a removed one, or raise a KeyError.
 
-        Raises:
-            ValueError: *sid* is no sid.
-            KeyError: there is no such job.
+        For what is no sid, raise a ValueError.
         """
         number, key = place = split_sid(sid)
         slice_ = self.slices[number]

@@ -17,6 +17,7 @@ from ..exceptions import (
     JobNotLoadable,
     NotTransferable,
 )
+from ..jobs.lazy_functions import LAZY
 from .references import dump, name_of
 
 __all__ = [
@@ -148,8 +149,8 @@ def _signature_of(function: Any) -> inspect.Signature | None:
             f"A job needs something to call, and {function!r} is not callable"
         )
     for body in (function, getattr(function, "__call__", None)):  # noqa: B004
-        for runs_later, kind in _LAZY:
-            if runs_later(body):
+        for is_lazy, kind in LAZY:
+            if is_lazy(body):
                 raise TypeError(
                     f"{function!r} cannot be a job: calling {kind} function"
                     " only prepares its work; wrap it in a plain function"
@@ -214,12 +215,6 @@ def _holds_references(function: Any) -> bool:
     except NotTransferable:
         return True
 
-
-_LAZY = (
-    (inspect.iscoroutinefunction, "a coroutine"),
-    (inspect.isgeneratorfunction, "a generator"),
-    (inspect.isasyncgenfunction, "an asynchronous generator"),
-)
 
 #: To make a signature takes longer than all the rest of a small job. This is
 #: only for functions and classes: other objects need not be hashable, and

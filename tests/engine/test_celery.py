@@ -42,7 +42,7 @@ def test_a_job_belongs_to_nobody_until_a_worker_takes_it(site):
 
     assert "runner" not in record_of(site, path)
     assert scheduler_of(site.app).backlog() == 1
-    assert sid_of(path) not in scheduler_of(site.app).assigned_jobs
+    assert sid_of(path) not in scheduler_of(site.app).process.assigned_jobs
 
 
 def test_a_cancelled_job_is_not_sent(site):
