@@ -21,7 +21,7 @@ from .interfaces import IEngine, IJobAccess, IScheduler
 
 # before the decorator of that name, whose place the module would take if it
 # were imported for the first time later, for an object of a database
-from .job import Failure, JobState, JobView, Progress, Version
+from .job import Failure, JobState, JobView, Progress
 from .jobs.current_job import CurrentJob, current_job
 from .jobs.given_options import job
 from .options import Backoff, Options
@@ -59,7 +59,6 @@ __all__ = [
     "TransactionRequired",
     "TransactionalScheduler",
     "UnknownJob",
-    "Version",
     "current_job",
     "includeme",
     "job",

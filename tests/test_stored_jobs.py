@@ -22,9 +22,9 @@ from pyramid_zodb_async import (
     JobTimeout,
     Options,
     UnknownJob,
-    Version,
     events,
 )
+from pyramid_zodb_async.job import Version
 from pyramid_zodb_async.jobs.model import make_version
 from pyramid_zodb_async.testing import run_next
 

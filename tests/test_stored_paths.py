@@ -27,6 +27,7 @@ from pyramid_zodb_async import (
     exceptions,
     settings,
 )
+from pyramid_zodb_async.jobs import model
 from pyramid_zodb_async.testing import drain
 
 pytestmark = pytest.mark.kept_in("zodb")
@@ -79,7 +80,7 @@ STORED = {
     "pyramid_zodb_async.job:JobState": pyramid_zodb_async.JobState,
     "pyramid_zodb_async.job:JobView": pyramid_zodb_async.JobView,
     "pyramid_zodb_async.job:Progress": pyramid_zodb_async.Progress,
-    "pyramid_zodb_async.job:Version": pyramid_zodb_async.Version,
+    "pyramid_zodb_async.job:Version": model.Version,
     "pyramid_zodb_async.options:Backoff": pyramid_zodb_async.Backoff,
     "pyramid_zodb_async.options:Options": pyramid_zodb_async.Options,
     "pyramid_zodb_async.references:NotTransferable": None,

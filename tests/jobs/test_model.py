@@ -6,7 +6,8 @@ import pickle
 
 import pytest
 
-from pyramid_zodb_async import JobView, Version
+from pyramid_zodb_async import JobView
+from pyramid_zodb_async.job import Version
 from pyramid_zodb_async.jobs.model import (
     CHANGES,
     make_version,

@@ -36,9 +36,9 @@ from pyramid_zodb_async import (
     PersistentTransactionalScheduler,
     Progress,
     UnknownJob,
-    Version,
     events,
 )
+from pyramid_zodb_async.job import Version
 from pyramid_zodb_async.testing import (
     crash_next,
     restart,
