@@ -1,7 +1,6 @@
 """The scheduler that stores its jobs in a ZODB."""
 
 import atexit
-import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -16,7 +15,7 @@ from ..database.own_transaction import in_own_transaction
 from ..events import JobScheduled
 from ..interfaces import Connections, IEngine
 from ..jobs.given_options import NONE_GIVEN, resolved
-from ..jobs.model import JobState, JobView
+from ..jobs.model import JobView
 from ..jobs.options import NO_OPTIONS, Options
 from ..transfer.callables import check_call, function_name
 from .base_scheduler import BaseScheduler
@@ -29,6 +28,7 @@ from .process.remote_claim import claim_announced
 from .process.run import StoredRun
 from .process.this_process import ThisProcess
 from .process.transaction_job import TransactionJob
+from .process.waiting import unfinished, wait_for_end
 from .records import Record, Store
 from .store.location import StoreLocation
 from .store.stored_values import storable_call
@@ -37,10 +37,6 @@ from .waiters import Waiter
 __all__ = ["ZODBScheduler"]
 
 T = TypeVar("T")
-
-#: The seconds between two checks of ``wait()``; they grow from the first to
-#: the second number for a job that another process runs.
-SHORTEST_PAUSE, LONGEST_PAUSE = 0.05, 0.5
 
 
 @implementer(ISchedulerCore)
@@ -255,9 +251,7 @@ class ZODBScheduler(BaseScheduler):
 
     def unfinished(self) -> list[str]:
         """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
-        return self.process.location.read(
-            lambda store: list(store.unfinished()), []
-        )
+        return unfinished(self.process)
 
     def backlog(self) -> int:
         """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
@@ -272,39 +266,7 @@ class ZODBScheduler(BaseScheduler):
     ) -> bool:
         """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
         self.commit_queue.work_off()
-        jobs = self.process.assigned_jobs
-        end = math.inf if timeout is None else time.monotonic() + timeout
-        pause = SHORTEST_PAUSE
-        while True:
-            drops = jobs.drops  # read before the check
-            if self._has_ended(sid):
-                return True
-            left = end - time.monotonic()
-            if left < 0:
-                return False
-            # only a while: no drop here shows that another process ran it
-            jobs.wait_for_drop(drops, min(pause, left))
-            if sid is not None and sid not in jobs:
-                pause = min(2 * pause, LONGEST_PAUSE)
-
-    def _has_ended(self, sid: str | None) -> bool:
-        """Return whether a job, or every job, has ended or is gone."""
-        if sid is None:
-            return not self.unfinished()
-
-        # before the read: a job that is assigned after it may be a retry
-        assigned = self.process.assigned_jobs.get(sid)
-
-        def is_over(store: Store) -> bool:
-            record = store.find(sid)
-            return record is None or record.state != JobState.PENDING
-
-        has_ended = self.process.location.read(is_over, default=True)
-        # The run drops the job only after the subscribers have got its end;
-        # until then glance() would show it as running.
-        if has_ended and assigned is not None:
-            self.process.assigned_jobs.drop_ended(assigned)
-        return has_ended
+        return wait_for_end(self.process, sid, timeout)
 
     def accept_message(self, sid: str, *, begun: bool) -> bool:
         """Claim the job of a message, and have the engine run it.

@@ -1,0 +1,72 @@
+"""The wait of a script for the end of stored jobs."""
+
+import math
+import time
+
+from ...jobs.model import JobState
+from ..records import Store
+from .this_process import ThisProcess
+
+__all__ = ["unfinished", "wait_for_end"]
+
+#: The seconds between two checks; they grow from the first to the second
+#: number for a job that another process runs.
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.05, 0.5
+
+
+def unfinished(process: ThisProcess) -> list[str]:
+    """Return the sids of the committed jobs that have not ended.
+
+    Args:
+        process: this process.
+    """
+    return process.location.read(lambda store: list(store.unfinished()), [])
+
+
+def wait_for_end(
+    process: ThisProcess, sid: str | None, timeout: float | None
+) -> bool:
+    """Wait until a job, or every job, has ended or is gone.
+
+    Args:
+        process: this process.
+        sid: the sid of the job; ``None`` stands for all jobs.
+        timeout: the longest wait in seconds; ``None`` for no limit.
+
+    Returns:
+        Whether that has happened in that time.
+    """
+    jobs = process.assigned_jobs
+    end = math.inf if timeout is None else time.monotonic() + timeout
+    pause = SHORTEST_PAUSE
+    while True:
+        drops = jobs.drops  # read before the check
+        if _has_ended(process, sid):
+            return True
+        left = end - time.monotonic()
+        if left < 0:
+            return False
+        # only a while: no drop here shows that another process ran it
+        jobs.wait_for_drop(drops, min(pause, left))
+        if sid is not None and sid not in jobs:
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+
+def _has_ended(process: ThisProcess, sid: str | None) -> bool:
+    """Return whether a job, or every job, has ended or is gone."""
+    if sid is None:
+        return not unfinished(process)
+
+    # before the read: a job that is assigned after it may be a retry
+    assigned = process.assigned_jobs.get(sid)
+
+    def is_over(store: Store) -> bool:
+        record = store.find(sid)
+        return record is None or record.state != JobState.PENDING
+
+    has_ended = process.location.read(is_over, default=True)
+    # The run drops the job only after the subscribers have got its end; until
+    # then glance() would show it as running.
+    if has_ended and assigned is not None:
+        process.assigned_jobs.drop_ended(assigned)
+    return has_ended
