@@ -37,6 +37,9 @@ class InlineEngine:
         #: The sids that a stop, or a thread that could not start, has left.
         self._left_over: deque[str] = deque()
         self._of_thread = threading.local()
+        #: How many threads of its own there are, which run jobs.
+        self._threads = 0
+        self._thread_over = threading.Condition()
 
     def submit(
         self,
@@ -58,6 +61,8 @@ class InlineEngine:
         queue = deque([*drained(self._left_over), *sids])
         if not queue:
             return
+        with self._thread_over:
+            self._threads += 1
         thread = start_thread(
             "inline",
             self._work,
@@ -68,15 +73,25 @@ class InlineEngine:
         )
         if thread is None:
             self._left_over.extend(queue)
+            self._note_end()
         else:
             thread.join()
 
     def _work(self, queue: deque[str]) -> None:
         """Run the jobs of a queue and what they submit, in that order."""
         self._of_thread.queue = queue
-        while queue and not self._stopped.is_set():
-            self._run_to_its_end(queue.popleft())
-        self._left_over.extend(queue)
+        try:
+            while queue and not self._stopped.is_set():
+                self._run_to_its_end(queue.popleft())
+        finally:
+            self._left_over.extend(queue)
+            self._note_end()
+
+    def _note_end(self) -> None:
+        """Note that a thread runs no more jobs."""
+        with self._thread_over:
+            self._threads -= 1
+            self._thread_over.notify_all()
 
     def _run_to_its_end(self, sid: str) -> None:
         """Run a job, and repeat it after the pauses that the runner wants."""
@@ -100,7 +115,13 @@ class InlineEngine:
 
     def idle(self, timeout: float | None = None) -> bool:
         """See :class:`~pyramid_zodb_async.interfaces.IEngine`."""
-        return True  # submit() returns when its jobs have ended
+        # submit() returns when its jobs have ended, but another thread may
+        # have called it; a job, which may call this, does not wait for itself
+        own = int(hasattr(self._of_thread, "queue"))
+        with self._thread_over:
+            return self._thread_over.wait_for(
+                lambda: self._threads == own, timeout
+            )
 
     def stop(self, grace: float | None = None) -> list[str]:
         """See :class:`~pyramid_zodb_async.interfaces.IEngine`."""

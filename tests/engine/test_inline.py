@@ -25,6 +25,31 @@ def test_a_job_has_ended_when_it_is_submitted_but_on_another_thread():
     assert engine.idle()
 
 
+def test_it_is_idle_when_the_jobs_of_other_threads_have_ended():
+    entered, leave = threading.Event(), threading.Event()
+    idle_in_job = []
+
+    def run(sid):
+        idle_in_job.append(engine.idle(0))
+        entered.set()
+        leave.wait(60)
+
+    engine = InlineEngine(run)
+    other = threading.Thread(target=engine.submit, args=(["a"],))
+    other.start()
+    assert entered.wait(60)
+    idle_before = engine.idle(0)
+    leave.set()
+
+    assert not idle_before
+    assert idle_in_job == [True]
+    assert engine.idle(60)
+    with no_new_threads():
+        engine.submit(["b"])
+    assert engine.idle(0)
+    other.join(60)
+
+
 def test_a_job_that_is_to_run_again_does():
     delays = [0.01, 0, None]
     InlineEngine(lambda sid: delays.pop(0)).submit(["a"])

@@ -125,7 +125,8 @@ class Worker:
         # the claim was committed: from here on the message is not needed, as
         # others notice by the beat if this process ends
         if is_taken:
-            engine.run_in_turn(sid, lambda: sid in scheduler.assigned_jobs)
+            assigned_jobs = scheduler.process.assigned_jobs
+            engine.run_in_turn(sid, lambda: sid in assigned_jobs)
         return True
 
     def stop(self) -> None:
