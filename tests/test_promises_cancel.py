@@ -206,7 +206,9 @@ def test_a_job_that_cancels_itself_is_cancelled_and_leaves_nothing(app, way):
 
 def remove_oneself():
     shop.add("half done")
-    shop.get_current_request().jobs.remove(current_job().sid)
+    jobs = shop.get_current_request().jobs
+    for _ in range(2):  # in the database it is still seen the second time
+        jobs.remove(current_job().sid)
 
 
 def test_a_job_that_removes_itself_leaves_nothing_at_all(app):

@@ -1,12 +1,14 @@
 """What the runs of both schedulers have in common."""
 
+import abc
+
 from ..exceptions import JobCancelled, JobError, ResultNotTransferable
 from .runnable_job import RunnableJob
 
 __all__ = ["BaseRun"]
 
 
-class BaseRun:
+class BaseRun(abc.ABC):
     """A run that is told to stop when it has ended or takes too long.
 
     Args:
@@ -24,9 +26,9 @@ class BaseRun:
         self.base_url = job.base_url
         self.function = job.function
 
+    @abc.abstractmethod
     def has_ended(self) -> bool:
         """See :class:`~pyramid_zodb_async.contracts.IRun`."""
-        raise NotImplementedError
 
     def time_out(self, reason: JobError) -> None:
         """See :class:`~pyramid_zodb_async.contracts.IRun`."""

@@ -139,10 +139,9 @@ class Record(Persistent):
     @property
     def failure(self) -> Failure | None:
         """Why the job failed; ``None`` if it did not."""
-        if self.error is None:
-            return None
-        kind, message, public = self.error
-        return Failure(type=kind, message=message, public=public)
+        return self.error and Failure(
+            type=self.error[0], message=self.error[1], public=self.error[2]
+        )
 
 
 class Slice(Persistent):

@@ -11,9 +11,11 @@ from pyramid_zodb_async import (
     JobState,
     PersistentTransactionalScheduler,
     QueueFull,
+    StoreNotUsable,
     transactional,
 )
 from pyramid_zodb_async.scheduler import durable
+from pyramid_zodb_async.scheduler.records import FORMAT
 
 
 @pytest.fixture
@@ -148,6 +150,19 @@ def test_a_subclass_may_change_the_values(connection, gate):
 
     assert scheduler.get(first) is None  # it has expired already
     scheduler.stop()
+
+
+def test_a_scheduler_of_a_later_format_is_refused_and_not_touched(scheduler):
+    ran(scheduler, shop.nothing)
+    scheduler.format = FORMAT + 1
+    transaction.commit()
+
+    for use in (
+        lambda: scheduler.get("unknown"),
+        lambda: scheduler.schedule(shop.nothing),
+    ):
+        with pytest.raises(StoreNotUsable, match="install a later version"):
+            use()
 
 
 def test_two_schedulers_of_a_database_know_nothing_of_each_other(

@@ -11,14 +11,19 @@ from zope.interface.verify import verifyObject
 
 from pyramid_zodb_async import (
     IScheduler,
+    JobCancelled,
     JobState,
     QueueFull,
     TransactionalScheduler,
     transactional,
 )
-from pyramid_zodb_async.contracts import IRun
-from pyramid_zodb_async.database.connections import OpenedConnections
+from pyramid_zodb_async.contracts import IRun, ISchedulerCore, ITransactionJob
+from pyramid_zodb_async.database.connections import (
+    OpenedConnections,
+    ThreadConnections,
+)
 from pyramid_zodb_async.engine.inline import InlineEngine
+from pyramid_zodb_async.scheduler.in_memory.run import MemoryRun
 from pyramid_zodb_async.scheduler.memory import MemoryScheduler
 
 
@@ -32,7 +37,39 @@ def run(scheduler, function, *args, **named):
 
 def test_it_keeps_the_contract(scheduler):
     assert verifyObject(IScheduler, scheduler)
-    assert verifyObject(IScheduler, MemoryScheduler())
+    assert verifyObject(ISchedulerCore, MemoryScheduler())
+
+
+def test_a_job_of_a_transaction_keeps_the_contract():
+    scheduler = MemoryScheduler()
+    sid = scheduler.schedule(shop.nothing)
+
+    assert verifyObject(
+        ITransactionJob, scheduler.find(sid, ThreadConnections())
+    )
+
+
+def test_a_job_is_seen_before_there_is_an_engine():
+    scheduler = MemoryScheduler()
+    sid = scheduler.schedule(shop.nothing)
+    assert scheduler.glance(sid) is None
+    transaction.commit()
+
+    assert scheduler.glance(sid).state is JobState.PENDING
+    assert scheduler.completed(sid) is False
+
+
+def test_a_run_of_a_job_that_was_cancelled_when_it_began_does_nothing():
+    scheduler = MemoryScheduler()
+    sid = scheduler.schedule(shop.nothing)
+    transaction.commit()
+    job = scheduler.jobs.table.claim(sid)
+    assert scheduler.cancel(sid)
+    run = MemoryRun(scheduler.jobs, job)
+
+    assert run.has_ended()
+    with pytest.raises(JobCancelled, match="not to be run any more"):
+        run.load(ThreadConnections())
 
 
 def test_a_run_keeps_the_contract():

@@ -11,6 +11,7 @@ from exhausted import no_new_threads
 from hand_driven import Process
 from shop import wait_until
 from ZODB.POSException import ConflictError
+from zope.interface.verify import verifyObject
 
 from pyramid_zodb_async import (
     DatabaseForked,
@@ -19,7 +20,11 @@ from pyramid_zodb_async import (
     PersistentTransactionalScheduler,
     QueueFull,
 )
-from pyramid_zodb_async.database.connections import OpenedConnections
+from pyramid_zodb_async.contracts import IRun, ISchedulerCore, ITransactionJob
+from pyramid_zodb_async.database.connections import (
+    OpenedConnections,
+    current_connections,
+)
 from pyramid_zodb_async.jobs.model import JobState
 from pyramid_zodb_async.scheduler.maintenance.takeover import LIVE_INCARNATIONS
 from pyramid_zodb_async.testing import drain
@@ -29,6 +34,25 @@ def fetch(process, sid):
     """Fetch the outcome of a job."""
     transaction.begin()
     return process.scheduler.get_result(sid)
+
+
+# the contract
+
+
+def test_it_keeps_the_contract(process):
+    assert verifyObject(ISchedulerCore, process.scheduler)
+
+
+def test_a_job_of_a_transaction_and_a_run_keep_theirs(process):
+    sid = process.schedule(shop.nothing)
+    connections = current_connections()
+    run = process.scheduler.claim(sid)
+
+    assert verifyObject(
+        ITransactionJob, process.scheduler.find(sid, connections)
+    )
+    assert verifyObject(IRun, run)
+    run.close()
 
 
 # outcomes

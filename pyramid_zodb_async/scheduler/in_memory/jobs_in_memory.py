@@ -1,10 +1,10 @@
 """The jobs in memory, and their ways to the engine and to subscribers."""
 
 from collections.abc import Callable
+from typing import Any
 
 from ...engine.submission import submit
 from ...events import JobEvent, JobExpired, JobScheduled
-from ...interfaces import IEngine
 from ..commit_queue import CommitQueue
 from ..transaction_changes import OpenChanges
 from ..waiters import Waiters
@@ -29,8 +29,8 @@ class JobsInMemory:
         )
         self.commit_queue: CommitQueue[Job] = CommitQueue(self._submit)
         self.changes = OpenChanges(self.work_off)
-        #: Runs the jobs; ``None`` until it is set.
-        self.engine: IEngine | None = None
+        #: The engine, which runs the jobs; ``None`` until it is set.
+        self.engine: Any = None
 
     def accept(self, job: Job) -> None:
         """Add a job whose transaction is being committed.
@@ -84,5 +84,4 @@ class JobsInMemory:
             self.commit_queue.work_off()
 
     def _submit(self, jobs: list[Job]) -> None:
-        if self.engine is not None:
-            submit(self.engine, jobs)
+        submit(self.engine, jobs)

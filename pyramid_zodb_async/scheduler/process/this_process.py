@@ -13,10 +13,6 @@ from .dispatch import Dispatcher
 __all__ = ["ThisProcess"]
 
 
-def _do_nothing() -> None:
-    pass
-
-
 class ThisProcess:
     """What the parts of a scheduler in one process have in common.
 
@@ -64,8 +60,8 @@ class ThisProcess:
         self.is_shared = False
         #: The sids of running jobs whose records are to be checked.
         self.to_check: set[str] = set()
-        #: Wakes the maintenance, if that is running.
-        self.wake_maintenance: Callable[[], None] = _do_nothing
+        #: Wakes the maintenance, if that is running; set by the maintenance.
+        self.wake_maintenance: Callable[[], None]
 
     def check_soon(self, sid: str) -> None:
         """Have the database checked soon for a job of this process.

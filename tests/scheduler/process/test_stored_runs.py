@@ -1,5 +1,7 @@
 """Runs of stored jobs, and who is faster than they are."""
 
+import time
+
 import pytest
 import shop
 import transaction
@@ -9,6 +11,7 @@ from pyramid_zodb_async import (
     job,
 )
 from pyramid_zodb_async.jobs.model import JobState
+from pyramid_zodb_async.scheduler.records import TakenOver
 
 
 def rename_when_told(product, name):
@@ -149,3 +152,62 @@ def test_a_failure_that_cannot_be_recorded_repeats_the_job(
     assert process.view(sid).state is JobState.PENDING
     assert process.run(sid) is None
     assert process.view(sid).state is JobState.FAILED
+
+
+@pytest.mark.parametrize("function", [rename_when_told, fail_when_told])
+def test_a_run_whose_job_was_removed_elsewhere_writes_nothing(
+    process, other, product, function
+):
+    sid = process.schedule(function, product, "in vain")
+    in_between.append(lambda: shop.in_thread(lambda: remove(other, sid)))
+    while process.run(sid) is not None:
+        pass  # its commit conflicted
+    transaction.begin()
+
+    assert product.name == "book"
+    assert process.view(sid) is None
+
+
+def remove(process, sid):
+    transaction.begin()
+    process.scheduler.remove(sid)
+    transaction.commit()
+
+
+def close_connection(product):
+    """Do what a function should not do, and no harm comes of it."""
+    transaction.abort()
+    product._p_jar.close()
+    return "closed"
+
+
+def test_a_run_whose_function_closes_the_connection_succeeds(process, product):
+    sid = process.schedule(close_connection, product)
+    process.run(sid)
+
+    assert process.view(sid).result == "closed"
+
+
+def test_a_record_that_is_gone_by_now_is_not_changed(process, db):
+    """It was dropped with its hour, and packed, during a run of its job."""
+    sid = process.schedule(shop.nothing)
+    manager = transaction.TransactionManager(explicit=True)
+    connection = db.open(manager)
+    manager.begin()
+    job = process.location.find(connection).locate(sid)
+    fence = job.record.fence
+    manager.abort()
+    process.run(sid)
+
+    def drop(store):
+        store.open_slice(time.time(), 1)
+        del store.slices[store.slices.minKey()]
+
+    process.location.write(drop, note="an hour is over")
+    db.pack(time.time() + 1)
+    manager.begin()
+
+    with pytest.raises(TakenOver, match=sid):
+        job.change(fence, begun=True)
+    manager.abort()
+    connection.close()
