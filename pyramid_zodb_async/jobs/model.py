@@ -223,19 +223,25 @@ class JobView:
         return self.load_result()
 
     # Pickles of views have the times as datetimes, as those of former versions
-    # of this package, so that both can read them.
+    # of this package, so that both can read them. A datetime is less exact,
+    # and some times are too late for one. So the numbers follow behind, where
+    # former versions do not look.
 
     def __getstate__(self) -> list[Any]:
-        state = []
+        state, times = [], []
         for field in fields(self):
             value = getattr(self, field.name)
-            state.append(
-                moment(value) if field.name.endswith("_at") else value
-            )
-        return state
+            if field.name.endswith("_at"):
+                times.append(value)
+                value = moment(value)
+            state.append(value)
+        return [*state, *times]
 
     def __setstate__(self, state: list[Any]) -> None:
-        for field, value in zip(fields(self), state, strict=True):
+        names = [field.name for field in fields(self)]
+        times = [name for name in names if name.endswith("_at")]
+        # without the numbers in a pickle of a former version
+        for name, value in zip(names + times, state, strict=False):
             if isinstance(value, datetime):
                 value = value.timestamp()  # noqa: PLW2901 - as is stored
-            object.__setattr__(self, field.name, value)
+            object.__setattr__(self, name, value)

@@ -1,12 +1,14 @@
 """What is known of a job, as plain data."""
 
+import copy
 import itertools
 import json
+import math
 import pickle
 
 import pytest
 
-from pyramid_zodb_async import JobView
+from pyramid_zodb_async import JobState, JobView
 from pyramid_zodb_async.job import Version
 from pyramid_zodb_async.jobs.model import (
     CHANGES,
@@ -69,3 +71,22 @@ def test_a_view_of_before_versions_were_numbers_has_the_number():
 
 def test_a_view_that_nobody_gave_a_version_has_the_first():
     assert JobView.__dataclass_fields__["version"].default == make_version(0)
+
+
+@pytest.mark.parametrize(
+    "copied",
+    [copy.copy, lambda view: pickle.loads(pickle.dumps(view))],
+    ids=["copied", "pickled"],
+)
+@pytest.mark.parametrize("expires", [1795901673.1410575, 1e12, math.inf])
+def test_a_view_that_is_copied_or_pickled_has_the_same_times(copied, expires):
+    view = JobView(
+        sid="",
+        state=JobState.SUCCEEDED,
+        function="",
+        scheduled_at=1795901673.1357584,  # a datetime cannot tell this
+        expires_at=expires,  # nor, perhaps, that
+        load_result=int,
+    )
+
+    assert copied(view) == view
