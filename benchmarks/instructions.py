@@ -39,9 +39,6 @@ BARE = "a bare commit"
 #: What is called a job in the sums.
 JOB = (lone.SCHEDULE, lone.RUN, lone.FETCH)
 
-#: After how many lives the interpreter has adapted its code to what it does.
-WARM_UP = 20
-
 #: The C function of Python behind the operator ``@``. Callgrind counts only
 #: while it runs. So nothing is to be compiled, and no other code uses it here.
 OPERATOR = "PyNumber_MatrixMultiply"
@@ -76,11 +73,11 @@ class Small(Persistent):
     count = 0
 
 
-def be_counted(repetitions):
+def be_counted(warm_up, repetitions):
     """Live under callgrind, and print the names of what was counted."""
     meter = Meter()
     with tempfile.TemporaryDirectory() as folder, _application(folder) as app:
-        for do, times in ((lone.do, WARM_UP), (meter.do, repetitions)):
+        for do, times in ((lone.do, warm_up), (meter.do, repetitions)):
             for _ in range(times):
                 lone.live(app, do)
             _commit(app.db, do, times)
@@ -117,18 +114,18 @@ def _commit(db, do, times):
     connection.close()
 
 
-def count(valgrind, processes, repetitions):
+def count(valgrind, processes, lives):
     """Return the instructions, by what was done.
 
     Args:
         valgrind: the program.
         processes: in how many processes to do all of it.
-        repetitions: how often each is to do it.
+        lives: the options that tell how often each is to do it.
     """
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as executor:
         of_processes = list(
             executor.map(
-                functools.partial(_count_in_process, valgrind, repetitions),
+                functools.partial(_count_in_process, valgrind, lives),
                 range(processes),
             )
         )
@@ -138,17 +135,16 @@ def count(valgrind, processes, repetitions):
     }
 
 
-def _count_in_process(valgrind, repetitions, seed):
+def _count_in_process(valgrind, lives, seed):
     """Return the medians that one process sees, by what was done."""
     with tempfile.TemporaryDirectory() as folder:
         counted = subprocess.run(
             [
                 *(valgrind, *VALGRIND, f"--log-file={folder}/log"),
                 f"--callgrind-out-file={folder}/counts",
-                *(sys.executable, __file__),
-                *("--counted", "--repetitions", str(repetitions)),
+                *(sys.executable, __file__, "--counted", *lives),
             ],
-            env=os.environ | {"PYTHONHASHSEED": str(seed)},
+            env=_environment(seed),
             stdout=subprocess.PIPE,
             check=False,
         )
@@ -164,6 +160,13 @@ def _count_in_process(valgrind, repetitions, seed):
     for name, number in zip(names, sorted(counts), strict=True):
         series[name].append(counts[number])
     return {name: statistics.median(each) for name, each in series.items()}
+
+
+def _environment(seed):
+    """Return what a process needs, for more of it moves all in memory."""
+    needed = ("PYTHONPATH", "LD_LIBRARY_PATH", "TMPDIR")
+    kept = {name: os.environ[name] for name in needed if name in os.environ}
+    return kept | {"PYTHONHASHSEED": str(seed)}
 
 
 def _total(dump):
@@ -190,7 +193,14 @@ def main():
     """Count, and print it."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument(
-        "--processes", type=int, default=4, help="how many (%(default)s)"
+        "--processes", type=int, default=6, help="how many (%(default)s)"
+    )
+    parser.add_argument(
+        "--warm-up",
+        type=int,
+        default=20,
+        help="after how many lives the interpreter has adapted its code to"
+        " what it does (%(default)s)",
     )
     parser.add_argument(
         "--repetitions",
@@ -204,11 +214,15 @@ def main():
     given = parser.parse_args()
     valgrind = shutil.which("valgrind")
     if given.counted:
-        be_counted(given.repetitions)
+        be_counted(given.warm_up, given.repetitions)
     elif valgrind is None:
         print("There is no valgrind to count with: apt-get install valgrind")
     else:
-        print_counts(count(valgrind, given.processes, given.repetitions))
+        lives = (
+            f"--warm-up={given.warm_up}",
+            f"--repetitions={given.repetitions}",
+        )
+        print_counts(count(valgrind, given.processes, lives))
 
 
 if __name__ == "__main__":
