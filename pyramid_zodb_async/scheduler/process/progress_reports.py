@@ -22,7 +22,9 @@ class ProgressReport(NamedTuple):
     in the version after 0.1, which no such process can be beside.
     """
 
-    #: Of the record; a report with another one is of an older run.
+    #: Of the record; a report with another one is of an older run. It is
+    #: stored inverted if the run has ended: that build would show a run that
+    #: began in 1970, and so takes the report for one of another run.
     run_number: int
     attempt: int
     #: When the run began, in seconds since the epoch; 0 if it has ended, and
@@ -66,12 +68,15 @@ def report_of(store: Store, sid: str, record: Record) -> ProgressReport | None:
         return None
     beat = store.runners.get(record.runner)
     parts = beat.reports.get(sid) if beat else None
-    if parts is None or parts[0] != record.run_number:
+    number = record.run_number
+    if parts is None or parts[0] not in (number, ~number):
         # The report of a run that another one has replaced: the beat is not
         # written when a run ends.
         return None
     report = ProgressReport(*parts)
-    return report._replace(changes=report.changes + report.starts, starts=0)
+    return report._replace(
+        run_number=number, changes=report.changes + report.starts, starts=0
+    )
 
 
 def write_reports(
@@ -90,11 +95,15 @@ def write_reports(
 
 
 def _report(job: AssignedJob) -> ProgressReport:
-    progress = job.progress
+    # First their number: what changes meanwhile is told again with a greater
+    # one. The other way round it would have the number of what was not told.
+    changes = job.changes
+    started, progress = job.started, job.progress
+    number = job.fence.run_number
     return ProgressReport(
-        run_number=job.fence.run_number,
+        run_number=number if started else ~number,
         attempt=job.attempt,
-        started=job.started or 0.0,
+        started=started or 0.0,
         progress=progress.as_tuple() if progress else None,
-        changes=job.changes,
+        changes=changes,
     )

@@ -182,6 +182,67 @@ def test_a_job_that_waits_again_is_told_of_as_such(here, there, gate):
     assert before.version < after.version == own.version
 
 
+def test_a_process_of_the_former_build_takes_no_wait_for_a_run(
+    here, there, gate
+):
+    """It takes each report with the number of the record for one of a run."""
+    sid = there.schedule(report_progress, "gate")
+    run = shop.Answer(there.run, sid)
+    gate.wait_for_job()
+    write_all_reports(there)
+    (of_run,) = reports_of(there)
+    held = there.scheduler.process.assigned_jobs.get(sid)
+    there.scheduler.process.assigned_jobs.release(held)
+    write_all_reports(there)
+    (of_wait,) = reports_of(there)
+    gate.open()
+    run.join(60)
+
+    assert of_run[0] == held.fence.run_number
+    assert of_wait[0] != held.fence.run_number
+
+
+def reports_of(process):
+    runner = process.scheduler.process.incarnation
+    return process.location.read(
+        lambda store: list(store.beat_of(runner).reports.values()), []
+    )
+
+
+class Overtaken(Progress):
+    """Progress that is followed by more while it is being written."""
+
+    def as_tuple(self):
+        there, sid = writing
+        jobs = there.scheduler.process.assigned_jobs
+        jobs.report(jobs.get(sid), Progress(done=2, message="whole"))
+        return super().as_tuple()
+
+
+#: In which process progress of what job is being written.
+writing = []
+
+
+def test_progress_that_comes_while_other_is_written_has_another_version(
+    here, there, gate
+):
+    sid = there.schedule(report_progress, "gate")
+    run = shop.Answer(there.run, sid)
+    gate.wait_for_job()
+    writing[:] = there, sid
+    jobs = there.scheduler.process.assigned_jobs
+    jobs.report(jobs.get(sid), Overtaken(done=1, message="half"))
+    write_all_reports(there)
+    before = here.view(sid)
+    write_all_reports(there)
+    after = here.view(sid)
+    gate.open()
+    run.join(60)
+
+    assert (before.progress.done, after.progress.done) == (1, 2)
+    assert before.version < after.version
+
+
 def test_a_cancel_tells_nothing_of_a_run_that_is_to_be_repeated(
     here, there, gate
 ):
