@@ -313,6 +313,10 @@ class Life(RuleBasedStateMachine):
     def let_end(self, run, how):
         self.runs.remove(run)
         job = self.job_of(run)
+        if how == "conflict" and any(
+            other.number == run.number for other in self.runs
+        ):
+            how = "transient"  # a real one would be met by the other as well
         if how == "conflict":  # a real one, at its commit
             with self.db.transaction() as connection:
                 connection.root()["counters"][run.number].noise += 1
@@ -692,9 +696,23 @@ class LifeInDatabase(Life):
     @precondition(lambda self: self.runs)
     @rule(data=st.data())
     def tell_others(self, data):
-        """Let a process tell the others of the progress of its runs."""
-        process = self.draw(data, self.runs).process
-        jobs = process.scheduler.process.assigned_jobs.take_begun()
+        """Let a process tell the others of its runs."""
+        self.let_tell(self.draw(data, self.runs).process)
+
+    @precondition(lambda self: self.runs)
+    @rule(data=st.data(), how=HOW)
+    def tell_others_before_and_after(self, data, how):
+        """Let it do so before a run ends, and after that."""
+        run = self.draw(data, self.runs)
+        run.tell()
+        self.let_tell(run.process)
+        self.agrees()
+        self.let_end(run, how)
+        self.let_tell(run.process)
+
+    def let_tell(self, process):
+        """Let a process tell the others how its jobs stand."""
+        jobs = process.scheduler.assigned_jobs.take_begun()
         process.process.location.write(
             lambda store: write_reports(
                 store, process.scheduler.process.incarnation, jobs
