@@ -712,7 +712,7 @@ class LifeInDatabase(Life):
 
     def let_tell(self, process):
         """Let a process tell the others how its jobs stand."""
-        jobs = process.scheduler.assigned_jobs.take_begun()
+        jobs = process.scheduler.process.assigned_jobs.take_begun()
         process.process.location.write(
             lambda store: write_reports(
                 store, process.scheduler.process.incarnation, jobs
