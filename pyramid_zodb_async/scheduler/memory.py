@@ -8,7 +8,7 @@ from zope.interface import implementer
 from ..contracts import IRun, ISchedulerCore
 from ..interfaces import Connections, IEngine
 from ..jobs.given_options import NONE_GIVEN, resolved
-from ..jobs.model import JobView
+from ..jobs.model import JobState, JobView
 from .base_scheduler import BaseScheduler
 from .in_memory.call import Call
 from .in_memory.job import Job, view_of
@@ -123,6 +123,8 @@ class MemoryScheduler(BaseScheduler):
         job = self.jobs.table.get(sid)
         if job is None or job.state.done:
             return None
+        if job.state is JobState.PENDING:
+            self.jobs.try_again()
         return view_of(job, None)
 
     def watch(self, sids: Iterable[str]) -> Waiter:
@@ -161,6 +163,7 @@ class MemoryScheduler(BaseScheduler):
     ) -> bool:
         """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
         self.jobs.work_off()
+        self.jobs.try_again()
         return self.jobs.table.wait(sid, timeout)
 
     def claim(self, sid: str) -> IRun | None:

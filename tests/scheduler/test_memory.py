@@ -7,6 +7,7 @@ import threading
 import pytest
 import shop
 import transaction
+from exhausted import no_new_threads
 from zope.interface.verify import verifyObject
 
 from pyramid_zodb_async import (
@@ -454,3 +455,24 @@ def test_a_run_whose_job_was_cancelled_is_not_tried_again():
     assert not run.retry(0.0)
     assert engine.submitted == [sid]
     assert scheduler.get(sid).state is JobState.CANCELLED
+
+
+@pytest.mark.kept_in("memory")
+@pytest.mark.parametrize("engine", ["threads", "inline"])
+def test_a_job_without_a_thread_runs_when_somebody_asks_for_it(
+    make_app, engine
+):
+    app = make_app({"/start": shop.start}, zodb_async__engine=engine)
+    scheduler = shop.scheduler_of(app)
+    with no_new_threads():
+        asked_for = shop.begin(app, "give", "asked for")
+        assert app.get(asked_for).json["state"] == "pending"
+    shop.wait_until(lambda: app.get(asked_for).json["done"])
+    scheduler.stop()
+    scheduler.start()
+    with no_new_threads():
+        waited_for = shop.begin(app, "give", "waited for")
+    assert scheduler.wait(shop.sid_of(waited_for), shop.PATIENCE)
+
+    assert app.get(asked_for).json["result"] == "asked for"
+    assert app.get(waited_for).json["result"] == "waited for"

@@ -10,6 +10,7 @@ import transaction
 from exhausted import no_new_threads
 from hand_driven import Process
 from shop import wait_until
+from ZODB.DB import DB
 from ZODB.POSException import ConflictError
 from zope.interface.verify import verifyObject
 
@@ -21,6 +22,7 @@ from pyramid_zodb_async import (
     QueueFull,
 )
 from pyramid_zodb_async.contracts import IRun, ISchedulerCore, ITransactionJob
+from pyramid_zodb_async.database.application import databases_of
 from pyramid_zodb_async.database.connections import (
     OpenedConnections,
     current_connections,
@@ -366,6 +368,20 @@ def test_a_job_without_a_thread_runs_though_no_other_job_comes(
     drain(app, shop.PATIENCE)
 
     assert app.get(path).json["result"] == "given"
+
+
+@pytest.mark.kept_in("zodb")
+def test_a_database_in_the_place_of_one_that_was_closed_is_used(make_app):
+    app = make_app({"/start": shop.start})
+    shop.begin(app, "give", "before")
+    drain(app)
+    databases = databases_of(app.app.registry)
+    databases[""].close()
+    databases[""] = DB(None, database_name="")
+    path = shop.begin(app, "give", "after")
+    drain(app)
+
+    assert app.get(path).json["result"] == "after"
 
 
 @pytest.mark.kept_in("zodb")

@@ -83,5 +83,14 @@ class JobsInMemory:
         else:
             self.commit_queue.work_off()
 
+    def try_again(self) -> None:
+        """Have the jobs run for which no thread could be started before.
+
+        No thread looks after jobs in memory, so those who ask for a pending
+        one, or wait for jobs, do this.
+        """
+        if self.engine is not None:
+            self.engine.submit([])
+
     def _submit(self, jobs: list[Job]) -> None:
         submit(self.engine, jobs)

@@ -150,6 +150,10 @@ class StoredRun(BaseRun):
         # the time is up, only this stops the commit.
         if self._out_of_time is not None:
             raise self._out_of_time
+        # Nearly always the commit would conflict. It does not on a FileStorage
+        # if the record was dropped with its slice and packed during the run.
+        if self.has_ended():
+            raise self._taken_over()
         try:
             outcome = storable_result(
                 value, connections, self._process.location.db

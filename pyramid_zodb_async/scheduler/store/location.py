@@ -30,7 +30,8 @@ class StoreLocation(abc.ABC):
 
     Args:
         get_db: returns the database; it is called when the database is
-            needed first, since an application may open it later.
+            needed first, since an application may open it later, and again
+            if that was closed, for another may have taken its place.
     """
 
     def __init__(self, get_db: Callable[[], DB]) -> None:
@@ -52,7 +53,8 @@ class StoreLocation(abc.ABC):
                 " two processes that share it lose changes, or hang."
                 " Configure the application after the fork"
             )
-        if self._db is None:
+        # one that is closed belongs together with none, not even with itself
+        if self._db is None or not self._db.databases:
             self._db = self._get_db()
         return self._db
 

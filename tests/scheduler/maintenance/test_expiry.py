@@ -10,6 +10,7 @@ from ZODB.POSException import ConflictError, ReadConflictError
 
 from pyramid_zodb_async.scheduler.maintenance.expiry import SPAN, SliceExpiry
 from pyramid_zodb_async.scheduler.records import Record, Slice, StoredCall
+from pyramid_zodb_async.scheduler.store.location import KEY
 
 
 class Clock:
@@ -194,6 +195,41 @@ def test_a_clock_that_jumps_loses_no_job_and_stops_no_expiry(
         clock.ahead += 101
     assert len(slices(process)) <= 2
     assert process.scheduler.unfinished() == []
+
+
+in_between = []
+
+
+def rename_in_between(product):
+    """Rename a product, after what the test does meanwhile."""
+    product.name = "in vain"
+    # as other jobs on the same connection have done before
+    assert list(product._p_jar.root()[KEY].unfinished())
+    in_between.pop()()
+
+
+def test_a_run_that_outlives_the_record_of_its_cancelled_job_changes_nothing(
+    process, expiry, clock, db, connection
+):
+    product = connection.root()["product"] = shop.Product("book")
+    transaction.commit()
+    sid = process.schedule(rename_in_between, product)
+
+    def cancel_and_pack():
+        assert process.scheduler.cancel(sid)
+        transaction.commit()
+        for hour in range(1, 4):  # until its slice is dropped
+            clock.ahead = hour * SPAN
+            expiry.open_and_drop()
+        db.pack()
+
+    in_between.append(lambda: shop.in_thread(cancel_and_pack))
+    assert process.run(sid) is None
+    transaction.begin()
+
+    assert len(slices(process)) == 1
+    assert process.view(sid) is None
+    assert product.name == "book"
 
 
 def test_an_end_that_a_wrong_clock_has_set_is_set_anew(process, expiry, clock):
