@@ -16,6 +16,7 @@ class ISchedulerCore(IScheduler):
     """What the package uses of a scheduler, besides what applications do."""
 
     announcer = Attribute("The Announcer, which sends the events of jobs.")
+    commit_queue = Attribute("The CommitQueue, which has events to deliver.")
 
     def schedule_call(  # noqa: PLR0913 - all that defines a job
         function: Callable[..., Any],

@@ -60,7 +60,10 @@ class JobFailed(JobEvent):
 
 
 class JobWasCancelled(JobEvent):
-    """The job was cancelled, and has no effects."""
+    """The job was cancelled, and has no effects.
+
+    If it has cancelled itself, subscribers are called when its run is over.
+    """
 
 
 class JobExpired(JobEvent):

@@ -99,8 +99,9 @@ class IScheduler(Interface):
         In memory this happens at once; in the database it is part of the
         transaction, which conflicts with the job's own commit. A running job
         goes on until it calls :meth:`~pyramid_zodb_async.CurrentJob.check`
-        or reports its progress, but what it does is not committed. If the job
-        itself calls this, it is cancelled at once in the database, too.
+        or reports its progress, but what it does is not committed. A job
+        that cancels itself is cancelled at once, whatever becomes of its
+        transaction.
 
         Returns whether the job had not ended before. The exception of its
         outcome is a :class:`~pyramid_zodb_async.JobCancelled`.

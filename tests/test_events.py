@@ -7,7 +7,15 @@ import pytest
 import shop
 from shop import wait_until
 
-from pyramid_zodb_async import IScheduler, JobError, JobState, job
+from pyramid_zodb_async import (
+    IScheduler,
+    JobError,
+    JobState,
+    current_job,
+    job,
+    transactional,
+)
+from pyramid_zodb_async.database.application import databases_of
 from pyramid_zodb_async.events import (
     JobEvent,
     JobExpired,
@@ -18,6 +26,7 @@ from pyramid_zodb_async.events import (
     JobSucceeded,
     JobWasCancelled,
 )
+from pyramid_zodb_async.jobs.current_job import running_job
 from pyramid_zodb_async.scheduler.in_memory import table
 from pyramid_zodb_async.scheduler.maintenance.expiry import SPAN
 from pyramid_zodb_async.testing import drain, wait_for
@@ -303,3 +312,43 @@ def test_who_has_waited_for_a_job_sees_its_end_while_it_is_told_of(
 
     assert ended.state == state
     assert app.get(path).json["state"] == state
+
+
+def cancel_oneself():
+    shop.add("half done")
+    sid = current_job().sid
+    return shop.get_current_request().jobs.cancel(sid)
+
+
+@transactional
+def write_into(connection, sid):
+    connection.root()["told of"] = sid
+
+
+def test_a_job_that_cancels_itself_is_told_of_when_its_run_is_over(make_app):
+    """Else what a subscriber writes would be a part of that, and be lost."""
+    told = []
+
+    def write(event):
+        db = databases_of(app.app.registry)[""]
+        connection = db.open()
+        write_into(connection, event.job.sid)
+        connection.close()
+        told.append(running_job())
+
+    app = make_app(
+        {
+            "/start": lambda request: request.accepted(
+                request.schedule(cancel_oneself)
+            )
+        },
+        configure=lambda config: config.add_subscriber(write, JobWasCancelled),
+    )
+    sid = app.post("/start").json["sid"]
+    wait_until(lambda: told)
+    with databases_of(app.app.registry)[""].transaction() as connection:
+        assert connection.root()["told of"] == sid
+    drain(app)
+
+    assert told == [None]
+    assert shop.effects(app) == []

@@ -225,7 +225,8 @@ class Runner:
             case Succeeded():
                 self._announce(JobSucceeded, run)
             case GivenUp() | Overruled():
-                pass
+                # the job may have cancelled itself
+                self._scheduler.commit_queue.deliver()
             case GiveBack():
                 _give_back(run)
             case WaitForStorage():

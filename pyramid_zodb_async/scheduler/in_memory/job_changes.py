@@ -8,6 +8,7 @@ from ...contracts import ITransactionJob
 from ...events import JobRetried, JobWasCancelled
 from ...exceptions import JobCancelled
 from ...interfaces import Connections
+from ...jobs.current_job import running_job
 from ...jobs.model import JobState, JobView
 from ...transfer.failures import loaded_exception
 from ..transaction_changes import CertainChange
@@ -133,7 +134,9 @@ class MemoryJob:
             return None
         self._jobs.withdraw(self.sid)
         self._jobs.note(JobWasCancelled, job)
-        self._jobs.work_off()
+        running = running_job()
+        if running is None or running.sid != self.sid:
+            self._jobs.work_off()  # else when the run's transaction is over
         return view_of(job, None)
 
     def retry(self) -> JobView | None:

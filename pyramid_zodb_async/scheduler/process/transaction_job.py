@@ -115,7 +115,13 @@ class TransactionJob:
     def cancel(self) -> JobView | None:
         """See :class:`~pyramid_zodb_async.contracts.ITransactionJob`."""
         if self._is_own():
-            return self._change_apart(TransactionJob.cancel)
+            view = self._change_apart(TransactionJob.cancel)
+            if view is not None:
+                # delivered when the transaction of the run is over
+                self._process.commit_queue.add_event(
+                    JobWasCancelled, lambda: view
+                )
+            return view
         record = self._record
         if record.state != JobState.PENDING:
             return None
@@ -132,7 +138,8 @@ class TransactionJob:
         )
         # after the record has changed: the event shows the cancelled job
         self._drop()
-        self.announce(JobWasCancelled)
+        if not self._is_apart:
+            self.announce(JobWasCancelled)
         return view_of_record(self.sid, record)
 
     def retry(self) -> JobView | None:
