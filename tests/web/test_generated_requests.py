@@ -154,7 +154,7 @@ def generate_tag(chance, stock, sid):
     numbers = [str(chance.randrange(10**n)) for n in (1, 3, 9, 80)]
     current = stock.etag(sid) if stock.knows(sid) else '"none"'
     kinds = [
-        *[current] * 12,
+        *[current] * 24,
         f"W/{current}",
         stock.etag(stock.draw(chance)),
         "*",
