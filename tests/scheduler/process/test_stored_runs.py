@@ -42,6 +42,13 @@ def commit_midway(product, name):
     product.price = 99
 
 
+def begin_anew(product, name):
+    """Begin a transaction that sees what the test does in between."""
+    in_between[0]()
+    transaction.begin()
+    product.rename(name)
+
+
 in_between = []
 
 
@@ -52,7 +59,13 @@ def _nothing_in_between():
 
 @pytest.mark.parametrize(
     "function",
-    [rename_when_told, fail_when_told, try_when_told, commit_midway],
+    [
+        rename_when_told,
+        fail_when_told,
+        try_when_told,
+        commit_midway,
+        begin_anew,
+    ],
 )
 def test_a_run_that_was_overtaken_writes_nothing_more(
     process, other, product, function
