@@ -113,7 +113,7 @@ class Life(RuleBasedStateMachine):
             lambda length: next(numbers).to_bytes(length, "little"),
         )
         # 256 are more than a few jobs need, and take their time to make
-        self.trees = mock.patch.object(records, "TREES", 4)
+        self.trees = mock.patch.object(slices, "TREES", 4)
         self.chance.start()
         self.trees.start()
         logging.disable(logging.CRITICAL)
