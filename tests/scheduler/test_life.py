@@ -49,7 +49,7 @@ from pyramid_zodb_async.events import JobStarted
 from pyramid_zodb_async.execution.runner import Runner
 from pyramid_zodb_async.execution.surroundings import thread_transaction
 from pyramid_zodb_async.jobs.option_checks import checked
-from pyramid_zodb_async.scheduler import records
+from pyramid_zodb_async.scheduler import slices
 from pyramid_zodb_async.scheduler.maintenance.expiry import SliceExpiry
 from pyramid_zodb_async.scheduler.memory import MemoryScheduler
 from pyramid_zodb_async.scheduler.process.progress_reports import write_reports
