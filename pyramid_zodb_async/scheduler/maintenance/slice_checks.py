@@ -1,5 +1,6 @@
 """The times at which the slices of old jobs are checked."""
 
+import itertools
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -101,7 +102,7 @@ class SliceChecks:
         """
         newest = store.slices.maxKey()
         numbers = list(store.slices.keys(self._newest, newest))
-        for number, following in zip(numbers, numbers[1:], strict=False):
+        for number, following in itertools.pairwise(numbers):
             if number not in self._old_since:
                 self._old_since[number] = min(now, following * 3600.0)
                 self._due.set(number, 0.0)

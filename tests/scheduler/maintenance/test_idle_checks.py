@@ -27,8 +27,8 @@ class Loads:
     def __init__(self):
         self.count = 0
 
-    def closedConnection(self, connection):  # noqa: N802 - ZODB's name
-        loads, _ = connection.getTransferCounts(True)
+    def closedConnection(self, connection):
+        loads, _ = connection.getTransferCounts(clear=True)
         self.count += loads
 
 
