@@ -106,9 +106,26 @@ def test_an_engine_for_jobs_in_memory_is_refused():
         module.make_engine(None, settings)
 
 
-def test_a_storage_for_one_process_is_refused(make_app):
-    with pytest.raises(ConfigurationError, match="a FileStorage can be open"):
+@pytest.mark.parametrize(
+    ("uri", "named"),
+    [
+        ("file://{}/Data.fs", r"FileStorage"),
+        (
+            "file://{}/Data.fs?blobstorage_dir={}/blobs",
+            r"BlobStorage\(FileStorage\)",
+        ),
+        (
+            "demo:(sqlite://?data_dir={})/(memory://)",
+            r"DemoStorage\(RelStorage, MappingStorage\)",
+        ),
+    ],
+)
+def test_a_storage_that_workers_would_not_see_is_refused(
+    uri, named, make_app, tmp_path
+):
+    with pytest.raises(ConfigurationError, match=f"to this {named} is seen"):
         make_app(
+            zodbconn__uri=uri.replace("{}", str(tmp_path)),
             zodb_async__scheduler="zodb",
             zodb_async__engine="celery",
             zodb_async__celery_broker=NOBODY,

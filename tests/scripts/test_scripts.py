@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -113,3 +114,32 @@ def test_a_script_and_the_jobs_of_a_server_lose_nothing_to_each_other(server):
     shop.wait_until(lambda: server.tell()["total"] >= 60, 60)
 
     assert server.tell()["total"] == 60
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "file://{}/Data.fs?connection_pool_size=20",
+        "file://{}/Data.fs?connection_pool_size=20&blobstorage_dir={}/blobs",
+        "zconfig://{}/zodb.conf#main",
+    ],
+    ids=["file", "file with blobs", "blobstorage of a file"],
+)
+def test_on_a_file_no_lease_is_waited_for_after_a_kill(uri, tmp_path):
+    (tmp_path / "zodb.conf").write_text(
+        f"<zodb main>\npool-size 20\n<blobstorage>\nblob-dir {tmp_path}/blobs"
+        f"\n<filestorage>\npath {tmp_path}/Data.fs\n</filestorage>\n"
+        "</blobstorage>\n</zodb>\n"
+    )
+    uri = uri.replace("{}", str(tmp_path))
+    ini = tmp_path / "script.ini"
+    ini.write_text(
+        f"[app:main]\nuse = call:serve:main\nzodbconn.uri = {uri}\n"
+        "zodb_async.lease = 3600\nzodb_async.autostart = true\n"
+    )
+    killed = run("killed.py", ini, "kill")
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert killed.stdout.count("\n") == 1
+    said = run("killed.py", ini)
+
+    assert said.stdout == "1\n", said.stderr
