@@ -154,15 +154,13 @@ def test_a_demonstration_stays_of_one_process_once_it_has_blobs(tmp_path):
     demo.close()
 
 
+FILE = "<filestorage>\npath {}/Data.fs\n</filestorage>"
+WITH_BLOBS = f"<blobstorage>\nblob-dir {{}}/b\n{FILE}\n</blobstorage>"
+
+
 @pytest.mark.parametrize(
     "text",
-    [
-        "<filestorage>\npath {}/Data.fs\nblob-dir {}/b\n</filestorage>",
-        "<blobstorage>\nblob-dir {}/b\n<filestorage>\npath {}/Data.fs\n"
-        "</filestorage>\n</blobstorage>",
-        "<demostorage>\n<blobstorage>\nblob-dir {}/b\n<filestorage>\n"
-        "path {}/Data.fs\n</filestorage>\n</blobstorage>\n</demostorage>",
-    ],
+    [FILE, WITH_BLOBS, f"<demostorage>\n{WITH_BLOBS}\n</demostorage>"],
 )
 def test_a_file_of_a_zconfig_file_is_of_one_process(text, tmp_path):
     storage = storageFromString(text.replace("{}", str(tmp_path)))

@@ -143,3 +143,43 @@ def test_on_a_file_no_lease_is_waited_for_after_a_kill(uri, tmp_path):
     said = run("killed.py", ini)
 
     assert said.stdout == "1\n", said.stderr
+
+
+class Application:
+    """One of two on one database, with a module that the other has not."""
+
+    def __init__(self, folder, uri, name, store):
+        self.name = name
+        self.folder = folder / name
+        self.folder.mkdir()
+        (self.folder / f"only_{name}.py").write_text("def work(): pass\n")
+        self._text = (
+            f"[app:main]\nuse = call:serve:main\nzodbconn.uri = {uri}\n"
+            f"zodb_async.lease = 1\nzodb_async.store = {store}\n"
+        )
+
+    def script(self, delay=0, *sids, runs_jobs=True):
+        """Schedule a job, or wait for one; give its sid and its state."""
+        ini = self.folder / "script.ini"
+        more = "zodb_async.autostart = true\n" if runs_jobs else ""
+        ini.write_text(self._text + more)
+        function = f"only_{self.name}:work"
+        said = run("beside.py", ini, self.folder, function, str(delay), *sids)
+        assert said.returncode == 0, said.stderr
+        return said.stdout.split()
+
+
+@pytest.mark.parametrize(
+    "stores", [("pyramid_zodb_async", "admin"), ("site", "admin")]
+)
+def test_an_application_leaves_the_jobs_of_another_alone(
+    storage_uri, tmp_path, stores
+):
+    site = Application(tmp_path, storage_uri, "site", stores[0])
+    admin = Application(tmp_path, storage_uri, "admin", stores[1])
+    sid, state = site.script(runs_jobs=False)
+    assert state == "pending"
+    # meanwhile, it would take over what nobody runs
+    assert admin.script(delay=3)[1] == "succeeded"
+
+    assert site.script(0, sid) == [sid, "succeeded"]
