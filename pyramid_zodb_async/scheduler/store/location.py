@@ -10,6 +10,7 @@ from ZODB.DB import DB
 from ZODB.POSException import POSKeyError
 
 from ...database.own_transaction import in_own_transaction
+from ...database.storages import storage_failed
 from ...exceptions import DatabaseForked, StoreNotUsable
 from ...interfaces import Connections
 from ...settings import DEFAULT_STORE
@@ -133,8 +134,21 @@ class StoreLocation(abc.ABC):
 
         Args:
             work: changes the store; see :meth:`write`.
+
+        Raises:
+            StoreNotUsable: see :meth:`find`; or nothing can be written, for
+                the database is MariaDB.
         """
-        self.write(work, note="the store of jobs")
+        try:
+            self.write(work, note="the store of jobs")
+        except Exception as error:
+            # what the server itself says of SQL that it does not understand
+            if storage_failed(error) and "MariaDB" in str(error):
+                raise StoreNotUsable(
+                    "RelStorage does not work with MariaDB, whose SQL is not"
+                    " that of MySQL: use MySQL, PostgreSQL or ZEO"
+                ) from error
+            raise
 
 
 class RootLocation(StoreLocation):

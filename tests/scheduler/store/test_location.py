@@ -4,10 +4,16 @@ import logging
 
 import pytest
 import shop
+import storages
+from ZODB.DB import DB
+from ZODB.MappingStorage import MappingStorage
+from ZODB.utils import load_current, u64, z64
+from zodburi import resolve_uri
 
 from pyramid_zodb_async import IScheduler, StoreNotUsable
 from pyramid_zodb_async.database.application import databases_of
 from pyramid_zodb_async.scheduler.records import FORMAT
+from pyramid_zodb_async.scheduler.store.location import RootLocation
 from pyramid_zodb_async.settings import DEFAULT_STORE
 from pyramid_zodb_async.testing import drain, wait_for
 
@@ -189,3 +195,59 @@ def test_a_key_that_the_application_uses_is_named_with_the_database(
         r" jobs, but a Product;.* zodb_async\.store",
     ):
         app.get("/start")
+
+
+# -- A database that cannot be written ----------------------------------------
+
+
+def give_root(cursor, uri):
+    """Put a root into tables of RelStorage, which cannot write them itself."""
+    make_storage, _ = resolve_uri(uri)
+    make_storage().close()
+    state, tid = load_current(DB(MappingStorage()).storage, z64)
+    cursor.execute(
+        "INSERT INTO object_state (zoid, tid, state_size, state)"
+        " VALUES (0, %s, %s, %s)",
+        (u64(tid), len(state), state),
+    )
+
+
+@on_a_file
+@pytest.mark.filterwarnings("ignore:'(db|passwd)' is deprecated")
+def test_a_database_of_mariadb_is_refused_in_so_many_words(make_app, caplog):
+    with storages.mariadb() as (cursor, uri):
+        give_root(cursor, uri)
+        app = make_app({"/read": shop.root}, zodbconn__uri=uri)
+        scheduler = app.app.registry.getUtility(IScheduler)
+        for _ in range(2):
+            app.get("/jobs/unknown", status=404)
+        shop.shut_down(app.app.registry)
+
+    assert not scheduler.runs_jobs
+    assert caplog.text.count("This process runs no jobs.") == 1
+    assert "RelStorage does not work with MariaDB" in caplog.text
+
+
+class Unwritable(MappingStorage):
+    """A storage that does not take changes any more, for some reason."""
+
+    reason = None
+
+    def tpc_vote(self, transaction):
+        if self.reason:
+            raise OSError(self.reason)
+        return super().tpc_vote(transaction)
+
+
+@pytest.mark.parametrize(
+    ("reason", "error"),
+    [
+        ("the manual of your MariaDB server version", StoreNotUsable),
+        ("no space left", OSError),
+    ],
+)
+def test_a_store_that_cannot_be_made_is_told_of_with_the_reason(reason, error):
+    db = DB(Unwritable())
+    db.storage.reason = reason
+    with pytest.raises(error, match=r"MariaDB|no space left"):
+        RootLocation(lambda: db).prepare(lambda store: None)
