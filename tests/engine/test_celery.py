@@ -193,6 +193,20 @@ def test_the_task_of_a_worker_runs_the_job(site):
     assert site.end_of(path)["state"] == "succeeded"
 
 
+def test_tasks_of_others_in_the_worker_are_no_concern(site, caplog):
+    make_worker_app(str(site.ini))
+    for name in ["shop.tasks.tidy", f"{module.TASK}:admin"]:
+        module.signals.task_unknown.send(sender=None, name=name, id="a")
+
+    # also by those that other tests have made
+    told = {
+        (record.action, record.task)
+        for record in caplog.records
+        if hasattr(record, "task")
+    }
+    assert told == {("message_of_another_application", f"{module.TASK}:admin")}
+
+
 def test_a_message_that_cannot_be_dealt_with_now_is_given_back(
     site, monkeypatch
 ):
