@@ -107,9 +107,7 @@ class ZODBScheduler(BaseScheduler):
             if not self._maintenance.does(recover=recover):
                 if recover:
                     # makes the store here, so that no request has to
-                    self.process.location.write(
-                        self._prepare, note="the store of jobs"
-                    )
+                    self.process.location.prepare(self._prepare)
                 # first, as it is this that may fail
                 self._maintenance.start(recover=recover)
                 try:
