@@ -10,6 +10,7 @@ from pyramid.interfaces import IRoutesMapper
 
 from ..contracts import IWaiter
 from ..settings import ISettings
+from .answer_headers import keep_cookies
 from .resources import COLLECTION_ROUTE, ROUTE
 
 __all__ = ["WaitRequest", "wait_for_change_factory", "wait_request_of"]
@@ -158,6 +159,9 @@ def _is_for_jobs(request: Any, mapper: Any) -> bool:
 
 def _answer_after_wait(request: Any, seconds: float) -> Any:
     """Return the response of the view, after a wait if the view allows it."""
+    # of this request itself, which tweens over this one may ask for its user;
+    # those below have keep_cookies() of their own
+    keep_cookies(request)
     wait_request = WaitRequest()
     waited = 0.0
     try:

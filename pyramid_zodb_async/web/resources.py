@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from .answer_headers import guard_answer
+
 __all__ = [
     "COLLECTION_ROUTE",
     "RETRY_ROUTE",
@@ -33,7 +35,8 @@ class JobsResource:
     methods: tuple[str, ...] = ("GET", "HEAD", "OPTIONS")
 
     def __init__(self, request: Any) -> None:
-        """Do nothing: the view reads the query."""
+        # here, so that it covers what errors and tweens make of the answer
+        guard_answer(request)
 
 
 class JobResource(JobsResource):
@@ -46,6 +49,7 @@ class JobResource(JobsResource):
     methods: tuple[str, ...] = ("GET", "HEAD", "DELETE", "OPTIONS")
 
     def __init__(self, request: Any) -> None:
+        super().__init__(request)
         self.sid: str = request.matchdict["sid"]
 
 

@@ -19,6 +19,7 @@ from ..exceptions import (
 )
 from ..jobs.model import Failure, JobState, JobView
 from ..transfer.failures import describe
+from .answer_headers import NO_SNIFFING
 from .problem_documents import NOT_SHARED
 
 __all__ = [
@@ -74,13 +75,14 @@ def _json_response(body: bytes, status: int = 200) -> Response:
         ("Content-Type", "application/json"),
         ("Content-Length", str(len(body))),
         NOT_SHARED,
+        NO_SNIFFING,
     ]
     return Response(app_iter=[body], status=status, headerlist=headers)
 
 
 def not_modified_response() -> Response:
     """Return the response for a client that knows the document already."""
-    return Response(status=304, headerlist=[NOT_SHARED])
+    return Response(status=304, headerlist=[NOT_SHARED, NO_SNIFFING])
 
 
 def _render(view: JobView, request: Any) -> bytes:
