@@ -18,7 +18,7 @@ from ..jobs.given_options import NONE_GIVEN, resolved
 from ..jobs.model import JobView
 from ..jobs.options import NO_OPTIONS, Options
 from ..transfer.callables import check_call, function_name
-from .base_scheduler import BaseScheduler
+from .base_scheduler import BaseScheduler, to_anybody
 from .maintenance.chores import Maintenance
 from .process.assigned_jobs import AssignedJob
 from .process.crash_suspects import clear_suspicion_in_time
@@ -220,12 +220,14 @@ class ZODBScheduler(BaseScheduler):
             return None
         return TransactionJob(self.process, store, job, connections)
 
-    def glance(self, sid: str) -> JobView | None:
+    def glance(
+        self, sid: str, is_open: Callable[[str | None], bool] = to_anybody
+    ) -> JobView | None:
         """See :class:`~pyramid_zodb_async.contracts.ISchedulerCore`."""
         if self.commit_queue:
             self.commit_queue.work_off()
         assigned = self.process.assigned_jobs.get(sid)
-        if assigned is None:
+        if assigned is None or not is_open(assigned.owner):
             return None
         self.process.check_soon(sid)
         return view_of_assigned(assigned)

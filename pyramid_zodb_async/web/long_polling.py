@@ -63,7 +63,8 @@ class WaitRequest:
         """Let the request wait for changes that are newer than *seen*.
 
         Args:
-            seen: the versions that the view has read, by sid.
+            seen: the versions that the view has read, by sid; of at least
+                one job, and only of those that the client may see.
             has_new_progress: whether the client does not know the latest
                 progress. It gets that as soon as the pace of progress allows,
                 and not at once: otherwise a job that reports progress often
@@ -77,10 +78,14 @@ class WaitRequest:
         """Return the waiter, or ``None`` if the view allows no wait."""
         if self.waiter is None or self._seen is None:
             return None
+        # all that were asked for were watched, before it was known which of
+        # them the client may see
+        self.waiter.limit(self._seen)
         self.waiter.seen = self._seen
         if self._has_new_progress:
-            # ends the wait as soon as the pace of progress allows
-            self.waiter.notify(is_progress=True)
+            # of whichever: ends the wait as soon as the pace of progress
+            # allows
+            self.waiter.notify(next(iter(self._seen)), is_progress=True)
         return self.waiter
 
 

@@ -13,7 +13,7 @@ from ..database.connections import ThreadConnections
 from ..exceptions import UnknownJob
 from ..interfaces import Connections, IScheduler
 from ..jobs.model import JobView
-from .authorization import is_open_to, is_operator, may
+from .authorization import Asker, is_operator, may
 from .poll_pacing import SHORTEST
 from .resources import ROUTE, require_sid
 from .status_document import status_response
@@ -82,10 +82,12 @@ class Jobs:
             The view, or ``None`` if there is no such job that the user may
             see.
         """
-        view: JobView | None = self._scheduler.glance(sid)
-        if view is not None and is_open_to(self._request, view):
+        asker = Asker(self._request)
+        view: JobView | None = self._scheduler.glance(sid, asker.owns)
+        if view is not None:
             return view
-        return self.get(sid)
+        job = self._find(sid, "view", asker)
+        return None if job is None else job.view()
 
     def completed(self, sid: str) -> bool | None:
         """Return whether the job has ended.
@@ -230,12 +232,14 @@ class Jobs:
         )
         return done
 
-    def _find(self, sid: str, action: str) -> ITransactionJob | None:
+    def _find(
+        self, sid: str, action: str, asker: Asker | None = None
+    ) -> ITransactionJob | None:
         """Return a job, if the user may do *action* with it."""
         job: ITransactionJob | None = self._scheduler.find(
             sid, self._connections
         )
-        return job if may(self._request, job, action) else None
+        return job if may(self._request, job, action, asker) else None
 
 
 def job_url(request: Any, sid: str) -> str:
