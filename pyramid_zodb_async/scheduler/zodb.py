@@ -32,6 +32,7 @@ from .process.waiting import unfinished, wait_for_end
 from .records import Record, Store
 from .store.location import StoreLocation
 from .store.stored_values import storable_call
+from .store.unknown_jobs import load_another
 from .waiters import Waiter
 
 __all__ = ["ZODBScheduler"]
@@ -212,8 +213,11 @@ class ZODBScheduler(BaseScheduler):
         if self.commit_queue:
             self.commit_queue.work_off()
         store = self.process.location.of(connections)
-        job = None if store is None else store.locate(sid)
-        if store is None or job is None:
+        if store is None:
+            return None
+        job = store.locate(sid)
+        if job is None:
+            load_another(store, sid)
             return None
         expires = job.record.expires
         if expires is not None and expires <= time.time():

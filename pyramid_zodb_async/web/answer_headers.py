@@ -52,9 +52,7 @@ def _drop_cookies_of_callbacks(request: Any, response: Any) -> None:
     # by name, as a callback may change cookies that are there, by making them
     # secure, for example
     dropped = {
-        text
-        for text in _cookies_in(response)
-        if _name_of(text) not in names
+        text for text in _cookies_in(response) if _name_of(text) not in names
     }
     if dropped:
         response.headerlist = [

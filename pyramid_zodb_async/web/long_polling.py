@@ -24,6 +24,9 @@ _WAIT = re.compile(
     r'\s*wait\s*=\s*(?:"\s*(\d+)\s*"|(\d+))\s*(?:;.*)?', re.IGNORECASE
 )
 
+#: How many preferences of a request are read.
+MOST_PREFERENCES = 100
+
 #: How often to check whether the client is still connected, in seconds.
 LISTEN_INTERVAL = 1.0
 
@@ -145,7 +148,8 @@ def _preferred_wait(request: Any) -> int:
     if "HTTP_PREFER" not in request.environ or request.method != "GET":
         return 0
     # if a preference is given twice, RFC 7240 has the first one count
-    for preference in request.headers["Prefer"].split(","):
+    preferences = request.headers["Prefer"].split(",", MOST_PREFERENCES)
+    for preference in preferences[:MOST_PREFERENCES]:
         found = _WAIT.fullmatch(preference)
         if found:
             digits: str = found[1] or found[2]

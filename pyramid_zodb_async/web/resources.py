@@ -1,6 +1,8 @@
 """The route names of the job resources, and the contexts of their views."""
 
+from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 from .answer_headers import guard_answer
 
@@ -11,7 +13,7 @@ __all__ = [
     "JobResource",
     "JobsResource",
     "RetryResource",
-    "require_sid",
+    "make_job_url",
 ]
 
 #: The routes of a job, of several jobs at once, and of the resource to which
@@ -63,11 +65,12 @@ class RetryResource(JobResource):
     methods = ("POST", "OPTIONS")
 
 
-def require_sid(sid: Any) -> None:
-    """Raise an error if *sid* cannot be the sid of a job.
+def make_job_url(route_url: Callable[..., str], sid: Any) -> str:
+    """Return the URL of a job.
 
     Args:
-        sid: what is to become part of a URL.
+        route_url: Pyramid's method of a request, or ``route_path``.
+        sid: the sid of the job.
 
     Raises:
         TypeError: *sid* is no string.
@@ -77,3 +80,6 @@ def require_sid(sid: Any) -> None:
             "The sid of a job is a string, as request.schedule() gives it,"
             f" not {sid!r}"
         )
+    # Pyramid remembers for ever how each part of a URL is quoted, so it gets
+    # the same one for all jobs, the last character of what it returns.
+    return route_url(ROUTE, sid="-")[:-1] + quote(sid, safe="")
