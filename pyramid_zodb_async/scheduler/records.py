@@ -20,6 +20,7 @@ from .sids import make_sid, split_sid
 
 __all__ = [
     "FORMAT",
+    "KEPT",
     "Beat",
     "Fence",
     "Outcome",
