@@ -21,6 +21,7 @@ from .slices import Slice
 
 __all__ = [
     "FORMAT",
+    "KEPT",
     "Beat",
     "Fence",
     "Outcome",
