@@ -216,7 +216,7 @@ PRIVATE = {
 
 #: The documented ones of persistent objects and of named tuples.
 DOCUMENTED = {
-    *("_p_changed", "_p_deactivate", "_p_jar", "_p_oid"),
+    *("_p_changed", "_p_activate", "_p_deactivate", "_p_jar", "_p_oid"),
     *("_asdict", "_fields", "_make", "_replace"),
 }
 
