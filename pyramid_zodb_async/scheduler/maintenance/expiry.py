@@ -53,7 +53,8 @@ class SliceExpiry:
         self._checks.check_soon(ended)
         while True:
             # reads first: most of the time there is nothing to write
-            due = self._location.read(self._find_due, default=[])
+            nothing: list[int] = []
+            due = self._location.read(self._find_due, nothing)
             if due:
                 expired = self._location.write(
                     functools.partial(self._open_and_drop, numbers=due),

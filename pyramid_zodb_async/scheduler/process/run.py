@@ -236,7 +236,7 @@ class StoredRun(BaseRun):
             try_again(
                 job,
                 self._fence,
-                due,
+                float(due),  # plain, as it is stored
                 incarnation,
                 attempt=self.attempt,
                 failures=self._assigned.failures + 1,
@@ -248,6 +248,7 @@ class StoredRun(BaseRun):
             assigned = self._process.location.write(write, note=note)
         except TakenOver:
             return False
+        assigned.wait_until(due)
         self._view = functools.partial(view_of_assigned, assigned)
         # After the commit: the next run expects the fence of the committed
         # record. If the process dies before this line, a takeover finds the

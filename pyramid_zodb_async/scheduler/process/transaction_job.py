@@ -152,7 +152,9 @@ class TransactionJob:
         revive(self._job, record.fence, incarnation)
         self._store.note_revival(self._job)
         if is_handed_over:
-            hand_off = HandOff(process.commit_queue, is_new=False)
+            hand_off = HandOff(
+                process.commit_queue, process.assigned_jobs, is_new=False
+            )
             self._changes().add(hand_off)
             # after revive(): the run needs the new fence of the record
             hand_off.record = record
