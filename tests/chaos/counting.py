@@ -1,5 +1,6 @@
 """An application whose jobs count how often they took effect."""
 
+import ctypes
 import os
 import random
 import signal
@@ -132,6 +133,16 @@ def end_process(number):
     end_this_process()
 
 
+def keep_gil(number):
+    """Count, and let no other thread of the process run for seconds."""
+    count(number)
+    folder = Path(os.environ["CHAOS_FOLDER"])
+    with (folder / f"{number} came").open("a") as came:
+        came.write(f"{os.getpid()}\n")
+    # unlike CDLL, this does not release the GIL during the call
+    ctypes.PyDLL(None).sleep(int(os.environ["CHAOS_GIL_SECONDS"]))
+
+
 def end_this_process(*_):
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -146,6 +157,7 @@ JOBS = {
         count_slowly,
         count_and_raise_if_first,
         end_process,
+        keep_gil,
     )
 }
 
