@@ -140,7 +140,20 @@ def keep_gil(number):
     with (folder / f"{number} came").open("a") as came:
         came.write(f"{os.getpid()}\n")
     # unlike CDLL, this does not release the GIL during the call
-    ctypes.PyDLL(None).sleep(int(os.environ["CHAOS_GIL_SECONDS"]))
+    ctypes.PyDLL(None).sleep(int(os.environ["CHAOS_SECONDS"]))
+
+
+def count_for_long(number):
+    """Count, and take seconds."""
+    count(number)
+    time.sleep(float(os.environ["CHAOS_SECONDS"]))
+
+
+def end_process_late(number):
+    """End the process, but not at once."""
+    count(number)
+    time.sleep(float(os.environ["CHAOS_SECONDS"]) / 2)
+    end_this_process()
 
 
 def end_this_process(*_):
@@ -156,7 +169,9 @@ JOBS = {
         count_in_time,
         count_slowly,
         count_and_raise_if_first,
+        count_for_long,
         end_process,
+        end_process_late,
         keep_gil,
     )
 }
