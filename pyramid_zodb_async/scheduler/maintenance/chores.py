@@ -124,16 +124,16 @@ class Maintenance:
         # processes must see it while jobs still run here.
         return [
             Chore(takeover.beat, interval),
-            # the first jobs do not wait for their turn: before it, others do
-            # not know for how long this process may be silent
+            Chore(search, interval, is_wanted=self._runs_jobs),
+            Chore(tidy, interval, is_wanted=self._runs_jobs),
+            Chore(self._try_again, interval, is_wanted=self._runs_jobs),
+            # for the first job at once: before that, others do not know for
+            # how long this process may be silent
             Chore(
                 takeover.beat,
                 interval,
                 is_wanted=lambda: jobs.needs_sign and len(jobs) > 0,
             ),
-            Chore(search, interval, is_wanted=self._runs_jobs),
-            Chore(tidy, interval, is_wanted=self._runs_jobs),
-            Chore(self._try_again, interval, is_wanted=self._runs_jobs),
         ]
 
     def _quick_chores(self) -> list[Chore]:
