@@ -14,7 +14,7 @@ INNOCENTS = 20
 def test_of_many_long_jobs_only_the_one_that_ends_processes_fails(
     storage, poison, make_cluster, monkeypatch, say
 ):
-    monkeypatch.setenv("CHAOS_SECONDS", "4")
+    monkeypatch.setenv("CHAOS_SECONDS", "2")
     cluster = make_cluster(storage, zodb_async__workers="8")
     innocents = [f"innocent {number}" for number in range(INNOCENTS)]
     half = INNOCENTS // 2
