@@ -3,15 +3,96 @@
 import threading
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from ...engine.submission import submit
-from ...jobs.model import Progress
+from ...jobs.model import Progress, make_version
+from ...jobs.options import NO_OPTIONS, Options
+from ..records import Fence, StoredJob
+from ..runnable_job import RunnableJob
 from ..waiters import Waiters
-from .assigned_job import AssignedJob
 from .suspects import Suspects
 
 __all__ = ["AssignedJob", "AssignedJobs"]
+
+
+@dataclass(kw_only=True, slots=True)
+class AssignedJob(RunnableJob):
+    """A job that this process is to run.
+
+    Its ``attempt`` is the one that is to come or runs.
+    """
+
+    #: Where the record is: the number of the slice, and the key in it.
+    place: tuple[int, bytes]
+    #: The state of the record that the run expects whenever it writes.
+    fence: Fence
+    #: Whether it may have ended its process; see ``Suspects``.
+    suspect: bool = False
+    #: How often its process ended while it ran.
+    crashes: int = 0
+    #: Whether it is a suspect that was one of several that ran at a crash.
+    alone: bool = False
+    #: When a run of it began here first, on the monotonic clock.
+    begun: float | None = None
+    #: Whether this process has accepted it and not begun to run it.
+    is_new: bool = False
+
+    @property
+    def version(self) -> int:
+        """The version of the views that this process makes of the job."""
+        return make_version(self.fence.run_number, changes=self.changes)
+
+    @property
+    def runs_alone(self) -> bool:
+        """Whether no other suspect may run beside it."""
+        return self.alone or self.crashes > 0
+
+    def history(self) -> dict[str, Any]:
+        """Return the attributes of the record that describe the run.
+
+        They are written only when the job ends, since writes during a run
+        would conflict with its own commit. Without a run there are none.
+        """
+        if self.started is None:
+            return {}
+        return {
+            "attempt": self.attempt,
+            "started": self.started,
+            "progress": self.progress and self.progress.as_tuple(),
+        }
+
+    @classmethod
+    def of(cls, job: StoredJob, *, is_new: bool = False) -> "AssignedJob":
+        """Return the job of a record.
+
+        Args:
+            job: the job, whose record has its fence from now on. If this
+                transaction has changed the record, the result must not be
+                used before the commit has succeeded.
+            is_new: whether the job counts as accepted and not begun.
+        """
+        record = job.record
+        return cls(
+            is_new=is_new,
+            sid=job.sid,
+            place=job.place,
+            function=record.function,
+            owner=record.owner,
+            base_url=record.base_url,
+            attempt=record.attempt + 1,
+            scheduled=record.scheduled,
+            fence=record.fence,
+            options=(
+                Options.load(record.options) if record.options else NO_OPTIONS
+            ),
+            due=record.due,
+            failures=record.failures,
+            suspect=record.suspect,
+            crashes=record.crashes,
+            alone=record.alone,
+        )
 
 
 def _do_nothing() -> None:
@@ -41,7 +122,9 @@ class AssignedJobs:
         #: How many of them this process has accepted and not begun. Those
         #: that it took over do not count, since they cannot be refused.
         self.new = 0
-        self._suspects = Suspects()
+        self._suspects: Suspects[AssignedJob] = Suspects()
+        #: Whether there are any, which is seldom.
+        self._has_suspects = False
         #: How many times :meth:`drop` was called.
         self.drops = 0
         #: Whether the first of the next jobs is to wake the maintenance, for a
@@ -78,12 +161,14 @@ class AssignedJobs:
             new = [assigned for assigned in jobs if self._is_unknown(assigned)]
             self._jobs.update((assigned.sid, assigned) for assigned in new)
             self.new += sum(assigned.is_new for assigned in new)
-            self._suspects.add(job for job in new if job.suspect)
             due = [assigned for assigned in new if not assigned.suspect]
+            if len(due) < len(new):
+                self._suspects.add(job for job in new if job.suspect)
+                self._has_suspects = True
             due += self._next_suspects()
         if due:
             submit(self.engine, due)
-        if (self.needs_sign and new) or self._suspects.wait_for_time():
+        if (new and self.needs_sign) or self.suspects_wait():
             self.wake_maintenance()
 
     def _is_unknown(self, assigned: AssignedJob) -> bool:
@@ -96,10 +181,12 @@ class AssignedJobs:
 
     def _next_suspects(self) -> list[AssignedJob]:
         """Return the suspects to submit now, if any; needs the lock."""
-        if not self._suspects:
+        if not self._has_suspects:
             return []
-        workers = self.engine.workers or 1
-        return self._suspects.take(self._holds, workers, time.monotonic())
+        workers, now = self.engine.workers or 1, time.monotonic()
+        taken = self._suspects.take(self._holds, workers, now)
+        self._has_suspects = bool(self._suspects)
+        return taken
 
     def _holds(self, assigned: AssignedJob) -> bool:
         """Return whether a job is assigned; its retry is another one."""
@@ -107,7 +194,7 @@ class AssignedJobs:
 
     def suspects_wait(self) -> bool:
         """Return whether :meth:`submit_suspects` is to be called again."""
-        return self._suspects.wait_for_time()
+        return self._has_suspects and self._suspects.wait_for_time()
 
     def submit_suspects(self) -> None:
         """Give the engine the suspects that may run by now."""

@@ -3,8 +3,7 @@
 import heapq
 import itertools
 from collections.abc import Callable, Iterable
-
-from .assigned_job import AssignedJob
+from typing import Generic, Protocol, TypeVar
 
 __all__ = ["HEAD_START", "Suspects"]
 
@@ -12,7 +11,22 @@ __all__ = ["HEAD_START", "Suspects"]
 HEAD_START = 1.0
 
 
-class Suspects:
+class _Suspect(Protocol):
+    """What is used of a job that is assigned to this process."""
+
+    started: float | None
+    begun: float | None
+    crashes: int
+
+    @property
+    def runs_alone(self) -> bool:
+        """Whether no other suspect may run beside it."""
+
+
+J = TypeVar("J", bound=_Suspect)
+
+
+class Suspects(Generic[J]):
     """Decides when each suspect is given to the engine.
 
     A suspect may end its process. If it is the only one that runs then, the
@@ -29,16 +43,16 @@ class Suspects:
         self._numbers = itertools.count()
         #: Those that the engine has not got: first those that need not run
         #: alone, and those with the fewest crashes.
-        self._waiting: list[tuple[bool, int, int, AssignedJob]] = []
+        self._waiting: list[tuple[bool, int, int, J]] = []
         #: Those that the engine has got, until they are over.
-        self._given: list[AssignedJob] = []
+        self._given: list[J] = []
         #: How many have ended and done no harm, since there were none.
         self._harmless = 0
 
     def __bool__(self) -> bool:
         return bool(self._waiting or self._given)
 
-    def add(self, suspects: Iterable[AssignedJob]) -> None:
+    def add(self, suspects: Iterable[J]) -> None:
         """Add jobs that are suspects.
 
         Args:
@@ -56,16 +70,16 @@ class Suspects:
             and not any(job.runs_alone for job in self._given)
         )
 
-    def running(self) -> list[AssignedJob]:
+    def running(self) -> list[J]:
         """Return those of which a run is under way."""
         return [job for job in self._given if job.started is not None]
 
     def take(
         self,
-        is_assigned: Callable[[AssignedJob], bool],
+        is_assigned: Callable[[J], bool],
         workers: int,
         now: float,
-    ) -> list[AssignedJob]:
+    ) -> list[J]:
         """Return the suspects to give to the engine now.
 
         Args:
@@ -74,7 +88,7 @@ class Suspects:
             now: the time on the monotonic clock.
         """
         self._remove_ended(is_assigned)
-        taken: list[AssignedJob] = []
+        taken: list[J] = []
         while self._waiting:
             job = self._waiting[0][-1]
             # one that was dropped while it waited is skipped
@@ -86,9 +100,7 @@ class Suspects:
             heapq.heappop(self._waiting)
         return taken
 
-    def _remove_ended(
-        self, is_assigned: Callable[[AssignedJob], bool]
-    ) -> None:
+    def _remove_ended(self, is_assigned: Callable[[J], bool]) -> None:
         """Forget those that are over.
 
         One that was dropped, because another process has it, say, may still
@@ -104,7 +116,7 @@ class Suspects:
         if not self._given and not self._waiting:
             self._harmless = 0
 
-    def _may_begin(self, job: AssignedJob, workers: int, now: float) -> bool:
+    def _may_begin(self, job: J, workers: int, now: float) -> bool:
         if job.runs_alone:
             return not self._given
         if any(other.runs_alone for other in self._given):

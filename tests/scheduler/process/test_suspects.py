@@ -6,7 +6,7 @@ import transaction
 from hand_driven import Process
 
 from pyramid_zodb_async.engine.threads import ThreadEngine
-from pyramid_zodb_async.scheduler.process.assigned_job import AssignedJob
+from pyramid_zodb_async.scheduler.process.assigned_jobs import AssignedJob
 from pyramid_zodb_async.scheduler.process.suspects import HEAD_START, Suspects
 from pyramid_zodb_async.scheduler.records import Fence
 
