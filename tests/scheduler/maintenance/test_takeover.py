@@ -175,7 +175,7 @@ def test_signs_of_life_do_not_pile_up(processes):
         ended.run()
     unfinished = processes()
     unfinished.schedule(shop.nothing)
-    leased(unfinished).beat()
+    leased(unfinished, lease=1000).beat()
     takeover = leased(process, lease=1000)
     for _ in range(FORGOTTEN_AFTER + 2):
         takeover.take_over_lost()
