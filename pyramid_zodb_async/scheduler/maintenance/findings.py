@@ -28,5 +28,7 @@ class Findings:
     later: dict[str, float] = field(default_factory=dict)
     #: The sids of jobs that are known to wait and were not read.
     left_out: set[str] = field(default_factory=set)
+    #: The sids of jobs that have ended, or that other processes see to.
+    settled: list[str] = field(default_factory=list)
     #: All incarnations that have a beat.
     runners: set[str] = field(default_factory=set)

@@ -6,6 +6,7 @@ import math
 import time
 
 from ...events import JobFailed
+from ...jobs.model import JobState
 from ...jobs.options import Options
 from ..process.assigned_jobs import AssignedJob
 from ..process.this_process import ThisProcess
@@ -15,6 +16,7 @@ from .claiming import LostJob, claim_lost
 from .findings import Findings
 from .liveness import LivenessMonitor
 from .resending import Resender
+from .unfinished_jobs import UnfinishedJobs
 
 __all__ = ["LIVE_INCARNATIONS", "Takeover"]
 
@@ -37,6 +39,10 @@ LONGEST_IDLE = 3600.0
 #: removed at the earliest. If the incarnation is alive and needs it, it makes
 #: a new one.
 FORGOTTEN_AFTER = 100
+
+#: With how many unfinished jobs another slice is opened before its time. All
+#: of those in the newest slice are looked at three times in a lease.
+FULL = 5000
 
 
 class Takeover:
@@ -69,8 +75,7 @@ class Takeover:
         self._idle_since: float | None = None
         #: Whether this process was silent since its jobs were last compared.
         self._was_silent = False
-        #: What the last check found as ``later``.
-        self._later: dict[str, float] = {}
+        self._unfinished = UnfinishedJobs()
         #: How many checks in a row have found no job of an incarnation.
         self._unused: dict[str, int] = {}
 
@@ -148,11 +153,10 @@ class Takeover:
         for incarnation, jobs in found.others.items():
             lost = self._lost(incarnation, jobs)
             if lost:
-                # where a lease counts, the process may only be silent
+                # without a lease it is certain that the process has ended
                 beat = found.beats.get(incarnation or "")
-                self._take_over(
-                    incarnation, lost, beat if self._liveness else None
-                )
+                beat = beat if self._liveness else None
+                self._take_over(incarnation, lost, beat)
         self._resender.check(found.waiting, found.left_out)
 
     def _look(self) -> Findings:
@@ -169,7 +173,7 @@ class Takeover:
         self._held = self._assigned.running()
         if self._was_silent:
             self._held = self._assigned.all()
-        found = self._location.read(self._find, Findings())
+        found = self._check()
         self._held, self._was_silent = [], False
         for assigned in found.stale:
             self._assigned.drop_ended(assigned)
@@ -196,7 +200,6 @@ class Takeover:
 
         It frees those of queues that threads of this process do not run.
         """
-        self._later = found.later
         own, unassigned = [], []
         for assigned in self._really_lost(found.lost):
             if self._dispatcher.runs(assigned.options.queue):
@@ -212,6 +215,21 @@ class Takeover:
             self._incarnation, [job for job in unassigned if job in lost]
         )
 
+    def _check(self) -> Findings:
+        """Read what is unfinished, and note what need not be read again."""
+        unfinished = self._unfinished
+        # several transactions at the start only, when all slices are new
+        while self._location.read(unfinished.check_slices, default=False):
+            self._beat_if_due()
+        found = self._location.read(self._find, Findings())
+        # after the read, which may need several tries
+        for sid in found.settled:
+            unfinished.leave(sid)
+        for sid, due in found.later.items():
+            unfinished.leave_until(sid, due)
+        self._process.is_newest_slice_full = unfinished.in_newest > FULL
+        return found
+
     def _find(self, store: Store) -> Findings:
         """Sort the unfinished jobs, and load as few records as possible."""
         found = Findings(runners=set(store.runners.keys("", excludemin=True)))
@@ -222,17 +240,18 @@ class Takeover:
         ]
         stale = {assigned.sid for assigned in found.stale}
         now, postponed = time.time(), self._resender.postponed()
-        for sid in store.unfinished():
+        self._unfinished.check_slices(store)
+        for sid in self._unfinished.sids(store, self._horizon(now)):
             if sid in self._assigned and sid not in stale:
                 continue  # it runs here, or will
             if sid in postponed:
                 found.left_out.add(sid)
                 continue
-            due = self._later.get(sid, now)
-            if due > self._horizon(now):  # so its record need not be loaded
-                found.later[sid] = due
-                continue
-            self._sort(found, store, store.job(sid), now)
+            job = store.locate(sid)
+            if job is None or job.record.state != JobState.PENDING:
+                found.settled.append(sid)
+            else:
+                self._sort(found, store, job, now)
         return found
 
     def _sort(
@@ -248,6 +267,7 @@ class Takeover:
             return
         queue = Options.load(record.options).queue
         if self._dispatcher.leaves(queue):
+            found.settled.append(sid)
             return
         if due > self._horizon(now):
             found.later[sid] = due
@@ -306,8 +326,8 @@ class Takeover:
             incarnation: self._unused.get(incarnation, 0) + 1
             for incarnation in unused
         }
-        looks_in_an_hour = LONGEST_IDLE / (self._process.lease / 3)
-        least = max(FORGOTTEN_AFTER, looks_in_an_hour)
+        # there are three looks in a lease
+        least = max(FORGOTTEN_AFTER, 3 * LONGEST_IDLE / self._process.lease)
         old = [
             incarnation
             for incarnation, looks in self._unused.items()
