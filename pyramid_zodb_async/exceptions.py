@@ -87,7 +87,9 @@ class JobCrashed(JobError):
     """The process ended each time the job ran.
 
     A job that has ended its process as often as its option ``attempts``, or
-    the setting ``zodb_async.attempts``, allows is not run any more.
+    the setting ``zodb_async.attempts``, allows is not run any more. Nor is one
+    that has kept eight processes from giving signs of life, though they had
+    not ended.
     """
 
 

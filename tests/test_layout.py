@@ -23,7 +23,8 @@ ORDER = """
     web
     execution
     scheduler.sids scheduler.transaction_changes scheduler.waiters
-    scheduler.contents scheduler.runnable_job scheduler.slices
+    scheduler.beats scheduler.contents scheduler.runnable_job
+    scheduler.slices
     scheduler.records scheduler.commit_queue scheduler.base_run
     scheduler.store
     scheduler.process

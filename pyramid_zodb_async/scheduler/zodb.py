@@ -138,9 +138,9 @@ class ZODBScheduler(BaseScheduler):
                 self._maintenance.stop()
             else:  # start() was called meanwhile, maybe in vain for the engine
                 engine.start()
-        suspect = self.process.assigned_jobs.running_suspect()
-        if suspect is not None:  # this stop, not the job, ends the process
-            clear_suspicion_in_time(self.process.location, suspect)
+        suspects = self.process.assigned_jobs.running_suspects()
+        if suspects:  # this stop, and no job, ends the process
+            clear_suspicion_in_time(self.process.location, suspects)
         return left
 
     def schedule_call(  # noqa: PLR0913 - the interface's

@@ -13,6 +13,7 @@ from ...jobs.model import Failure, JobState, JobView, Progress
 from ...transfer.callables import callable_of
 from ..base_run import BaseRun
 from ..records import Store, StoredJob, TakenOver
+from ..store.crash_counts import counts_of
 from ..store.stored_values import refuse_broken, storable_result
 from ..store.transitions import End, fail, finish, try_again
 from .assigned_jobs import AssignedJob
@@ -67,7 +68,7 @@ class StoredRun(BaseRun):
             process's any more.
         """
         try:
-            self._process.location.write(
+            crashes = self._process.location.write(
                 self._mark, note=f"job {self.sid} begins"
             )
         except TakenOver:
@@ -78,10 +79,16 @@ class StoredRun(BaseRun):
             # suspect could begin.
             self._jobs.release(self._assigned, counts=False)
             raise
+        # fewer than before if a process turned out to live
+        self.failures = self._assigned.failures + crashes
         return True
 
-    def _mark(self, store: Store) -> None:
-        store.change(self.sid, self._fence, begun=True)
+    def _mark(self, store: Store) -> int:
+        """Write the mark, and return how often the job has crashed."""
+        job = self._of(store)
+        counts = counts_of(store, job.record)
+        job.change(self._fence, begun=True, **counts._asdict())
+        return counts.crashes
 
     def load(self, connections: Connections) -> Callable[[], Any]:
         """Return a callable that makes the call.
@@ -261,7 +268,7 @@ class StoredRun(BaseRun):
         # First the mark in the database: as soon as the job is released, the
         # next run may begin and set the mark again.
         if self._assigned.suspect:
-            clear_suspicion(self._process.location, self._assigned)
+            clear_suspicion(self._process.location, [self._assigned])
         self._jobs.release(self._assigned, counts=counts)
 
     def give_back(self) -> None:

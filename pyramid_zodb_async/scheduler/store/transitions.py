@@ -130,6 +130,7 @@ def try_again(
         # The attempt has ended, and its process has not.
         suspect=False,
         begun=False,
+        alone=False,
         **values,
     )
 
@@ -153,7 +154,10 @@ def revive(job: StoredJob, expected: Fence, incarnation: str | None) -> None:
         # any more.
         run_number=expected.run_number + 1,
         begun=False,
+        alone=False,
         crashes=0,
+        silences=(),
+        survivals=0,
         failures=0,
         started=None,
         finished=None,
@@ -192,6 +196,7 @@ _NOTHING = {
         "base_url",
         "options",
         "due",
+        "silences",
         "started",
         "finished",
         "expires",
