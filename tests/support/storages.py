@@ -26,9 +26,12 @@ EVERYWHERE = [
 ]
 LASTING = [place for place in EVERYWHERE[1:] if place[1] != "mapping"]
 SHARED = [place for place in LASTING if place[1] != "file"]
+#: Those that can undo what was committed.
+UNDOING = LASTING
 
 everywhere = pytest.mark.parametrize(("kept_in", "storage"), EVERYWHERE)
 on_lasting_storages = pytest.mark.parametrize(("kept_in", "storage"), LASTING)
+on_undoing_storages = pytest.mark.parametrize(("kept_in", "storage"), UNDOING)
 on_shared_storages = pytest.mark.parametrize(("kept_in", "storage"), SHARED)
 
 ZEO_CONFIG = """

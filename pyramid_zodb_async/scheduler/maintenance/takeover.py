@@ -18,6 +18,7 @@ from ..records import Fence, Store, StoredJob
 from ..store.transitions import End, fail
 from .liveness import LivenessMonitor
 from .resending import Resender
+from .undone import UndoneJobs
 
 __all__ = ["LIVE_INCARNATIONS", "Takeover"]
 
@@ -72,7 +73,10 @@ class Takeover:
         self._dispatcher = process.dispatcher
         self._incarnation = process.incarnation
         self._lease = lease
-        self._resender = Resender(process.dispatcher, lease or 0.0)
+        self._undone = UndoneJobs(process)
+        self._resender = Resender(
+            process.dispatcher, lease or 0.0, self._undone.end
+        )
         self._liveness = LivenessMonitor(lease) if lease is not None else None
         #: Claimed jobs that were not assigned at the last check; see
         #: ``_assign_lost()``.
@@ -147,7 +151,11 @@ class Takeover:
         """
         self._later = found.later
         own, unassigned = [], []
-        for assigned in self._really_lost(found.lost):
+        lost = self._really_lost(found.lost)
+        undone = self._undone.end((job.sid, job.fence) for job in lost)
+        for assigned in lost:
+            if assigned.sid in undone:
+                continue
             if self._dispatcher.runs(assigned.options.queue):
                 own.append(assigned)
             else:
@@ -156,9 +164,9 @@ class Takeover:
         # The claim of these, for a message, was committed but raised here, so
         # no thread waits for them. One that is found for the first time may
         # be assigned a moment later; only those of the last check are freed.
-        lost, self._unassigned = self._unassigned, unassigned
+        before, self._unassigned = self._unassigned, unassigned
         self._take_over(
-            self._incarnation, [job for job in unassigned if job in lost]
+            self._incarnation, [job for job in unassigned if job in before]
         )
 
     def _find(self, store: Store) -> _Findings:
@@ -275,10 +283,11 @@ class Takeover:
         """
         taken = 0
         for start in range(0, len(jobs), BATCH):
+            batch = jobs[start : start + BATCH]
+            undone = self._undone.end(batch)
+            batch = [job for job in batch if job[0] not in undone]
             claimed, ended = self._location.write(
-                functools.partial(
-                    self._claim, batch=jobs[start : start + BATCH]
-                ),
+                functools.partial(self._claim, batch=batch),
                 note=f"incarnation {self._incarnation} takes jobs over"
                 f" from {incarnation}",
             )
