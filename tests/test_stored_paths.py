@@ -62,6 +62,7 @@ STORED = {
         pyramid_zodb_async.JobNotLoadable
     ),
     "pyramid_zodb_async.exceptions:JobTimeout": pyramid_zodb_async.JobTimeout,
+    "pyramid_zodb_async.exceptions:JobUndone": pyramid_zodb_async.JobUndone,
     "pyramid_zodb_async.exceptions:QueueFull": pyramid_zodb_async.QueueFull,
     "pyramid_zodb_async.exceptions:ResultNotRenderable": (
         pyramid_zodb_async.ResultNotRenderable

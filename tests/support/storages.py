@@ -88,6 +88,13 @@ def sqlite(folder):
 
 
 @contextlib.contextmanager
+def forgetful(folder):
+    """Give a RelStorage on SQLite that keeps no history."""
+    with sqlite(folder) as uri:
+        yield f"{uri}&keep_history=false"
+
+
+@contextlib.contextmanager
 def postgres(folder):
     """Make a database in PostgreSQL, and give a RelStorage on it."""
     name = f"zodb_async_{uuid.uuid4().hex}"

@@ -283,11 +283,10 @@ class Takeover:
         """
         taken = 0
         for start in range(0, len(jobs), BATCH):
-            batch = jobs[start : start + BATCH]
-            undone = self._undone.end(batch)
-            batch = [job for job in batch if job[0] not in undone]
-            claimed, ended = self._location.write(
-                functools.partial(self._claim, batch=batch),
+            claimed, ended, undone = self._location.write(
+                functools.partial(
+                    self._claim_or_end, batch=jobs[start : start + BATCH]
+                ),
                 note=f"incarnation {self._incarnation} takes jobs over"
                 f" from {incarnation}",
             )
@@ -295,6 +294,7 @@ class Takeover:
             # must give signs of life also between the batches.
             self._dispatcher.hand_over(claimed)
             self._process.commit_queue.deliver_now(JobFailed, ended)
+            self._undone.tell(undone)
             self._beat_if_due()
             taken += len(claimed)
         if taken:
@@ -307,6 +307,17 @@ class Takeover:
                     "incarnation": incarnation,
                 },
             )
+
+    def _claim_or_end(
+        self, store: Store, batch: list[tuple[str, Fence]]
+    ) -> tuple[list[AssignedJob], list[JobView], list[JobView]]:
+        """Do :meth:`_claim` without jobs that were undone; return them too."""
+        undone = self._undone.end_in(store, batch)
+        ended = {view.sid for view in undone}
+        claimed, failed = self._claim(
+            store, [job for job in batch if job[0] not in ended]
+        )
+        return claimed, failed, undone
 
     def _claim(
         self, store: Store, batch: list[tuple[str, Fence]]

@@ -1,7 +1,7 @@
 """The jobs whose end was undone: they are not run again."""
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from ...events import JobWasCancelled
 from ...jobs.model import JobView
@@ -10,14 +10,11 @@ from ..process.job_views import view_of_record
 from ..process.this_process import ThisProcess
 from ..records import Fence, Store, StoredJob
 from ..store.transitions import End, stay_undone
-from ..store.undo import undone_run_number
+from ..store.undo import undone_jobs
 
 __all__ = ["UndoneJobs"]
 
 log = logging.getLogger(__name__)
-
-#: How many jobs the description of a transaction names.
-NAMED = 10
 
 
 class UndoneJobs:
@@ -44,39 +41,39 @@ class UndoneJobs:
             The sids of those that have ended so, and must not be run.
         """
         jobs = list(jobs)
-        # a storage that cannot undo may have no history
-        if not jobs or not self._location.db.supportsUndo():
+        if not jobs:
             return set()
+        # if none was undone, nothing is written
+        views = self._location.write(
+            lambda store: self.end_in(store, jobs), note="undone jobs stay so"
+        )
+        self.tell(views)
+        return {view.sid for view in views}
 
-        def find(store: Store) -> list[tuple[str, Fence]]:
-            return [
-                (job.sid, job.record.fence) for job, _ in _undone(store, jobs)
-            ]
+    def end_in(
+        self, store: Store, jobs: Iterable[tuple[str, Fence]]
+    ) -> list[JobView]:
+        """Do what :meth:`end` does, in a transaction of the caller.
 
-        undone = self._location.read(find, [])
-        if undone:
-            self._have_ended(undone)
-        return {sid for sid, _ in undone}
+        Args:
+            store: the store, as that transaction sees it.
+            jobs: see :meth:`end`. One whose record has another fence by now is
+                left alone.
 
-    def _have_ended(self, jobs: list[tuple[str, Fence]]) -> None:
-        def write(store: Store) -> list[JobView]:
-            return [
-                self._stay_undone(store, job, run_number)
-                # asked again, for somebody may have changed a record since
-                for job, run_number in _undone(store, jobs)
-            ]
-
-        sids = ", ".join(sid for sid, _ in jobs[:NAMED])
-        views = self._location.write(write, note=f"undone jobs stay so: {sids}")
-        # after the commit, which is what is told here
-        for view in views:
-            self._process.waiters.wake(view.sid)
-            log.info(
-                "Job %s will not run again: it was undone.",
-                view.sid,
-                extra={"action": "job_undone", "sid": view.sid},
-            )
-        self._process.commit_queue.deliver_now(JobWasCancelled, views)
+        Returns:
+            Views of those jobs, for :meth:`tell`.
+        """
+        # a storage that cannot undo may have no history
+        if not self._location.db.supportsUndo():
+            return []
+        found = ((store.locate(sid), fence) for sid, fence in jobs)
+        unchanged = [
+            job for job, fence in found if job and job.record.fence == fence
+        ]
+        return [
+            self._stay_undone(store, job, run_number)
+            for job, run_number in undone_jobs(unchanged)
+        ]
 
     def _stay_undone(
         self, store: Store, job: StoredJob, run_number: int
@@ -86,18 +83,19 @@ class UndoneJobs:
         stay_undone(job, job.record.fence, End.now(timeout), run_number)
         return view_of_record(job.sid, job.record)
 
+    def tell(self, views: list[JobView]) -> None:
+        """Tell that jobs have ended, when that is committed.
 
-def _undone(
-    store: Store, jobs: list[tuple[str, Fence]]
-) -> Iterator[tuple[StoredJob, int]]:
-    """Return the jobs whose end was undone, and the number of that run.
-
-    One whose record has another fence by now is left out.
-    """
-    for sid, fence in jobs:
-        job = store.locate(sid)
-        if job is None or job.record.fence != fence:
-            continue
-        run_number = undone_run_number(job.record)
-        if run_number is not None:
-            yield job, run_number
+        Args:
+            views: what :meth:`end_in` has returned.
+        """
+        for view in views:
+            self._process.waiters.wake(view.sid)
+            log.info(
+                "Job %s will not run again: it was undone.",
+                view.sid,
+                extra={"action": "job_undone", "sid": view.sid},
+            )
+        queue = self._process.commit_queue
+        if queue.announcer.has_subscribers(JobWasCancelled):
+            queue.deliver_now(JobWasCancelled, views)
