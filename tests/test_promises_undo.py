@@ -1,7 +1,6 @@
 """Promise 10: what was undone stays undone."""
 
 import threading
-import time
 
 import pytest
 import shop
@@ -107,13 +106,6 @@ def undone(app, sid):
     assert view.state is JobState.CANCELLED
     assert view.failure.type == "JobUndone"
     return view
-
-
-def wait_until(condition):
-    end = time.monotonic() + shop.PATIENCE
-    while not condition():
-        assert time.monotonic() < end, "it did not come to pass"
-        time.sleep(0.02)
 
 
 # what is promised
@@ -302,7 +294,7 @@ def test_a_waiting_job_whose_scheduling_is_undone_does_not_run(app, gate):
     sid = begin(app, "add", "never")
     undo(app, "start")
     gate.open()
-    wait_until(lambda: is_gone(app, sid))
+    shop.wait_until(lambda: is_gone(app, sid))
     drain(app)
 
     assert not any(is_gone(app, it) for it in sids)
@@ -316,7 +308,7 @@ def test_a_running_job_whose_scheduling_is_undone_leaves_nothing(app, gate):
     undo(app, "start")
     gate.open()
     # its commit conflicts, and then it finds no job
-    wait_until(lambda: is_gone(app, sid))
+    shop.wait_until(lambda: is_gone(app, sid))
 
     assert shop.effects(app) == []
 
@@ -343,7 +335,7 @@ def test_whoever_asks_or_listens_is_told(app, told):
     wait_for(app, sid)
     undo(app, f"job {sid}, ")
     undone(app, sid)
-    wait_until(lambda: told)
+    shop.wait_until(lambda: told)
     (event,) = told
     document = app.get(f"/jobs/{sid}").json
 

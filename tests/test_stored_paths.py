@@ -118,6 +118,7 @@ ONLY_READ = {"pyramid_zodb_async.job:Version"}
 IN_NO_FILE = {
     "pyramid_zodb_async.events:JobEvent",
     "pyramid_zodb_async.scheduler.records:Fence",
+    "pyramid_zodb_async.exceptions:JobUndone",
 }
 
 

@@ -55,16 +55,16 @@ class Resender:
     Args:
         dispatcher: sends the messages.
         lease: the first pause, in seconds.
-        end_undone: ends the jobs whose end was undone, of those with the given
-            sids and fences, and returns their sids. Nobody has a message for
-            such a job.
+        end_undone: ends those of some jobs whose end was undone, and returns
+            their sids; it gets the fences by sid. Else a message would be sent
+            for such a job.
     """
 
     def __init__(
         self,
         dispatcher: Dispatcher,
         lease: float,
-        end_undone: Callable[[Iterable[tuple[str, Fence]]], set[str]],
+        end_undone: Callable[[dict[str, Fence]], set[str]],
     ) -> None:
         self._end_undone = end_undone
         self._dispatcher = dispatcher
@@ -146,7 +146,7 @@ class Resender:
         late.sort(key=lambda job_and_known: job_and_known[1].again)
         now = time.monotonic()
         late = late[: max(1, waiting - messages)]
-        undone = self._end_undone((job.sid, job.fence) for job, _ in late)
+        undone = self._end_undone({job.sid: job.fence for job, _ in late})
         for job, known in late:
             if job.sid in undone:
                 continue

@@ -152,7 +152,7 @@ class Takeover:
         self._later = found.later
         own, unassigned = [], []
         lost = self._really_lost(found.lost)
-        undone = self._undone.end((job.sid, job.fence) for job in lost)
+        undone = self._undone.end({job.sid: job.fence for job in lost})
         for assigned in lost:
             if assigned.sid in undone:
                 continue
@@ -312,7 +312,7 @@ class Takeover:
         self, store: Store, batch: list[tuple[str, Fence]]
     ) -> tuple[list[AssignedJob], list[JobView], list[JobView]]:
         """Do :meth:`_claim` without jobs that were undone; return them too."""
-        undone = self._undone.end_in(store, batch)
+        undone = self._undone.end_in(store, dict(batch))
         ended = {view.sid for view in undone}
         claimed, failed = self._claim(
             store, [job for job in batch if job[0] not in ended]

@@ -1,7 +1,6 @@
 """The jobs whose end was undone: they are not run again."""
 
 import logging
-from collections.abc import Iterable
 
 from ...events import JobWasCancelled
 from ...jobs.model import JobView
@@ -31,16 +30,15 @@ class UndoneJobs:
         self._process = process
         self._location = process.location
 
-    def end(self, jobs: Iterable[tuple[str, Fence]]) -> set[str]:
+    def end(self, jobs: dict[str, Fence]) -> set[str]:
         """End those of some pending jobs whose end was undone.
 
         Args:
-            jobs: the sids and fences of the jobs, which nobody holds.
+            jobs: the fences of the jobs, which nobody holds, by sid.
 
         Returns:
             The sids of those that have ended so, and must not be run.
         """
-        jobs = list(jobs)
         if not jobs:
             return set()
         # if none was undone, nothing is written
@@ -50,9 +48,7 @@ class UndoneJobs:
         self.tell(views)
         return {view.sid for view in views}
 
-    def end_in(
-        self, store: Store, jobs: Iterable[tuple[str, Fence]]
-    ) -> list[JobView]:
+    def end_in(self, store: Store, jobs: dict[str, Fence]) -> list[JobView]:
         """Do what :meth:`end` does, in a transaction of the caller.
 
         Args:
@@ -66,7 +62,7 @@ class UndoneJobs:
         # a storage that cannot undo may have no history
         if not self._location.db.supportsUndo():
             return []
-        found = ((store.locate(sid), fence) for sid, fence in jobs)
+        found = ((store.locate(sid), fence) for sid, fence in jobs.items())
         unchanged = [
             job for job, fence in found if job and job.record.fence == fence
         ]

@@ -8,7 +8,9 @@ import shop
 import storages
 import transaction
 import zodburi
+from celery_site import record_of
 from pyramid.registry import Registry
+from shop import scheduler_of, sid_of
 from storages import UNDOING
 from undoing import undo
 from ZODB.DB import DB
@@ -263,7 +265,7 @@ def test_an_undo_after_the_look_conflicts_with_the_end(process, db):
     found = []
 
     def look(store):
-        found.append(process.takeover._undone.end_in(store, [(sid, fence)]))
+        found.append(process.takeover._undone.end_in(store, {sid: fence}))
         if len(found) == 1:
             undo(db, "undo of job")
 
@@ -271,3 +273,52 @@ def test_an_undo_after_the_look_conflicts_with_the_end(process, db):
 
     assert [len(views) for views in found] == [1, 0]
     assert process.view(sid).state is JobState.SUCCEEDED
+
+
+# with workers of Celery
+
+
+def db_of(site):
+    return scheduler_of(site.app).process.location.db
+
+
+def looks_of(scheduler):
+    """Give what looks for lost jobs, to be asked by hand."""
+    chores = scheduler._maintenance._housekeeper._chores
+    scheduler._maintenance._housekeeper.stop()
+    return chores[1].do.__self__
+
+
+def test_a_worker_ends_the_undone_jobs_that_it_has_run(site, make_worker):
+    worker = make_worker()
+    scheduler, engine = worker.load()
+    takeover = looks_of(scheduler)
+    path = site.begin("count", "jobs")
+    assert worker.run(sid_of(path))
+    undo(db_of(site), f"job {sid_of(path)},")
+    assert site.counts() == {}
+    takeover.take_over_lost()
+
+    assert record_of(site, path)["state"] == JobState.CANCELLED
+    assert engine.unsent() == 0
+    worker.run(sid_of(path))  # for a message that comes twice
+    assert site.counts() == {}
+
+
+def test_no_message_is_sent_again_for_an_undone_job(site, monkeypatch):
+    scheduler = scheduler_of(site.serve())
+    takeover = looks_of(scheduler)
+    undone, waiting = (site.begin("count", "jobs") for _ in range(2))
+    site.app.delete(undone)
+    undo(db_of(site), f"job {sid_of(undone)} is cancelled")
+    takeover.take_over_lost()
+    for seen in takeover._resender._seen.values():
+        seen.again = 0.0
+    sent = []
+    dispatcher = scheduler.process.dispatcher
+    monkeypatch.setattr(dispatcher.remote, "count", lambda _, tell: tell(0))
+    monkeypatch.setattr(dispatcher, "send", lambda job: sent.append(job.sid))
+    takeover.take_over_lost()
+
+    assert sent == [sid_of(waiting)]
+    assert record_of(site, undone)["state"] == JobState.CANCELLED
