@@ -1,4 +1,4 @@
-"""Promise 10: what was undone stays undone."""
+"""Promise 12: what was undone stays undone."""
 
 import threading
 
@@ -381,6 +381,8 @@ def test_a_poll_that_is_held_elsewhere_is_answered(app, new_process):
     scheduler_of(app).stop()
     undo(app, f"job {sid}, ")
     assert other.get(f"/jobs/{sid}").json["state"] == "pending"
+    known = {"If-None-Match": seen.headers["ETag"]}
+    assert other.get(f"/jobs/{sid}", headers=known).status_code == 304
     poller = threading.Thread(target=poll)
     poller.start()
     scheduler_of(app).start()
@@ -388,6 +390,29 @@ def test_a_poll_that_is_held_elsewhere_is_answered(app, new_process):
 
     assert answers[0].json["state"] == "cancelled"
     assert answers[0].json["version"] > seen.json["version"]
+
+
+# while it runs
+
+
+@on_undoing_storages
+def test_a_run_leaves_nothing_whose_retry_is_undone(app, gate):
+    sid = begin(app, "add_and_wait_at", "gate")
+    gate.wait_for_job()
+    gate.open()
+    wait_for(app, sid)
+    undo(app, f"job {sid}, ")
+    undone(app, sid)
+    shop.gates["gate"] = again = shop.Gate()
+    app.post(f"/jobs/{sid}/retry")
+    again.wait_for_job()
+    undo(app, f"job {sid} is tried again")
+    again.open()
+    undone(app, sid)
+    drain(app)
+
+    assert scheduler_of(app).get(sid).state is JobState.CANCELLED
+    assert shop.effects(app) == []
 
 
 # what cannot be undone, and where

@@ -225,6 +225,17 @@ def test_a_waiting_job_whose_scheduling_was_undone_and_redone_runs(
     assert state_after_a_look(process, sid) is JobState.SUCCEEDED
 
 
+def test_a_pack_before_the_look_leaves_nothing_to_tell_an_undone_job(
+    process, db
+):
+    """So it runs; that is documented."""
+    sid = ended(process)
+    undo(db, f"job {sid}")
+    db.pack()
+
+    assert state_after_a_look(process, sid) is JobState.SUCCEEDED
+
+
 # together with others
 
 
