@@ -8,6 +8,7 @@ from ...jobs.options import Options
 from ..process.job_views import view_of_record
 from ..process.this_process import ThisProcess
 from ..records import Fence, Store, StoredJob
+from ..sids import split_sid
 from ..store.transitions import End, stay_undone
 from ..store.undo import undone_jobs
 
@@ -87,6 +88,8 @@ class UndoneJobs:
         """
         for view in views:
             self._process.waiters.wake(view.sid)
+            number, _ = split_sid(view.sid)
+            self._process.slices_to_check.add(number)
             log.info(
                 "Job %s will not run again: it was undone.",
                 view.sid,

@@ -2,6 +2,7 @@
 
 import contextlib
 import threading
+import time
 
 import pytest
 import shop
@@ -23,6 +24,7 @@ from pyramid_zodb_async.jobs.model import make_version
 from pyramid_zodb_async.scheduler.maintenance.takeover import Takeover
 from pyramid_zodb_async.scheduler.process.crash_suspects import clear_suspicion
 from pyramid_zodb_async.scheduler.process.remote_claim import claim_announced
+from pyramid_zodb_async.scheduler.sids import split_sid
 
 
 @pytest.fixture(params=[storage for _, storage in UNDOING])
@@ -115,6 +117,24 @@ def test_a_job_whose_end_was_undone_is_ended(process, db, end):
     assert after.failure.type == "JobUndone"
     assert after.version > make_version(0, done=True)
     assert process.engine.submitted == []
+
+
+def test_an_undone_job_of_an_earlier_hour_is_ended_and_its_slice_checked(
+    process, db
+):
+    sid = ended(process)
+    number, _ = split_sid(sid)
+    process.location.write(
+        lambda store: store.open_slice(time.time(), 3600), note="an hour"
+    )
+    process.take_over()
+    process.scheduler.process.slices_to_check.clear()
+    undo(db, f"job {sid}")
+    # how often an old slice is checked depends on its age
+    shop.wait_until(lambda: state_after_a_look(process, sid).done)
+
+    assert process.view(sid).state is JobState.CANCELLED
+    assert process.scheduler.process.slices_to_check == {number}
 
 
 def test_an_undone_job_of_another_process_is_ended(processes, db):
