@@ -116,7 +116,7 @@ class ITransactionJob(Interface):
     def retry() -> JobView | None:
         """Have the job run again; return its new view.
 
-        ``None`` if it had not failed.
+        ``None`` if it had not failed, nor was undone.
         """
 
 

@@ -10,6 +10,7 @@ __all__ = [
     "JobError",
     "JobNotLoadable",
     "JobTimeout",
+    "JobUndone",
     "QueueFull",
     "ResultNotRenderable",
     "ResultNotTransferable",
@@ -99,6 +100,14 @@ class JobTimeout(JobError):
     :meth:`~pyramid_zodb_async.CurrentJob.check` raises it inside the job when
     its option ``time_limit``, or the setting ``zodb_async.time_limit``, is
     exceeded. Do not catch it, so that the effects of the job are aborted.
+    """
+
+
+class JobUndone(JobCancelled):
+    """What the job did was undone.
+
+    Somebody has undone the transaction of the job, by ``DB.undo`` or on the
+    undo page of Zope. The job is not run again, unless it is retried.
     """
 
 

@@ -211,13 +211,16 @@ def test_everything_in_the_package_is_shipped():
 #: other package only. That of sys is documented.
 PRIVATE = {
     "database.application": {"_zodb_databases"},
-    "database.internals": {"_implicitlyAdding", "_synchs", "_unjoin"},
+    "database.internals": {
+        *("_implicitlyAdding", "_storage", "_synchs", "_unjoin"),
+    },
     "execution.runner": {"_current_frames"},
 }
 
 #: The documented ones of persistent objects and of named tuples.
 DOCUMENTED = {
-    *("_p_changed", "_p_deactivate", "_p_jar", "_p_oid"),
+    *("_p_activate", "_p_changed", "_p_deactivate", "_p_jar", "_p_oid"),
+    "_p_serial",
     *("_asdict", "_fields", "_make", "_replace"),
 }
 

@@ -62,6 +62,7 @@ STORED = {
         pyramid_zodb_async.JobNotLoadable
     ),
     "pyramid_zodb_async.exceptions:JobTimeout": pyramid_zodb_async.JobTimeout,
+    "pyramid_zodb_async.exceptions:JobUndone": pyramid_zodb_async.JobUndone,
     "pyramid_zodb_async.exceptions:QueueFull": pyramid_zodb_async.QueueFull,
     "pyramid_zodb_async.exceptions:ResultNotRenderable": (
         pyramid_zodb_async.ResultNotRenderable
@@ -117,6 +118,7 @@ ONLY_READ = {"pyramid_zodb_async.job:Version"}
 IN_NO_FILE = {
     "pyramid_zodb_async.events:JobEvent",
     "pyramid_zodb_async.scheduler.records:Fence",
+    "pyramid_zodb_async.exceptions:JobUndone",
 }
 
 

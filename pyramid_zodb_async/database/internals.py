@@ -8,7 +8,12 @@ from typing import Any
 
 from ZODB.Connection import Connection
 
-__all__ = ["is_implicitly_added", "is_registered", "leave_transaction"]
+__all__ = [
+    "is_implicitly_added",
+    "is_registered",
+    "leave_transaction",
+    "revisions",
+]
 
 
 def is_registered(connection: Connection, manager: Any) -> bool:
@@ -51,3 +56,23 @@ def is_implicitly_added(connection: Connection, oid: bytes) -> bool:
         oid: the oid of the object.
     """
     return bool(connection._implicitlyAdding(oid))  # noqa: SLF001
+
+
+def revisions(connection: Connection, oid: bytes, most: int) -> list[bytes]:
+    """Return the tids of the transactions that wrote an object.
+
+    They come from the storage of the connection, ``_storage`` as of ZODB 6.4.
+    The storage of the database has a public method, but on a RelStorage it
+    answers as of the last time that somebody has used it.
+
+    Args:
+        connection: a connection.
+        oid: the oid of the object.
+        most: how many to return at most.
+
+    Returns:
+        The tids, the last one first. One may be of a transaction that the
+        connection does not see yet.
+    """
+    found = connection._storage.history(oid, size=most)  # noqa: SLF001
+    return [revision["tid"] for revision in found]

@@ -22,7 +22,6 @@ from .slices import KEPT, Slice
 
 __all__ = [
     "FORMAT",
-    "KEPT",
     "Beat",
     "Fence",
     "Outcome",
@@ -93,9 +92,9 @@ class Record(Persistent):
     expires: float | None = None
     #: The last progress: done, total and message.
     progress: tuple[float, float | None, str | None] | None = None
-    #: Of a failure: type, message, and whether that is public.
+    #: Of a failure or an undo: type, message, and whether that is public.
     error: tuple[str, str, bool] | None = None
-    #: What it calls; a failed job still has it, for a retry.
+    #: What it calls; one that failed or was undone has it, for a retry.
     call: StoredCall | PlainCall | None = None
     #: The result, if that is plain and small.
     value: Any = None

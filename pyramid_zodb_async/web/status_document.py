@@ -186,7 +186,9 @@ def _document(view: JobView) -> dict[str, Any]:
             "title": "The job was cancelled",
         }
     if view.failure:
-        document["error"] = _error("The job failed", view.failure)
+        is_undone = view.state is JobState.CANCELLED
+        title = "The job was undone" if is_undone else "The job failed"
+        document["error"] = _error(title, view.failure)
     return document
 
 

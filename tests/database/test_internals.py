@@ -122,3 +122,26 @@ def test_a_connection_knows_what_was_added_only_by_a_reference(db):
     manager.commit()
     assert implicit() == set()
     connection.close()
+
+
+def test_a_connection_has_a_storage_that_tells_the_history_of_objects(
+    tmp_path,
+):
+    db = ZODB.DB(str(tmp_path / "Data.fs"))
+    with db.transaction() as connection:
+        connection.root()["thing"] = Thing()
+    for number in range(2):
+        with db.transaction() as connection:
+            connection.root()["thing"].number = number
+    connection = db.open()
+    thing = connection.root()["thing"]
+    thing._p_activate()
+    history = connection._storage.history(thing._p_oid, size=2)
+    states = [
+        connection.oldstate(thing, revision["tid"]) for revision in history
+    ]
+    connection.close()
+    db.close()
+
+    assert history[0]["tid"] == thing._p_serial
+    assert states == [{"number": 1}, {"number": 0}]

@@ -6,7 +6,7 @@ import math
 import time
 
 from ...events import JobFailed
-from ...jobs.model import JobState
+from ...jobs.model import JobState, JobView
 from ...jobs.options import Options
 from ..process.assigned_jobs import AssignedJob
 from ..process.this_process import ThisProcess
@@ -16,6 +16,7 @@ from .claiming import LostJob, claim_lost
 from .findings import Findings
 from .liveness import LivenessMonitor
 from .resending import Resender
+from .undone import UndoneJobs
 from .unfinished_jobs import UnfinishedJobs
 
 __all__ = ["LIVE_INCARNATIONS", "Takeover"]
@@ -61,7 +62,10 @@ class Takeover:
         self._dispatcher = process.dispatcher
         self._incarnation = process.incarnation
         self._lease = lease
-        self._resender = Resender(process.dispatcher, lease or 0.0)
+        self._undone = UndoneJobs(process)
+        self._resender = Resender(
+            process.dispatcher, lease or 0.0, self._undone.end
+        )
         self._liveness = LivenessMonitor(lease) if lease is not None else None
         #: Claimed jobs that were not assigned at the last check; see
         #: ``_assign_lost()``.
@@ -201,7 +205,11 @@ class Takeover:
         It frees those of queues that threads of this process do not run.
         """
         own, unassigned = [], []
-        for assigned in self._really_lost(found.lost):
+        lost = self._really_lost(found.lost)
+        undone = self._undone.end({job.sid: job.fence for job in lost})
+        for assigned in lost:
+            if assigned.sid in undone:
+                continue
             if self._dispatcher.runs(assigned.options.queue):
                 own.append(assigned)
             else:
@@ -210,9 +218,9 @@ class Takeover:
         # The claim of these, for a message, was committed but raised here, so
         # no thread waits for them. One that is found for the first time may
         # be assigned a moment later; only those of the last check are freed.
-        lost, self._unassigned = self._unassigned, unassigned
+        before, self._unassigned = self._unassigned, unassigned
         self._take_over(
-            self._incarnation, [job for job in unassigned if job in lost]
+            self._incarnation, [job for job in unassigned if job in before]
         )
 
     def _check(self) -> Findings:
@@ -368,12 +376,11 @@ class Takeover:
         size = max(BATCH, sum(job.begun for job in jobs))
         for start in range(0, len(jobs), size):
             claim = functools.partial(
-                claim_lost,
-                process=self._process,
+                self._end_or_claim,
                 batch=jobs[start : start + size],
                 death=Death(incarnation, beat),
             )
-            claimed, ended = self._location.write(
+            claimed, ended, undone = self._location.write(
                 claim,
                 note=f"incarnation {self._incarnation} takes jobs over"
                 f" from {incarnation}",
@@ -382,6 +389,7 @@ class Takeover:
             # must give signs of life also between the batches.
             self._dispatcher.hand_over(claimed)
             self._process.commit_queue.deliver_now(JobFailed, ended)
+            self._undone.tell(undone)
             self._beat_if_due()
             taken += len(claimed)
         if taken:
@@ -394,6 +402,21 @@ class Takeover:
                     "incarnation": incarnation,
                 },
             )
+
+    def _end_or_claim(
+        self, store: Store, batch: list[LostJob], death: Death
+    ) -> tuple[list[AssignedJob], list[JobView], list[JobView]]:
+        """Take over what was not undone; return that, what failed, the rest.
+
+        In one transaction, so that an undo of one of the jobs conflicts.
+        """
+        undone = self._undone.end_in(
+            store, {lost.sid: lost.fence for lost in batch}
+        )
+        ended = {view.sid for view in undone}
+        batch = [lost for lost in batch if lost.sid not in ended]
+        claimed, failed = claim_lost(store, self._process, batch, death)
+        return claimed, failed, undone
 
 
 def _has_fence(record: Record | None, fence: Fence) -> bool:

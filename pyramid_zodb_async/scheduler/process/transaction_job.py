@@ -10,14 +10,14 @@ from ...contracts import ITransactionJob
 from ...database.connections import JarConnections
 from ...database.own_transaction import in_own_transaction
 from ...events import JobEvent, JobRetried, JobWasCancelled
-from ...exceptions import JobCancelled
+from ...exceptions import JobCancelled, JobUndone
 from ...interfaces import Connections
 from ...jobs.current_job import running_job
 from ...jobs.model import JobState, JobView
 from ...jobs.options import NO_OPTIONS, Options
 from ...transfer.failures import loaded_exception
 from ..records import Store, StoredJob
-from ..store.transitions import End, finish, forget, revive
+from ..store.transitions import End, can_revive, finish, forget, revive
 from ..transaction_changes import CertainChange, Changes
 from .assigned_jobs import AssignedJob
 from .intake import HandOff
@@ -98,7 +98,11 @@ class TransactionJob:
         if has_failed and outcome is not None and outcome.exception:
             error = loaded_exception(outcome.exception)
         elif record.state == JobState.CANCELLED:
-            error = JobCancelled(f"The job {self.sid} was cancelled")
+            error = (
+                JobUndone(f"What the job {self.sid} did was undone")
+                if record.error
+                else JobCancelled(f"The job {self.sid} was cancelled")
+            )
         # before forget(), which removes the reference to the outcome
         value = Result(self._process.location, record, self._connections)()
         forget(self._job, record.fence)
@@ -145,7 +149,7 @@ class TransactionJob:
     def retry(self) -> JobView | None:
         """See :class:`~pyramid_zodb_async.contracts.ITransactionJob`."""
         record, process = self._record, self._process
-        if record.state != JobState.FAILED:
+        if not can_revive(record):
             return None
         options = Options.load(record.options)
         incarnation, is_handed_over = process.dispatcher.assign(None, options)
