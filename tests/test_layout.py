@@ -211,7 +211,7 @@ def test_everything_in_the_package_is_shipped():
 PRIVATE = {
     "database.application": {"_zodb_databases"},
     "database.internals": {"_implicitlyAdding", "_synchs", "_unjoin"},
-    "execution.runner": {"_current_frames"},
+    "execution.overdue": {"_current_frames"},
 }
 
 #: The documented ones of persistent objects and of named tuples.

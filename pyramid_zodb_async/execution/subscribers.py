@@ -6,6 +6,7 @@ from typing import Any
 
 from zope.interface import implementedBy
 
+from ..contracts import IRun
 from ..events import JobEvent
 from ..exceptions import JobError
 from ..jobs.class_paths import stored_at
@@ -35,6 +36,16 @@ class Announcer:
             return False
         required = (implementedBy(kind),)  # type: ignore[no-untyped-call]
         return bool(self.registry.adapters.subscriptions(required, None))
+
+    def announce_run(self, kind: type[JobEvent], run: IRun) -> None:
+        """Call the subscribers to an event of a run, if there are any.
+
+        Args:
+            kind: the class of the event.
+            run: the run.
+        """
+        if self.has_subscribers(kind):
+            self.announce(kind, run.view())
 
     def announce(self, kind: type[JobEvent], job: JobView) -> None:
         """Call the subscribers to an event; what they raise is only logged.

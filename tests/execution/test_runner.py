@@ -90,7 +90,7 @@ def test_an_error_of_a_job_that_was_removed_is_only_logged(
     drain(app)
 
     (record,) = [
-        record for record in caplog.records if record.name.endswith("runner")
+        record for record in caplog.records if ".execution." in record.name
     ]
     assert record.action == "job_overruled"
     assert record.levelname == "WARNING"

@@ -1,0 +1,76 @@
+"""Decides what is to follow a run that raised, and logs that."""
+
+import logging
+from typing import Any
+
+from ..contracts import IRun
+from .verdicts import (
+    AttemptVerdict,
+    FailedAttempt,
+    Logged,
+    Raised,
+    Rules,
+    Verdict,
+)
+
+__all__ = ["judge", "judge_attempt", "log_fields"]
+
+log = logging.getLogger(__name__)
+
+
+def judge(rules: Rules, run: IRun, raised: Raised) -> Verdict:
+    """Return the verdict on a run that has raised, and log it.
+
+    To be called while the transaction of the run is open.
+
+    Args:
+        rules: the rules by which it is decided.
+        run: the run.
+        raised: what it has raised.
+    """
+    verdict = rules.decide(run, raised)
+    if isinstance(verdict, FailedAttempt):
+        return judge_attempt(rules, run, verdict)
+    _log(run, verdict, raised.error)
+    return verdict
+
+
+def judge_attempt(
+    rules: Rules, run: IRun, failed: FailedAttempt
+) -> AttemptVerdict:
+    """Return the verdict on an attempt that has failed, and log it.
+
+    Args:
+        rules: the rules by which it is decided.
+        run: the run of the attempt.
+        failed: what it has failed with.
+    """
+    verdict = rules.decide_on_attempt(run, failed)
+    _log(run, verdict, failed.error)
+    return verdict
+
+
+def _log(run: IRun, verdict: Logged, error: BaseException) -> None:
+    """Log what is to follow a run that raised, while its transaction is open.
+
+    The log may show the text of *error*, which may depend on persistent
+    objects.
+    """
+    log.log(
+        verdict.level,
+        verdict.sentence,
+        *verdict.values(run),
+        exc_info=error if verdict.shows_error else None,
+        extra=log_fields(verdict.action, run),
+    )
+
+
+def log_fields(action: str, run: IRun) -> dict[str, Any]:
+    """Return the fields that a log record about a run has.
+
+    Args:
+        action: a fixed word for what has happened, for programs that read
+            logs.
+        run: the run.
+    """
+    return {"action": action, "sid": run.sid, "function": run.function}

@@ -1,0 +1,70 @@
+"""Fails runs that take longer than their time limit and still go on."""
+
+import logging
+import sys
+import traceback
+
+from ..contracts import IRun, ISchedulerCore
+from ..exceptions import JobTimeout
+from ..transfer.failures import as_bytes
+from .judging import judge_attempt, log_fields
+from .recording import record_attempt
+from .verdicts import FailedAttempt, Rules
+
+__all__ = ["fail_overdue"]
+
+log = logging.getLogger(__name__)
+
+
+def fail_overdue(
+    scheduler: ISchedulerCore,
+    rules: Rules,
+    run: IRun,
+    limit: float,
+    thread: int,
+) -> None:
+    """Record the failure of a run that takes too long and goes on.
+
+    The watchdog calls this on its own thread. A run cannot be interrupted
+    from outside; it ends when the function asks whether it should, and its
+    commit meets a conflict with what is recorded here.
+
+    Args:
+        scheduler: the scheduler that the run is of.
+        rules: the rules by which it is decided what is to follow.
+        run: the run.
+        limit: its time limit, in seconds.
+        thread: the identifier of the thread that it is on.
+    """
+    if run.has_ended():
+        return
+    reason = JobTimeout(f"The job has run for more than {limit:g} seconds")
+    # before anything that takes time or may fail: from here on the run
+    # cannot succeed, also if the failure cannot be recorded now
+    run.time_out(reason)
+    log.error(
+        "Job %s has run for more than %g s: %s. Its thread is here:\n%s",
+        run.sid,
+        limit,
+        run.function,
+        _stack_of(thread),
+        extra=log_fields("job_timed_out", run),
+    )
+    failed = FailedAttempt(reason, as_bytes(reason))
+    # if it cannot be recorded now, the run fails with this reason, and
+    # records that by itself
+    if record_attempt(
+        scheduler,
+        run,
+        judge_attempt(rules, run, failed),
+        "That job %s took too long cannot be recorded now, but when its run"
+        " has ended: %s.",
+    ):
+        # after the events, for the same reason as close()
+        run.leave()
+
+
+def _stack_of(thread: int) -> str:
+    """Return the traceback of where a thread is, for the log."""
+    frame = sys._current_frames().get(thread)  # noqa: SLF001 - documented
+    return "".join(traceback.format_stack(frame)) if frame else "(gone)"

@@ -1,0 +1,130 @@
+"""Records what is to follow a run that has not succeeded, and tells of it."""
+
+import logging
+
+from ..contracts import IRun, ISchedulerCore
+from ..events import JobEvent, JobFailed, JobRetried
+from .judging import log_fields
+from .subscribers import Announcer
+from .verdicts import (
+    AttemptVerdict,
+    GiveBack,
+    GivenUp,
+    Overruled,
+    Repeat,
+    RunVerdict,
+    TryAgain,
+    WaitForStorage,
+    longest_delay,
+)
+
+__all__ = ["record", "record_attempt"]
+
+log = logging.getLogger(__name__)
+
+
+def record(
+    scheduler: ISchedulerCore, run: IRun, verdict: RunVerdict | AttemptVerdict
+) -> float | None:
+    """Record what is to follow a run that raised, and tell the subscribers.
+
+    Not before the surroundings are gone: a failure is recorded in a
+    transaction of its own when the effects are aborted, and subscribers are
+    called when no transaction of the job is open.
+
+    Args:
+        scheduler: the scheduler that the run is of.
+        run: the run.
+        verdict: what is to follow it.
+
+    Returns:
+        The seconds after which to run the job again, or ``None``.
+    """
+    match verdict:
+        case GivenUp() | Overruled():
+            # the job may have cancelled itself
+            scheduler.commit_queue.deliver()
+        case GiveBack():
+            _give_back(run)
+        case WaitForStorage():
+            # not a conflict: an outage of any length must not use up
+            # max_conflicts
+            run.release(counts=False)
+            return verdict.delay
+        case Repeat():
+            run.release()
+            return verdict.delay
+        case _:
+            is_recorded = record_attempt(
+                scheduler,
+                run,
+                verdict,
+                "The failure of job %s cannot be recorded now; the job will"
+                " be repeated: %s.",
+            )
+            if is_recorded is None:
+                run.release()
+                return longest_delay()
+    return None
+
+
+def record_attempt(
+    scheduler: ISchedulerCore,
+    run: IRun,
+    verdict: AttemptVerdict,
+    if_not: str,
+) -> bool | None:
+    """Record that an attempt has failed, and tell the subscribers.
+
+    Args:
+        scheduler: the scheduler that the run is of.
+        run: the run of the attempt.
+        verdict: what is to follow it.
+        if_not: what to log if it cannot be recorded now, with places for the
+            sid and the name of the function.
+
+    Returns:
+        Whether it is recorded: it is not if the job was not this run's any
+        more. ``None`` if it cannot be recorded now.
+    """
+    event: type[JobEvent]
+    try:
+        if isinstance(verdict, TryAgain):
+            event, is_recorded = JobRetried, run.retry(verdict.due)
+        else:
+            event, is_recorded = (
+                JobFailed,
+                run.fail(verdict.failure, verdict.exception),
+            )
+    except Exception:
+        log.warning(
+            if_not,
+            run.sid,
+            run.function,
+            exc_info=True,
+            extra=log_fields("failure_not_recorded", run),
+        )
+        return None
+    if is_recorded:
+        announcer: Announcer = scheduler.announcer
+        announcer.announce_run(event, run)
+    return is_recorded
+
+
+def _give_back(run: IRun) -> None:
+    """Record that other processes may run a job, since this one is to end.
+
+    Never raises. If it cannot be recorded, others take the job over when this
+    process has given no sign of life for the time of a lease.
+    """
+    try:
+        run.give_back()
+    except Exception:
+        log.warning(
+            "Job %s cannot be left to others now; they may notice after a"
+            " lease: %s.",
+            run.sid,
+            run.function,
+            exc_info=True,
+            extra=log_fields("job_not_given_back", run),
+        )
