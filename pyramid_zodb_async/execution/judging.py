@@ -4,12 +4,12 @@ import logging
 from typing import Any
 
 from ..contracts import IRun
+from .rules import Rules
 from .verdicts import (
     AttemptVerdict,
     FailedAttempt,
     Logged,
     Raised,
-    Rules,
     Verdict,
 )
 

@@ -5,6 +5,7 @@ import logging
 from ..contracts import IRun, ISchedulerCore
 from ..events import JobEvent, JobFailed, JobRetried
 from .judging import log_fields
+from .rules import longest_delay
 from .subscribers import Announcer
 from .verdicts import (
     AttemptVerdict,
@@ -15,7 +16,6 @@ from .verdicts import (
     RunVerdict,
     TryAgain,
     WaitForStorage,
-    longest_delay,
 )
 
 __all__ = ["record", "record_attempt"]
