@@ -105,9 +105,12 @@ class Runner:
         if run is None:
             return None
         announcer: Announcer = self._scheduler.announcer
-        announcer.announce_run(JobStarted, run)
-        with self._limit_time(run):
-            verdict = self._execute(run)
+        # if it is not known yet what became of the last run, that comes first
+        verdict: Verdict | None = run.doubt
+        if verdict is None:
+            announcer.announce_run(JobStarted, run)
+            with self._limit_time(run):
+                verdict = self._execute(run)
         delay = None
         if isinstance(verdict, Succeeded):
             announcer.announce_run(JobSucceeded, run)
@@ -150,14 +153,7 @@ class Runner:
                     # surroundings ask it whether the error is transient, and
                     # the error may refer to objects of its connections
                     verdict = judge(
-                        self._rules,
-                        run,
-                        Raised(
-                            error,
-                            surroundings.connections,
-                            may_repeat=surroundings.may_repeat(error),
-                            is_outage=surroundings.met_outage(error),
-                        ),
+                        self._rules, run, _raised(run, error, surroundings)
                     )
         except BaseException as error:
             if verdict is None:
@@ -183,6 +179,22 @@ class Runner:
         return verdict
 
 
+def _raised(
+    run: IRun, error: BaseException, surroundings: Surroundings
+) -> Raised:
+    """Return what a run has raised, while its transaction is open."""
+    doubtful = surroundings.doubtful_participants()
+    return Raised(
+        error,
+        surroundings.connections,
+        may_repeat=surroundings.may_repeat(error),
+        is_outage=surroundings.met_outage(error),
+        is_in_doubt=bool(doubtful),
+        # the function may have committed by itself, which is not recorded
+        record_tells=surroundings.is_committing and run.can_find_out(doubtful),
+    )
+
+
 def _perform(run: IRun, surroundings: Surroundings) -> None:
     """Load and make the call, record the success, and commit both.
 
@@ -203,6 +215,7 @@ def _perform(run: IRun, surroundings: Surroundings) -> None:
     # the function may have ended the transaction that it got
     surroundings.ensure_transaction()
     run.succeed(value, connections)
+    surroundings.is_committing = True
     manager.commit()
     log.info(
         "Job %s succeeded: %s.",
