@@ -4,6 +4,7 @@ from .config.include import includeme
 from .context import PersistentContext
 from .exceptions import (
     ArgumentNotTransferable,
+    CommitInDoubt,
     DatabaseForked,
     JobCancelled,
     JobCrashed,
@@ -34,6 +35,7 @@ from .transactional import TransactionManager, transactional
 __all__ = [
     "ArgumentNotTransferable",
     "Backoff",
+    "CommitInDoubt",
     "CurrentJob",
     "DatabaseForked",
     "Failure",

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from ZODB.DB import DB
 from zope.interface import Attribute, Interface
 
 from .exceptions import JobError
@@ -192,6 +193,18 @@ class IRun(Interface):
         ``False`` if it can still succeed or fail; ``None`` if the job has
         ended, or was taken over, without it. It raises if it needs the
         database and that is not available.
+        """
+
+    def storage_works(databases: Iterable[DB]) -> bool:
+        """Return whether a small transaction works now.
+
+        *databases* are those that the run could use.
+        """
+
+    def count_refusal() -> int:
+        """Count a run of this attempt that its storage refused.
+
+        Returns how many there were by now.
         """
 
     def keep_doubt(doubt: Any) -> None:

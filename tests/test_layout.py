@@ -16,9 +16,9 @@ PACKAGE = Path(pyramid_zodb_async.__file__).parent
 ORDER = """
     concurrency exceptions
     jobs
-    events interfaces settings transactional
+    events interfaces settings
     contracts database
-    transfer
+    transactional transfer
     context engine
     web
     execution
@@ -210,7 +210,9 @@ def test_everything_in_the_package_is_shipped():
 #: other package only. That of sys is documented.
 PRIVATE = {
     "database.application": {"_zodb_databases"},
-    "database.internals": {"_implicitlyAdding", "_synchs", "_unjoin"},
+    "database.internals": {
+        *("_implicitlyAdding", "_resources", "_synchs", "_unjoin", "_voted"),
+    },
     "execution.overdue": {"_current_frames"},
 }
 

@@ -1,10 +1,32 @@
-"""What is known of a commit that has raised."""
+"""Manners around a commit: what is told of it, and what came of it."""
 
 from typing import Any
 
 from .internals import has_voted, participants_of
 
-__all__ = ["may_have_committed"]
+__all__ = ["cut_notes", "may_have_committed"]
+
+#: How many characters a transaction tells of its user, and of what it does.
+#: A FileStorage refuses more than 65535 bytes of either.
+LONGEST_NOTE = 16_000
+
+
+def cut_notes(transaction: Any) -> None:
+    """Cut the texts that tell of a transaction, if they are very long.
+
+    A storage may refuse the commit for them.
+
+    Args:
+        transaction: the transaction, before its commit.
+    """
+    if len(transaction.description) > LONGEST_NOTE:
+        transaction.description = _cut(transaction.description)
+    if len(transaction.user) > LONGEST_NOTE:
+        transaction.user = _cut(transaction.user)
+
+
+def _cut(text: str) -> str:
+    return text[: LONGEST_NOTE - 1] + "…"
 
 
 def may_have_committed(transaction: Any) -> bool:

@@ -1,5 +1,6 @@
 """What is asked of storages: whether one failed, or has only one process."""
 
+import errno
 import traceback
 from types import FrameType
 from typing import Any
@@ -10,10 +11,14 @@ from ZODB.interfaces import IStorage
 from ZODB.MappingStorage import MappingStorage
 from ZODB.POSException import ConflictError, POSKeyError, ReadOnlyError
 
-__all__ = ["is_for_one_process", "storage_failed"]
+__all__ = ["disk_is_full", "is_for_one_process", "storage_failed"]
 
 #: What a storage raises although it works: these are answers, not failures.
 _ANSWERS = (ConflictError, POSKeyError, ReadOnlyError)
+
+
+#: What the operating system says when a disk, or a user's part of it, is full.
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def storage_failed(error: BaseException) -> bool:
@@ -33,6 +38,15 @@ def storage_failed(error: BaseException) -> bool:
         _is_of_storage(frame)
         for frame, _ in traceback.walk_tb(error.__traceback__)
     )
+
+
+def disk_is_full(error: BaseException) -> bool:
+    """Return whether *error* says that there is no space on a disk.
+
+    Args:
+        error: what a storage has raised.
+    """
+    return isinstance(error, OSError) and error.errno in _FULL
 
 
 def _is_of_storage(frame: FrameType) -> bool:

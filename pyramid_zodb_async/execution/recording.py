@@ -13,6 +13,7 @@ from .verdicts import (
     GivenUp,
     InDoubt,
     Overruled,
+    Refused,
     Repeat,
     RunVerdict,
     TryAgain,
@@ -20,6 +21,10 @@ from .verdicts import (
 )
 
 __all__ = ["record", "record_attempt"]
+
+#: After how many runs a job fails that have met an error of the storage, which
+#: is neither transient nor an outage.
+MOST_REFUSALS = 3
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +64,8 @@ def record(
         case Repeat():
             run.release()
             return verdict.delay
+        case Refused():
+            return _record_refusal(scheduler, run, verdict)
         case _:
             is_recorded = record_attempt(
                 scheduler,
@@ -71,6 +78,28 @@ def record(
                 run.release()
                 return longest_delay()
     return None
+
+
+def _record_refusal(
+    scheduler: ISchedulerCore, run: IRun, verdict: Refused
+) -> float | None:
+    """Have an attempt repeated that its storage refused, or the job failed.
+
+    An outage can look the same to the run. So it counts only if other
+    transactions work.
+    """
+    if not run.storage_works(verdict.databases):
+        log.warning(
+            "Job %s will be repeated when the storage is back: %s.",
+            run.sid,
+            run.function,
+            extra=log_fields("job_waits_for_storage", run),
+        )
+    elif run.count_refusal() >= MOST_REFUSALS:
+        log_verdict(run, verdict.failure)
+        return record(scheduler, run, verdict.failure)
+    run.release(counts=False)
+    return verdict.delay
 
 
 def _settle(

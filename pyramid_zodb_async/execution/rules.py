@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from transaction.interfaces import TransientError
 
 from ..contracts import IRun
-from ..exceptions import JobError, JobTimeout
-from ..transfer.failures import describe, pickled_exception
+from ..exceptions import CommitInDoubt, JobError, JobTimeout
+from ..transfer.failures import as_bytes, describe, pickled_exception
 from .verdicts import (
     AttemptVerdict,
     Fail,
@@ -18,6 +18,7 @@ from .verdicts import (
     GivenUp,
     Overruled,
     Raised,
+    Refused,
     Repeat,
     RunVerdict,
     TryAgain,
@@ -30,6 +31,9 @@ __all__ = ["Rules", "longest_delay"]
 #: seconds. The delay is drawn at random below the bound, so that runs that
 #: met in a conflict do not meet again at once.
 FIRST_DELAY, GREATEST_DELAY = 0.05, 5.0
+
+#: How many characters of an error's text are a part of a sentence in the log.
+LONGEST_REASON = 200
 
 #: The modules of the signal handlers that end a worker of Celery or a child
 #: of one: the former raise ``SystemExit`` in a child, the latter
@@ -65,7 +69,8 @@ class Rules:
         4. Is the time limit over? Then the attempt has failed with a
            ``JobTimeout``, whatever was raised, and is not repeated.
         5. Is the error transient, with repetitions left?
-        6. Otherwise the attempt has failed.
+        6. Did the storage raise it, which may refuse what the run did?
+        7. Otherwise the attempt has failed.
 
         Args:
             run: the run.
@@ -80,18 +85,28 @@ class Rules:
             return Overruled()
         if _is_told_to_stop(error):
             return GiveBack()
-        met = type(error).__qualname__
         if raised.is_outage:
             # at random, so that not all jobs ask the storage at one moment
-            return WaitForStorage(_draw(GREATEST_DELAY), met)
+            return WaitForStorage(_draw(GREATEST_DELAY), _reason(error))
         reason = run.stop_reason()
         if isinstance(reason, JobTimeout):
-            error = reason
-        elif raised.may_repeat and run.conflicts < self.max_conflicts:
+            return FailedAttempt(reason, as_bytes(reason))
+        return self._decide_on_error(run, raised)
+
+    def _decide_on_error(
+        self, run: IRun, raised: Raised
+    ) -> Repeat | Refused | FailedAttempt:
+        """Return what is to follow a run for what it has raised alone."""
+        error = raised.error
+        if raised.may_repeat and run.conflicts < self.max_conflicts:
+            met = type(error).__qualname__
             return Repeat(_delay_after(run.conflicts), met)
-        return FailedAttempt(
-            error, pickled_exception(error, raised.connections)
-        )
+        exception = pickled_exception(error, raised.connections)
+        if raised.is_refused and not raised.may_repeat:
+            failure = Fail(describe(error, self.public_errors), exception)
+            delay = _delay_after_refusal()
+            return Refused(delay, failure, raised.databases)
+        return FailedAttempt(error, exception)
 
     def decide_on_attempt(
         self, run: IRun, failed: FailedAttempt
@@ -104,7 +119,13 @@ class Rules:
         """
         failures = run.failures + 1
         attempts = run.options.attempts or self.attempts
-        if failures < attempts and run.options.covers(failed.error):
+        # if it is in doubt, people are to decide whether to do it again
+        is_in_doubt = isinstance(failed.error, CommitInDoubt)
+        if (
+            failures < attempts
+            and not is_in_doubt
+            and run.options.covers(failed.error)
+        ):
             delay = 0.0
             if self.waits_before_retry:
                 delay = run.options.backoff.delay(failures)
@@ -131,6 +152,13 @@ def _is_told_to_stop(error: BaseException) -> bool:
     )
 
 
+def _reason(error: BaseException) -> str:
+    """Return the class and the beginning of the text of an error."""
+    failure = describe(error)
+    text = failure.message[:LONGEST_REASON]
+    return f"{failure.type}: {text}" if text else failure.type
+
+
 def longest_delay() -> float:
     """Return the seconds to wait when a job cannot be begun or recorded."""
     return GREATEST_DELAY
@@ -141,6 +169,12 @@ def _delay_after(conflicts: int) -> float:
     # with a limit for the exponent: after some thousand conflicts, the power
     # would be too large to be multiplied by a float
     return _draw(min(GREATEST_DELAY, FIRST_DELAY * 2 ** min(conflicts, 20)))
+
+
+def _delay_after_refusal() -> float:
+    """Return the seconds to wait after an error of the storage."""
+    # Not too soon: it may have been the beginning, or the end, of an outage.
+    return GREATEST_DELAY / 2 + _draw(GREATEST_DELAY / 2)
 
 
 def _draw(most: float) -> float:

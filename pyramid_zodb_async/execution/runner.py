@@ -8,6 +8,7 @@ import threading
 from transaction.interfaces import TransientError
 
 from ..contracts import IRun, ISchedulerCore
+from ..database.commits import cut_notes
 from ..database.connections import ThreadConnections, use_connections
 from ..database.storages import storage_failed
 from ..events import JobStarted, JobSucceeded
@@ -184,11 +185,14 @@ def _raised(
 ) -> Raised:
     """Return what a run has raised, while its transaction is open."""
     doubtful = surroundings.doubtful_participants()
+    is_refused = surroundings.is_refusal(error)
     return Raised(
         error,
         surroundings.connections,
         may_repeat=surroundings.may_repeat(error),
         is_outage=surroundings.met_outage(error),
+        is_refused=is_refused,
+        databases=surroundings.databases() if is_refused else (),
         is_in_doubt=bool(doubtful),
         # the function may have committed by itself, which is not recorded
         record_tells=surroundings.is_committing and run.can_find_out(doubtful),
@@ -215,6 +219,7 @@ def _perform(run: IRun, surroundings: Surroundings) -> None:
     # the function may have ended the transaction that it got
     surroundings.ensure_transaction()
     run.succeed(value, connections)
+    cut_notes(manager.get())
     surroundings.is_committing = True
     manager.commit()
     log.info(

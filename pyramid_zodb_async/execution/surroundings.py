@@ -8,14 +8,15 @@ from typing import Any
 
 import transaction
 from transaction.interfaces import NoTransaction, TransientError
+from ZODB.DB import DB
 
 from ..contracts import IRun
 from ..database.commits import may_have_committed
 from ..database.connections import OpenedConnections
 from ..database.internals import participants_of
-from ..database.storages import storage_failed
+from ..database.joinable_transactions import begin_joinable
+from ..database.storages import disk_is_full, storage_failed
 from ..interfaces import Connections
-from ..transactional import begin_joinable
 
 __all__ = [
     "OwnTransaction",
@@ -75,13 +76,35 @@ class Surroundings(abc.ABC):
 
         Once the call is loaded, the storage was there a moment ago. What it
         refuses then may be the job's own fault, unless the storage says that
-        the error is transient.
+        the error is transient, or has no space left.
 
         Args:
             error: what the run has raised.
         """
         return storage_failed(error) and (
-            not self.has_loaded or isinstance(error, TransientError)
+            not self.has_loaded
+            or isinstance(error, TransientError)
+            or disk_is_full(error)
+        )
+
+    def is_refusal(self, error: BaseException) -> bool:
+        """Return whether the storage has refused what the run did.
+
+        It may also be an outage that is over by now, or begins.
+
+        Args:
+            error: what the run has raised. It is neither transient nor
+                clearly an outage.
+        """
+        return False
+
+    def databases(self) -> tuple[DB, ...]:
+        """Return the databases of the run, if they are known."""
+        connection = self.connections.sole()
+        return (
+            ()
+            if connection is None
+            else tuple(connection.db().databases.values())
         )
 
     def doubtful_participants(self) -> list[Any]:
@@ -141,7 +164,11 @@ class OwnTransaction(Surroundings):
             transient = isinstance(error, TransientError)
         else:
             transient = bool(current.isRetryableError(error))
-        return transient or storage_failed(error)
+        return transient
+
+    def is_refusal(self, error: BaseException) -> bool:
+        """See :class:`Surroundings`."""
+        return storage_failed(error)
 
 
 @contextlib.contextmanager

@@ -4,6 +4,8 @@ import logging
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ZODB.DB import DB
+
 from ..contracts import IRun
 from ..interfaces import Connections
 from ..jobs.model import Failure
@@ -19,6 +21,7 @@ __all__ = [
     "Logged",
     "Overruled",
     "Raised",
+    "Refused",
     "Repeat",
     "RunVerdict",
     "Succeeded",
@@ -39,6 +42,10 @@ class Raised:
     may_repeat: bool
     #: Whether the storage was away, so that the error means nothing.
     is_outage: bool
+    #: Whether the storage has refused what the run did, though it works.
+    is_refused: bool = False
+    #: The databases that may be asked whether the storage works.
+    databases: tuple[DB, ...] = ()
     #: Whether its transaction may have committed nevertheless.
     is_in_doubt: bool = False
     #: Whether the record of the job tells if it has.
@@ -113,7 +120,7 @@ class WaitForStorage(Logged):
 
     #: The seconds to wait before that.
     delay: float
-    #: The name of the exception's class.
+    #: The name of the exception's class, and its text.
     met: str
 
     def values(self, run: IRun) -> tuple[object, ...]:
@@ -184,6 +191,27 @@ class Fail(Logged):
 
 
 @dataclass(frozen=True)
+class Refused(Logged):
+    """The storage has raised what is neither transient nor an outage.
+
+    For instance it does not take what the run wrote, or has ended the session
+    of the run.
+    """
+
+    action = "job_refused"
+    level = logging.WARNING
+    sentence = "Job %s met an error of its storage: %s."
+    shows_error = True
+
+    #: The seconds to wait before the attempt is repeated.
+    delay: float
+    #: What is to follow if that has happened too often.
+    failure: Fail
+    #: The databases that may be asked whether the storage works.
+    databases: tuple[DB, ...]
+
+
+@dataclass(frozen=True)
 class InDoubt(Logged):
     """The commit has raised, and may have succeeded nevertheless."""
 
@@ -201,7 +229,7 @@ class InDoubt(Logged):
 
 
 #: What is to follow a run that has raised, if its attempt has not failed.
-RunVerdict = GivenUp | Overruled | GiveBack | WaitForStorage | Repeat
+RunVerdict = GivenUp | Overruled | GiveBack | WaitForStorage | Repeat | Refused
 
 #: What is to follow an attempt that has failed.
 AttemptVerdict = TryAgain | Fail

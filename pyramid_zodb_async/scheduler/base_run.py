@@ -43,6 +43,11 @@ class BaseRun(abc.ABC):
             return self._cancelled()
         return self._out_of_time
 
+    def count_refusal(self) -> int:
+        """See :class:`~pyramid_zodb_async.contracts.IRun`."""
+        self._runnable.refusals += 1
+        return self._runnable.refusals
+
     def keep_doubt(self, doubt: Any) -> None:
         """See :class:`~pyramid_zodb_async.contracts.IRun`."""
         self._runnable.doubt = doubt

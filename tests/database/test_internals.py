@@ -122,3 +122,64 @@ def test_a_connection_knows_what_was_added_only_by_a_reference(db):
     manager.commit()
     assert implicit() == set()
     connection.close()
+
+
+class Raising(Resource):
+    """Raises at one step of the commit."""
+
+    def __init__(self, step):
+        setattr(self, step, self.refuse)
+
+    def refuse(self, transaction):
+        raise OSError("refused")
+
+
+@pytest.mark.parametrize(
+    ("step", "voted"),
+    [
+        ("tpc_begin", False),
+        ("commit", False),
+        ("tpc_vote", False),
+        ("tpc_finish", True),
+    ],
+)
+def test_a_transaction_knows_who_has_voted_when_its_commit_has_raised(
+    step, voted
+):
+    manager = transaction.TransactionManager()
+    current = manager.begin()
+    resource = Raising(step)
+    current.join(resource)
+    with pytest.raises(OSError, match="refused"):
+        manager.commit()
+
+    assert manager.get() is current
+    assert current._resources == [resource]
+    assert (id(resource) in current._voted) is voted
+    manager.abort()
+
+
+def test_it_knows_them_as_well_if_a_synchronizer_raises_after_the_commit():
+    class Synchronizer:
+        def newTransaction(self, transaction):
+            """Have nothing to do."""
+
+        def beforeCompletion(self, transaction):
+            """Have nothing to do."""
+
+        def afterCompletion(self, transaction):
+            if transaction is not None and transaction.status == "Committed":
+                raise OSError("too late")
+
+    manager, synchronizer = transaction.TransactionManager(), Synchronizer()
+    manager.registerSynch(synchronizer)
+    current = manager.begin()
+    resource = Resource()
+    current.join(resource)
+    with pytest.raises(OSError, match="too late"):
+        manager.commit()
+
+    assert manager.get() is current
+    assert current._resources == [resource]
+    assert id(resource) in current._voted
+    manager.abort()

@@ -46,7 +46,7 @@ class Job(RunnableJob):
         """Set it back to pending, for another attempt."""
         self.state = JobState.PENDING
         self.retries += 1
-        self.conflicts, self.repeats = 0, False
+        self.conflicts, self.refusals, self.repeats = 0, 0, False
         self.progress = self.started = self.finished = self.expires = None
         self.failure = self.exception = None
 

@@ -1,12 +1,14 @@
 """The run of a job in memory, and the ways in which it ends."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
+from ZODB.DB import DB
 from zope.interface import implementer
 
 from ...contracts import IRun
+from ...database.probes import can_be_read
 from ...exceptions import NotTransferable
 from ...interfaces import Connections
 from ...jobs.model import Failure, JobState, JobView, Progress
@@ -109,6 +111,11 @@ class MemoryRun(BaseRun):
         """See :class:`~pyramid_zodb_async.contracts.IRun`."""
         # what is in memory says nothing of what is in databases
         return False
+
+    def storage_works(self, databases: Iterable[DB]) -> bool:
+        """See :class:`~pyramid_zodb_async.contracts.IRun`."""
+        # It only reads: there is nothing of this package to write.
+        return all(map(can_be_read, databases))
 
     def fail(
         self, failure: Failure, exception: bytes, *, in_doubt: bool = False

@@ -1,9 +1,10 @@
 """The run of a job that is in the database, and the ways in which it ends."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
+from ZODB.DB import DB
 from zope.interface import implementer
 
 from ...contracts import IRun
@@ -217,6 +218,22 @@ class StoredRun(BaseRun):
         # Only this run has its number, and only a run writes a success.
         succeeded = self._fence._replace(state=JobState.SUCCEEDED.value)
         return fence == succeeded or None
+
+    def storage_works(self, databases: Iterable[DB]) -> bool:
+        """See :class:`~pyramid_zodb_async.contracts.IRun`."""
+
+        # A write: a storage may still be read when it takes no commits any
+        # more. The store itself is small, and nobody else writes it.
+        def write(store: Store) -> None:
+            store._p_changed = True
+
+        try:
+            self._process.location.write(
+                write, note="a test whether the storage works"
+            )
+        except Exception:  # noqa: BLE001 - whatever a driver raises
+            return False
+        return True
 
     def fail(
         self, failure: Failure, exception: bytes, *, in_doubt: bool = False
