@@ -251,7 +251,7 @@ class TransactionManager:
                     cut_notes(last)
                     last.commit()
             except BaseException as error:
-                is_in_doubt = _is_in_doubt(manager)
+                is_in_doubt = txn is not None and _is_in_doubt(manager)
                 again = self._roll_back(manager, error, begun=txn is not None)
                 if is_in_doubt and isinstance(error, Exception):
                     raise _doubt(f, error) from error

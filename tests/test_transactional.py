@@ -634,7 +634,7 @@ def test_an_abort_that_fails_hides_no_error_and_ends_the_tries(
     assert "Aborting" in error.__notes__[0]
     assert "ZeroDivisionError" in error.__notes__[0]
     assert calls == [1]
-    (record,) = (r for r in caplog.records if r.name == LOGGER)
+    (record,) = (r for r in caplog.records if "pyramid_zodb_async." in r.name)
     assert record.levelno == logging.ERROR
     assert record.exc_info[1].__context__ is error
     assert not has_transaction(manager)

@@ -202,15 +202,6 @@ def test_a_job_whose_storage_fails_is_repeated(run, refuse):
     assert shop.effects(run.app) == ["word"]
 
 
-def test_a_job_that_its_storage_always_refuses_fails(run, refuse):
-    refuse([DriverError() for _ in range(4)])
-
-    view = run(shop.add, "word", zodb_async__max_conflicts=3)
-
-    assert view.failure.type == "DriverError"
-    assert shop.effects(run.app) == []
-
-
 def test_that_the_storage_is_away_never_fails_a_job(run, refuse):
     refuse([StorageAway() for _ in range(9)])
 
