@@ -366,6 +366,40 @@ def test_what_raises_when_it_has_sent_something_does_not_send_it_twice(
     assert shop.effects(run.app) == ["word"] * (key is LAST)
 
 
+# -- Commits of the package's own ---------------------------------------------
+
+
+@job(attempts=2, retry_on=ValueError, backoff=0)
+def fail_twice():
+    raise ValueError
+
+
+@in_the_database
+@pytest.mark.parametrize("error", [ConnectionLost(), OSError("reset by peer")])
+@pytest.mark.parametrize("note", [b" failed", b" will be tried again"])
+def test_what_is_recorded_in_doubt_is_told_once(
+    run, monkeypatch, listen, heard, note, error
+):
+    finish = FileStorage.tpc_finish
+    lost = []
+
+    def tpc_finish(self, transaction, f=None):
+        done = finish(self, transaction, f)
+        if transaction.description.endswith(note) and not lost:
+            lost.append(note)
+            raise error
+        return done
+
+    monkeypatch.setattr(FileStorage, "tpc_finish", tpc_finish)
+    view = run(fail_twice, configure=listen)
+
+    assert lost == [note]
+    assert view.failure.type == "ValueError"
+    assert view.attempt == 2
+    wait_until(lambda: JobFailed in heard)
+    assert heard == [JobRetried, JobFailed]
+
+
 # -- Commits of the function's own --------------------------------------------
 
 
@@ -387,7 +421,7 @@ def test_a_commit_of_ones_own_in_doubt_is_not_repeated_either(
     assert shop.effects(run.app) == ["word"]
 
 
-@job(attempts=3)
+@job(attempts=3, retry_on=CommitInDoubt)
 def raise_in_doubt():
     """Fail as a transactional function does whose commit is in doubt."""
     shop.attempts.append(None)

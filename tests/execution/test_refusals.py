@@ -63,7 +63,7 @@ def add_a_blob():
     shop.root()["blob"] = Blob(b"cover")
 
 
-@job(attempts=4)
+@job(attempts=4, retry_on=Exception)
 def tell_much_more(characters):
     """Have the transaction tell more than a storage takes."""
     shop.attempts.append(None)
@@ -106,7 +106,7 @@ def test_a_job_that_was_refused_can_be_retried(run, refuse):
     assert shop.effects(run.app) == ["word"]
 
 
-@job(attempts=2, backoff=0)
+@job(attempts=2, retry_on=ValueError, backoff=0)
 def fail_the_third_time():
     """Fail by itself when the storage has refused two runs."""
     shop.attempts.append(None)

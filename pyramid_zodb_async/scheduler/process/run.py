@@ -239,13 +239,20 @@ class StoredRun(BaseRun):
         self, failure: Failure, exception: bytes, *, in_doubt: bool = False
     ) -> bool:
         """See :class:`~pyramid_zodb_async.contracts.IRun`."""
-
         # The transaction of the job is aborted; this is one of its own. The
-        # fence makes sure that the run can still speak for the job.
+        # fence makes sure that the run can still speak for the job. This is
+        # called again if a commit of it raised that may have succeeded.
+        ends: dict[float | None, End] = {}
+
         def write(store: Store) -> End:
+            job = self._of(store)
+            known = ends.get(job.record.finished)
+            if known is not None:
+                return known
             end = self._end(store)
+            ends[end.finished] = end
             fail(
-                self._of(store),
+                job,
                 self._fence,
                 end,
                 failure,
@@ -274,9 +281,15 @@ class StoredRun(BaseRun):
         """See :class:`~pyramid_zodb_async.contracts.IRun`."""
         dispatcher = self._process.dispatcher
         incarnation, _ = dispatcher.assign(due, self.options)
+        is_retried = self._fence._replace(
+            runner=incarnation, run_number=self._fence.run_number + 1
+        )
 
         def write(store: Store) -> AssignedJob:
             job = self._of(store)
+            # It may be: a commit of this can raise and succeed nevertheless.
+            if job.record.fence == is_retried and job.record.due == due:
+                return AssignedJob.of(job)
             try_again(
                 job,
                 self._fence,
