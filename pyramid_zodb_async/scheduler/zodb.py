@@ -18,7 +18,7 @@ from ..jobs.given_options import NONE_GIVEN, resolved
 from ..jobs.model import JobView
 from ..jobs.options import NO_OPTIONS, Options
 from ..transfer.callables import check_call, function_name
-from .base_scheduler import BaseScheduler
+from .base_scheduler import BaseScheduler, to_anybody
 from .maintenance.chores import Maintenance
 from .process.assigned_jobs import AssignedJob
 from .process.crash_suspects import clear_suspicion_in_time
@@ -32,6 +32,7 @@ from .process.waiting import unfinished, wait_for_end
 from .records import Record, Store
 from .store.location import StoreLocation
 from .store.stored_values import storable_call
+from .store.unknown_jobs import load_another
 from .waiters import Waiter
 
 __all__ = ["ZODBScheduler"]
@@ -107,9 +108,7 @@ class ZODBScheduler(BaseScheduler):
             if not self._maintenance.does(recover=recover):
                 if recover:
                     # makes the store here, so that no request has to
-                    self.process.location.write(
-                        self._prepare, note="the store of jobs"
-                    )
+                    self.process.location.prepare(self._prepare)
                 # first, as it is this that may fail
                 self._maintenance.start(recover=recover)
                 try:
@@ -212,20 +211,25 @@ class ZODBScheduler(BaseScheduler):
         if self.commit_queue:
             self.commit_queue.work_off()
         store = self.process.location.of(connections)
-        job = None if store is None else store.locate(sid)
-        if store is None or job is None:
+        if store is None:
+            return None
+        job = store.locate(sid)
+        if job is None:
+            load_another(store, sid)
             return None
         expires = job.record.expires
         if expires is not None and expires <= time.time():
             return None
         return TransactionJob(self.process, store, job, connections)
 
-    def glance(self, sid: str) -> JobView | None:
+    def glance(
+        self, sid: str, is_open: Callable[[str | None], bool] = to_anybody
+    ) -> JobView | None:
         """See :class:`~pyramid_zodb_async.contracts.ISchedulerCore`."""
         if self.commit_queue:
             self.commit_queue.work_off()
         assigned = self.process.assigned_jobs.get(sid)
-        if assigned is None:
+        if assigned is None or not is_open(assigned.owner):
             return None
         self.process.check_soon(sid)
         return view_of_assigned(assigned)

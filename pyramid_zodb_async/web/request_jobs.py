@@ -12,10 +12,10 @@ from ..database.application import RequestConnections
 from ..database.connections import ThreadConnections
 from ..exceptions import UnknownJob
 from ..interfaces import Connections, IScheduler
-from ..jobs.model import JobView
-from .authorization import is_open_to, is_operator, may
+from ..jobs.model import JobView, may_be_sid
+from .authorization import Asker, is_operator, may
 from .poll_pacing import SHORTEST
-from .resources import ROUTE, require_sid
+from .resources import make_job_url
 from .status_document import status_response
 
 __all__ = ["Jobs", "accepted", "job_url"]
@@ -82,10 +82,14 @@ class Jobs:
             The view, or ``None`` if there is no such job that the user may
             see.
         """
-        view: JobView | None = self._scheduler.glance(sid)
-        if view is not None and is_open_to(self._request, view):
+        if not may_be_sid(sid):
+            return None
+        asker = Asker(self._request)
+        view: JobView | None = self._scheduler.glance(sid, asker.owns)
+        if view is not None:
             return view
-        return self.get(sid)
+        job = self._find(sid, "view", asker)
+        return None if job is None else job.view()
 
     def completed(self, sid: str) -> bool | None:
         """Return whether the job has ended.
@@ -195,7 +199,7 @@ class Jobs:
                 " hold its transaction, and a thread of the server. Let the"
                 " client ask for the job"
             )
-        if not self._may_view_committed(sid):
+        if not (may_be_sid(sid) and self._may_view_committed(sid)):
             raise UnknownJob(
                 f"There is no job {sid!r} that this request may see. Wait for"
                 " it when its transaction is committed: after the block `with"
@@ -230,12 +234,16 @@ class Jobs:
         )
         return done
 
-    def _find(self, sid: str, action: str) -> ITransactionJob | None:
+    def _find(
+        self, sid: str, action: str, asker: Asker | None = None
+    ) -> ITransactionJob | None:
         """Return a job, if the user may do *action* with it."""
+        if not may_be_sid(sid):
+            return None
         job: ITransactionJob | None = self._scheduler.find(
             sid, self._connections
         )
-        return job if may(self._request, job, action) else None
+        return job if may(self._request, job, action, asker) else None
 
 
 def job_url(request: Any, sid: str) -> str:
@@ -250,9 +258,7 @@ def job_url(request: Any, sid: str) -> str:
     Raises:
         TypeError: *sid* is no string.
     """
-    require_sid(sid)
-    url: str = request.route_url(ROUTE, sid=sid)
-    return url
+    return make_job_url(request.route_url, sid)
 
 
 def accepted(request: Any, sid: str) -> Any:

@@ -351,3 +351,5 @@ class StoredRun(BaseRun):
     def close(self) -> None:
         """See :class:`~pyramid_zodb_async.contracts.IRun`."""
         self._jobs.drop(self.sid, self._assigned)
+        number, _ = self._assigned.place
+        self._process.slices_to_check.add(number)
