@@ -4,7 +4,7 @@ from typing import Any
 
 from .internals import has_voted, participants_of
 
-__all__ = ["cut_notes", "may_have_committed"]
+__all__ = ["LONGEST_NOTE", "cut_notes", "may_have_committed"]
 
 #: How many characters a transaction tells of its user, and of what it does.
 #: A FileStorage refuses more than 65535 bytes of either.

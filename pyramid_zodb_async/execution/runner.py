@@ -8,7 +8,7 @@ import threading
 from transaction.interfaces import TransientError
 
 from ..contracts import IRun, ISchedulerCore
-from ..database.commits import cut_notes
+from ..database.commits import LONGEST_NOTE, cut_notes
 from ..database.connections import ThreadConnections, use_connections
 from ..database.storages import storage_failed
 from ..events import JobStarted, JobSucceeded
@@ -219,7 +219,10 @@ def _perform(run: IRun, surroundings: Surroundings) -> None:
     # the function may have ended the transaction that it got
     surroundings.ensure_transaction()
     run.succeed(value, connections)
-    cut_notes(manager.get())
+    current = manager.get()
+    # asked here, so that the ordinary run takes no way
+    if len(current.description) > LONGEST_NOTE:
+        cut_notes(current)
     surroundings.is_committing = True
     manager.commit()
     log.info(

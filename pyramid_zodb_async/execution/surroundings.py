@@ -11,7 +11,7 @@ from transaction.interfaces import NoTransaction, TransientError
 from ZODB.DB import DB
 
 from ..contracts import IRun
-from ..database.commits import may_have_committed
+from ..database.commits import LONGEST_NOTE, may_have_committed
 from ..database.connections import OpenedConnections
 from ..database.internals import participants_of
 from ..database.joinable_transactions import begin_joinable
@@ -235,5 +235,5 @@ def begin_transaction(manager: Any, run: IRun) -> None:
     """
     current = begin_joinable(manager)
     if run.owner is not None:
-        current.user = run.owner
+        current.user = run.owner[:LONGEST_NOTE]
     current.note(f"job {run.sid}, attempt {run.attempt}: {run.function}")
