@@ -6,7 +6,6 @@ decorate its functions with :data:`transactional`.
 
 import contextlib
 import functools
-import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
@@ -24,6 +23,7 @@ from transaction.interfaces import (
 from transaction.interfaces import ITransactionManager as Manager
 from ZODB.POSException import ConflictError
 
+from .concurrency.loggers import get_logger
 from .jobs.lazy_functions import LAZY
 
 __all__ = [
@@ -39,7 +39,7 @@ Args = tuple[Any, ...]
 Kw = dict[str, Any]
 Debug = Callable[[], object] | Literal[False]
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 # the key of a mark in the data of the transactions that this module begins;
 # an object, so that no other code can use the same key

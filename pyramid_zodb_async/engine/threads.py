@@ -2,7 +2,6 @@
 
 import atexit
 import contextvars
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -10,13 +9,14 @@ from collections.abc import Callable, Iterable
 from zope.interface import implementer
 
 from ..concurrency.forks import call_after_fork
+from ..concurrency.loggers import get_logger
 from ..concurrency.threads import start_thread
 from ..interfaces import IEngine
 from .queue import Entry, JobQueue
 
 __all__ = ["ThreadEngine"]
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 @implementer(IEngine)

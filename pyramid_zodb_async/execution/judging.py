@@ -1,8 +1,8 @@
 """Decides what is to follow a run that raised, and logs that."""
 
-import logging
 from typing import Any
 
+from ..concurrency.loggers import get_logger
 from ..contracts import IRun
 from .verdicts import (
     AttemptVerdict,
@@ -15,7 +15,7 @@ from .verdicts import (
 
 __all__ = ["judge", "judge_attempt", "log_fields"]
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 def judge(rules: Rules, run: IRun, raised: Raised) -> Verdict:

@@ -1,9 +1,9 @@
 """Fails runs that take longer than their time limit and still go on."""
 
-import logging
 import sys
 import traceback
 
+from ..concurrency.loggers import get_logger
 from ..contracts import IRun, ISchedulerCore
 from ..exceptions import JobTimeout
 from ..transfer.failures import as_bytes
@@ -13,7 +13,7 @@ from .verdicts import FailedAttempt, Rules
 
 __all__ = ["fail_overdue"]
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 def fail_overdue(

@@ -1,7 +1,6 @@
 """Records what is to follow a run that has not succeeded, and tells of it."""
 
-import logging
-
+from ..concurrency.loggers import get_logger
 from ..contracts import IRun, ISchedulerCore
 from ..events import JobEvent, JobFailed, JobRetried
 from .judging import log_fields
@@ -20,7 +19,7 @@ from .verdicts import (
 
 __all__ = ["record", "record_attempt"]
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 def record(

@@ -2,11 +2,11 @@
 
 import contextlib
 import functools
-import logging
 import threading
 
 from transaction.interfaces import TransientError
 
+from ..concurrency.loggers import get_logger
 from ..contracts import IRun, ISchedulerCore
 from ..database.connections import ThreadConnections, use_connections
 from ..database.storages import storage_failed
@@ -30,7 +30,7 @@ from .verdicts import (
 
 __all__ = ["Runner"]
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 class Runner:

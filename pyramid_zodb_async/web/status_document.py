@@ -3,7 +3,6 @@
 import dataclasses
 import datetime
 import json
-import logging
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,6 +10,7 @@ from pyramid.renderers import render
 from pyramid.response import Response
 from transaction.interfaces import TransientError
 
+from ..concurrency.loggers import get_logger
 from ..exceptions import (
     JobCancelled,
     JobError,
@@ -27,7 +27,7 @@ __all__ = [
     "status_response",
 ]
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 #: How deep in a result to search for what cannot be rendered.
 DEEPEST = 20

@@ -1,17 +1,17 @@
 """The publisher, a thread that sends messages until the broker has them."""
 
 import atexit
-import logging
 import threading
 from collections.abc import Callable
 
 from ...concurrency.forks import call_after_fork
+from ...concurrency.loggers import get_logger
 from ...concurrency.threads import start_thread
 from ..queue import Entry, JobQueue
 
 __all__ = ["Publisher"]
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 #: The pauses after one, two and more failures in a row to send a message, in
 #: seconds. The last one is also that after further failures.

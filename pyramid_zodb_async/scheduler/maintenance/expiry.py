@@ -1,6 +1,5 @@
 """The expiry of jobs: old slices are dropped whole, and new ones opened."""
 
-import logging
 import time
 
 from ...events import JobExpired
@@ -11,8 +10,6 @@ from ..records import REMOVED, Slice, Store
 from ..sids import make_sid
 
 __all__ = ["SliceExpiry"]
-
-log = logging.getLogger(__name__)
 
 #: For how many seconds new jobs go to the same slice.
 SPAN = 3600

@@ -1,17 +1,17 @@
 """The maintenance thread, which does chores at intervals."""
 
 import atexit
-import logging
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ...concurrency.loggers import get_logger
 from ...concurrency.threads import start_thread
 
 __all__ = ["Chore", "Housekeeper"]
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 def _always() -> bool:
