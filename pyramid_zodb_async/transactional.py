@@ -24,6 +24,7 @@ from transaction.interfaces import ITransactionManager as Manager
 from ZODB.POSException import ConflictError
 
 from .concurrency.loggers import get_logger
+from .jobs.exception_groups import is_of, leaves_of
 from .jobs.lazy_functions import LAZY
 
 __all__ = [
@@ -287,12 +288,16 @@ class TransactionManager:
     def _is_transient(
         self, error: BaseException, txn: ITransaction | None
     ) -> bool:
-        if not isinstance(error, Exception):
+        if not is_of(error, Exception):
             return False
-        if isinstance(error, self.retry_exceptions):
-            return True
         with _preserving(error, "Asking whether the error is transient"):
-            return txn is not None and bool(txn.isRetryableError(error))
+            # several may have been raised together: what one of them says of
+            # the database concerns all
+            return any(
+                issubclass(type(leaf), self.retry_exceptions)
+                or (txn is not None and bool(txn.isRetryableError(leaf)))
+                for leaf in leaves_of(error)
+            )
         return False
 
 

@@ -6,6 +6,7 @@ import logging
 
 import pytest
 import shop
+import transaction
 
 from pyramid_zodb_async.testing import wait_for
 
@@ -107,3 +108,63 @@ def test_jobs_end_as_they_would_with_a_log_that_works(make_app):
     assert state_of(app, "fail") == "failed"
     assert state_of(app, "explain") == "failed"
     assert state_of(app, "nothing") == "succeeded"
+
+
+class Shapeless(Exception):
+    """Raises when it is asked for its class, and another one of itself."""
+
+    @property
+    def __class__(self):
+        raise Shapeless
+
+    def __str__(self):
+        raise Shapeless
+
+
+def raise_shapeless():
+    raise Shapeless
+
+
+def empty(then=None):
+    shop.add("half done")
+    del transaction.get()._resources[:]
+    if then:
+        raise ValueError(then)
+
+
+def break_transaction(then=None):
+    shop.add("half done")
+    transaction.get()._resources = None
+    if then:
+        raise ValueError(then)
+
+
+def test_x(make_app):
+    import sys
+
+    shop.raise_shapeless = raise_shapeless
+    shop.empty = empty
+    shop.break_transaction = break_transaction
+    for f in (raise_shapeless, empty, break_transaction):
+        f.__module__ = "shop"
+    app = make_app(
+        {"start": shop.start}, zodb_async__workers="1", zodb_async__lease="1"
+    )
+    out = []
+    for args in (
+        ("raise_shapeless",),
+        ("empty", "x"),
+        ("break_transaction", "x"),
+        ("empty",),
+        ("break_transaction",),
+        ("nothing",),
+    ):
+        sid = shop.sid_of(shop.begin(app, *args))
+        try:
+            v = wait_for(app, sid, 6)
+            out.append((args, v.state, v.failure))
+        except TimeoutError as e:
+            out.append((args, str(e)))
+    out.append(shop.effects(app) if hasattr(shop, "effects") else None)
+    sys.stdout.write("\n".join(map(str, out)))
+    assert 0

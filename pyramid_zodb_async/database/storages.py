@@ -10,6 +10,8 @@ from ZODB.interfaces import IStorage
 from ZODB.MappingStorage import MappingStorage
 from ZODB.POSException import ConflictError, POSKeyError, ReadOnlyError
 
+from ..jobs.exception_groups import is_of
+
 __all__ = ["is_for_one_process", "storage_failed"]
 
 #: What a storage raises although it works: these are answers, not failures.
@@ -27,7 +29,7 @@ def storage_failed(error: BaseException) -> bool:
     Args:
         error: an exception with its traceback.
     """
-    if isinstance(error, _ANSWERS):
+    if is_of(error, _ANSWERS):
         return False
     return any(
         _is_of_storage(frame)
@@ -37,7 +39,8 @@ def storage_failed(error: BaseException) -> bool:
 
 def _is_of_storage(frame: FrameType) -> bool:
     # the methods of RelStorage's storages are partly those of other objects
-    if frame.f_globals.get("__name__", "").startswith("relstorage."):
+    module = frame.f_globals.get("__name__")
+    if isinstance(module, str) and module.startswith("relstorage."):
         return True
     # by the class of self: asking self, which may be a persistent object of
     # the job, could load it from the database

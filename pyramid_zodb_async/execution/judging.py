@@ -4,8 +4,11 @@ from typing import Any
 
 from ..concurrency.loggers import get_logger
 from ..contracts import IRun
+from ..exceptions import JobError
+from ..transfer.failures import as_bytes, describe
 from .verdicts import (
     AttemptVerdict,
+    Fail,
     FailedAttempt,
     Logged,
     Raised,
@@ -13,7 +16,7 @@ from .verdicts import (
     Verdict,
 )
 
-__all__ = ["judge", "judge_attempt", "log_fields"]
+__all__ = ["fail_untold", "judge", "judge_attempt", "log_fields"]
 
 log = get_logger(__name__)
 
@@ -47,6 +50,23 @@ def judge_attempt(
     """
     verdict = rules.decide_on_attempt(run, failed)
     _log(run, verdict, failed.error)
+    return verdict
+
+
+def fail_untold(run: IRun, problem: BaseException) -> Fail:
+    """Return the verdict on a run whose exception raises when it is judged.
+
+    Args:
+        run: the run.
+        problem: what it raises then; not even that can be asked for more than
+            its class.
+    """
+    error = JobError(
+        "The job raised an exception that cannot be told: to look at it"
+        f" raises {type(problem).__qualname__}"
+    )
+    verdict = Fail(describe(error), as_bytes(error))
+    _log(run, verdict, error)
     return verdict
 
 

@@ -12,8 +12,9 @@ from ..database.connections import ThreadConnections, use_connections
 from ..database.storages import storage_failed
 from ..events import JobStarted, JobSucceeded
 from ..jobs.current_job import running
+from ..jobs.exception_groups import is_of, leaves_of
 from ..transactional import use_manager
-from .judging import judge, log_fields
+from .judging import fail_untold, judge, log_fields
 from .overdue import fail_overdue
 from .recording import record
 from .subscribers import Announcer
@@ -158,27 +159,13 @@ class Runner:
                     verdict = judge(
                         self._rules,
                         run,
-                        Raised(
-                            error,
-                            surroundings.connections,
-                            may_repeat=surroundings.may_repeat(error),
-                            is_outage=surroundings.met_outage(error),
-                        ),
+                        _raised(error, surroundings),
                     )
         except BaseException as error:
             if verdict is None:
                 # most likely the surroundings could not be made: nothing was
                 # called, and there is no transaction that could be asked
-                return judge(
-                    self._rules,
-                    run,
-                    Raised(
-                        error,
-                        ThreadConnections(),
-                        may_repeat=isinstance(error, TransientError),
-                        is_outage=storage_failed(error),
-                    ),
-                )
+                return self._judge_outside(run, error)
             # the commit, or the verdict, is not changed by that
             log.exception(
                 "Clearing up after job %s failed: %s.",
@@ -187,6 +174,36 @@ class Runner:
                 extra=log_fields("job_not_cleared_up", run),
             )
         return verdict
+
+    def _judge_outside(self, run: IRun, error: BaseException) -> Verdict:
+        """Return the verdict on a run whose transaction is over."""
+        try:
+            leaves = leaves_of(error)
+            raised = Raised(
+                error,
+                ThreadConnections(),
+                may_repeat=any(is_of(leaf, TransientError) for leaf in leaves),
+                is_outage=any(map(storage_failed, leaves)),
+            )
+            return judge(self._rules, run, raised)
+        except Exception as problem:  # noqa: BLE001 - of the error's class
+            return fail_untold(run, problem)
+
+
+def _raised(error: BaseException, surroundings: Surroundings) -> Raised:
+    """Return what a run has raised, while its transaction is open.
+
+    If it has raised several exceptions together, the transaction is asked
+    about each. What one of them says of the database concerns all: the others
+    may have come of what was read before it.
+    """
+    leaves = leaves_of(error)
+    return Raised(
+        error,
+        surroundings.connections,
+        may_repeat=any(map(surroundings.may_repeat, leaves)),
+        is_outage=any(map(surroundings.met_outage, leaves)),
+    )
 
 
 def _perform(run: IRun, surroundings: Surroundings) -> None:

@@ -13,6 +13,7 @@ from ..contracts import IRun
 from ..database.connections import OpenedConnections
 from ..database.storages import storage_failed
 from ..interfaces import Connections
+from ..jobs.exception_groups import is_of
 from ..transactional import begin_joinable
 
 __all__ = [
@@ -63,7 +64,8 @@ class Surroundings(abc.ABC):
         which an abort removes, are asked whether the error is transient.
 
         Args:
-            error: what the run has raised.
+            error: what the run has raised, or one of several that it has
+                raised together.
         """
 
     def met_outage(self, error: BaseException) -> bool:
@@ -74,10 +76,11 @@ class Surroundings(abc.ABC):
         the error is transient.
 
         Args:
-            error: what the run has raised.
+            error: what the run has raised, or one of several that it has
+                raised together.
         """
         return storage_failed(error) and (
-            not self.has_loaded or isinstance(error, TransientError)
+            not self.has_loaded or is_of(error, TransientError)
         )
 
 
@@ -117,7 +120,7 @@ class OwnTransaction(Surroundings):
             current = self.transaction_manager.get()
         except NoTransaction:
             # there are no data managers left that could be asked
-            transient = isinstance(error, TransientError)
+            transient = is_of(error, TransientError)
         else:
             transient = bool(current.isRetryableError(error))
         return transient or storage_failed(error)

@@ -12,12 +12,14 @@ from transaction.interfaces import TransientError
 from ..contracts import IRun
 from ..exceptions import JobError, JobTimeout
 from ..interfaces import Connections
+from ..jobs.exception_groups import is_of, leaves_of
 from ..jobs.model import Failure
-from ..transfer.failures import describe, pickled_exception
+from ..transfer.failures import describe, is_for_people, pickled_exception
 
 __all__ = [
     "SUCCEEDED",
     "AttemptVerdict",
+    "Decline",
     "Fail",
     "FailedAttempt",
     "GiveBack",
@@ -44,6 +46,12 @@ FIRST_DELAY, GREATEST_DELAY = 0.05, 5.0
 #: of one: the former raise ``SystemExit`` in a child, the latter
 #: ``WorkerTerminate`` in a worker (billiard 4.3, Celery 5.7).
 HANDLERS = ("billiard.common", "celery.apps.worker")
+
+
+#: What a run may raise when the job has ended without it: the function asked
+#: whether it should go on, or its commit met a conflict with a cancel or a
+#: takeover.
+EXPECTED = (JobError, TransientError)
 
 
 @dataclass(frozen=True)
@@ -197,6 +205,21 @@ class Fail(Logged):
     exception: bytes
 
 
+@dataclass(frozen=True)
+class Decline(Fail):
+    """The job has failed as its function wants it to, and tells people why."""
+
+    action = "job_declined"
+    level = logging.INFO
+    sentence = "Job %s failed with a message for people: %s: %s: %s."
+    shows_error = False
+
+    def values(self, run: IRun) -> tuple[object, ...]:
+        """See :class:`Logged`."""
+        failure = self.failure
+        return run.sid, run.function, failure.type, failure.message
+
+
 #: What is to follow a run that has raised, if its attempt has not failed.
 RunVerdict = GivenUp | Overruled | GiveBack | WaitForStorage | Repeat
 
@@ -252,9 +275,7 @@ class Rules:
         """
         error = raised.error
         if run.has_ended():
-            # expected errors: the function asked whether it should go on, or
-            # its commit met a conflict with a cancel or a takeover
-            if isinstance(error, JobError | TransientError):
+            if all(is_of(leaf, EXPECTED) for leaf in leaves_of(error)):
                 return GivenUp()
             return Overruled()
         if _is_told_to_stop(error):
@@ -289,7 +310,8 @@ class Rules:
                 delay = run.options.backoff.delay(failures)
             return TryAgain(time.time() + delay, delay, failures, attempts)
         failure = describe(failed.error, self.public_errors)
-        return Fail(failure, failed.exception)
+        fail = Decline if is_for_people(failed.error) else Fail
+        return fail(failure, failed.exception)
 
 
 def _is_told_to_stop(error: BaseException) -> bool:
@@ -306,7 +328,8 @@ def _is_told_to_stop(error: BaseException) -> bool:
     """
     return any(
         frame.f_globals.get("__name__") in HANDLERS
-        for frame, _ in traceback.walk_tb(error.__traceback__)
+        for leaf in leaves_of(error)
+        for frame, _ in traceback.walk_tb(leaf.__traceback__)
     )
 
 

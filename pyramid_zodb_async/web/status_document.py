@@ -17,6 +17,7 @@ from ..exceptions import (
     JobNotLoadable,
     ResultNotRenderable,
 )
+from ..jobs.exception_groups import is_of
 from ..jobs.model import Failure, JobState, JobView
 from ..transfer.failures import describe
 from .problem_documents import NOT_SHARED
@@ -111,7 +112,7 @@ def _render(view: JobView, request: Any) -> bytes:
 
 
 def _not_loadable(error: Exception) -> JobError:
-    if isinstance(error, JobError):
+    if is_of(error, JobError):
         return error
     kind = type(error).__qualname__
     return JobNotLoadable(f"The result cannot be loaded ({kind})")
