@@ -94,7 +94,7 @@ class Watchdog:
         while (on_timeout := self._next()) is not None:
             try:
                 on_timeout()
-            except Exception:
+            except BaseException:  # SystemExit would end this thread only
                 log.exception(
                     "Something failed when a job had run for too long.",
                     extra={"action": "watchdog_failed"},
