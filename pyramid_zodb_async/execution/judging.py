@@ -6,13 +6,13 @@ from ..concurrency.loggers import get_logger
 from ..contracts import IRun
 from ..exceptions import JobError
 from ..transfer.failures import as_bytes, describe
+from .rules import Rules
 from .verdicts import (
     AttemptVerdict,
     Fail,
     FailedAttempt,
     Logged,
     Raised,
-    Rules,
     Verdict,
 )
 

@@ -9,7 +9,8 @@ from ..exceptions import JobTimeout
 from ..transfer.failures import as_bytes
 from .judging import judge_attempt, log_fields
 from .recording import record_attempt
-from .verdicts import FailedAttempt, Rules
+from .rules import Rules
+from .verdicts import FailedAttempt
 
 __all__ = ["fail_overdue"]
 

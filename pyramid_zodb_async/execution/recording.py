@@ -4,6 +4,7 @@ from ..concurrency.loggers import get_logger
 from ..contracts import IRun, ISchedulerCore
 from ..events import JobEvent, JobFailed, JobRetried
 from .judging import log_fields
+from .rules import longest_delay
 from .subscribers import Announcer
 from .verdicts import (
     AttemptVerdict,
@@ -14,7 +15,6 @@ from .verdicts import (
     RunVerdict,
     TryAgain,
     WaitForStorage,
-    longest_delay,
 )
 
 __all__ = ["record", "record_attempt"]

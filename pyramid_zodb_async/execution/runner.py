@@ -17,17 +17,11 @@ from ..transactional import use_manager
 from .judging import fail_untold, judge, log_fields
 from .overdue import fail_overdue
 from .recording import record
+from .rules import Rules, longest_delay
 from .subscribers import Announcer
 from .surroundings import Surroundings, SurroundingsFactory
 from .time_limit import Watchdog
-from .verdicts import (
-    SUCCEEDED,
-    Raised,
-    Rules,
-    Succeeded,
-    Verdict,
-    longest_delay,
-)
+from .verdicts import SUCCEEDED, Raised, Succeeded, Verdict
 
 __all__ = ["Runner"]
 

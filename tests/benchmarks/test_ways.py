@@ -24,7 +24,7 @@ LONGEST = {
     "poll of a running job": (15, 24),
     "DELETE of a running job": (24, 48),
     "DELETE of an ended job": (19, 29),
-    "one run that fails": (29, 60),
+    "one run that fails": (30, 62),
     "retry of a failed job": (28, 54),
     "DELETE of a pending job": (23, 47),
 }

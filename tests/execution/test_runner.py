@@ -24,7 +24,7 @@ from pyramid_zodb_async import (
     transactional,
 )
 from pyramid_zodb_async.events import JobSucceeded
-from pyramid_zodb_async.execution import verdicts
+from pyramid_zodb_async.execution import rules
 from pyramid_zodb_async.execution.runner import Runner
 from pyramid_zodb_async.execution.surroundings import bare_thread
 from pyramid_zodb_async.scheduler.in_memory.run import MemoryRun
@@ -97,7 +97,7 @@ def test_an_error_of_a_job_that_was_removed_is_only_logged(
 
 
 def test_many_conflicts_do_not_end_the_counting(run, monkeypatch):
-    monkeypatch.setattr(verdicts, "GREATEST_DELAY", 0)
+    monkeypatch.setattr(rules, "GREATEST_DELAY", 0)
     shop.attempts.clear()
     view = run(shop.conflict, 1100, zodb_async__max_conflicts=1100)
 
@@ -188,7 +188,7 @@ def refuse(monkeypatch):
         return vote(self, transaction)
 
     monkeypatch.setattr(FileStorage, "tpc_vote", tpc_vote)
-    monkeypatch.setattr(verdicts, "GREATEST_DELAY", 0.01)
+    monkeypatch.setattr(rules, "GREATEST_DELAY", 0.01)
     return to_raise.extend
 
 
@@ -442,7 +442,7 @@ def test_a_retry_that_cannot_be_recorded_repeats_the_job(
         return request.accepted(schedule(shop.try_luck, "done"))
 
     monkeypatch.setattr(kind, "retry", refuse_once)
-    monkeypatch.setattr(verdicts, "GREATEST_DELAY", 0.1)
+    monkeypatch.setattr(rules, "GREATEST_DELAY", 0.1)
     shop.luck[:] = [False, False, True]
     app = make_app({"/view": view})
     ended = wait_for(app, app.get("/view").json["sid"])
