@@ -16,7 +16,7 @@ from .verdicts import (
     Verdict,
 )
 
-__all__ = ["fail_untold", "judge", "judge_attempt", "log_fields"]
+__all__ = ["fail_untold", "judge", "log_fields", "log_verdict"]
 
 log = get_logger(__name__)
 
@@ -34,7 +34,7 @@ def judge(rules: Rules, run: IRun, raised: Raised) -> Verdict:
     verdict = rules.decide(run, raised)
     if isinstance(verdict, FailedAttempt):
         return judge_attempt(rules, run, verdict)
-    _log(run, verdict, raised.error)
+    log_verdict(run, verdict, raised.error)
     return verdict
 
 
@@ -49,7 +49,7 @@ def judge_attempt(
         failed: what it has failed with.
     """
     verdict = rules.decide_on_attempt(run, failed)
-    _log(run, verdict, failed.error)
+    log_verdict(run, verdict, failed.error)
     return verdict
 
 
@@ -66,15 +66,20 @@ def fail_untold(run: IRun, problem: BaseException) -> Fail:
         f" raises {type(problem).__qualname__}"
     )
     verdict = Fail(describe(error), as_bytes(error))
-    _log(run, verdict, error)
+    log_verdict(run, verdict, error)
     return verdict
 
 
-def _log(run: IRun, verdict: Logged, error: BaseException) -> None:
+def log_verdict(run: IRun, verdict: Logged, error: BaseException) -> None:
     """Log what is to follow a run that raised, while its transaction is open.
 
     The log may show the text of *error*, which may depend on persistent
-    objects.
+    objects. So this comes before that is recorded, and must not raise.
+
+    Args:
+        run: the run.
+        verdict: what is to follow it.
+        error: what it has raised.
     """
     log.log(
         verdict.level,

@@ -111,6 +111,9 @@ class Runner:
             verdict = self._execute(run)
         delay = None
         if isinstance(verdict, Succeeded):
+            # not in _perform(): whatever a log call lets through, such as the
+            # signal that ends a worker of Celery, must change no verdict
+            _log_success(run)
             announcer.announce_run(JobSucceeded, run)
         else:
             # not before the surroundings are gone, as for the event
@@ -221,6 +224,9 @@ def _perform(run: IRun, surroundings: Surroundings) -> None:
     surroundings.ensure_transaction()
     run.succeed(value, connections)
     manager.commit()
+
+
+def _log_success(run: IRun) -> None:
     log.info(
         "Job %s succeeded: %s.",
         run.sid,

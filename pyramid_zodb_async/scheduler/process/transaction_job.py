@@ -16,10 +16,11 @@ from ...jobs.current_job import running_job
 from ...jobs.model import JobState, JobView
 from ...jobs.options import NO_OPTIONS, Options
 from ...transfer.failures import loaded_exception
+from ..commit_queue import CANCELLED, REMOVED, OutsideEnd
 from ..records import Store, StoredJob
 from ..store.transitions import End, finish, forget, revive
 from ..transaction_changes import CertainChange, Changes
-from .assigned_jobs import AssignedJob, AssignedJobs
+from .assigned_jobs import AssignedJob
 from .intake import HandOff
 from .job_views import Result, view_of, view_of_assigned, view_of_record
 from .progress_reports import report_of
@@ -109,8 +110,11 @@ class TransactionJob:
         if self._is_own():
             self._change_apart(TransactionJob.remove)
             return
+        # before forget(), which removes the name
+        function = self._record.function
+        end = REMOVED if self._record.state == JobState.PENDING else None
         forget(self._job, self._record.fence)
-        self._drop()
+        self._drop(function, end)
 
     def cancel(self) -> JobView | None:
         """See :class:`~pyramid_zodb_async.contracts.ITransactionJob`."""
@@ -137,7 +141,7 @@ class TransactionJob:
             **self._history(),
         )
         # after the record has changed: the event shows the cancelled job
-        self._drop()
+        self._drop(record.function, CANCELLED)
         if not self._is_apart:
             self.announce(JobWasCancelled)
         return view_of_record(self.sid, record)
@@ -209,8 +213,8 @@ class TransactionJob:
             process.location.db, work, f"job {self.sid} ends itself"
         )
 
-    def _drop(self) -> None:
-        self._changes().add(_Drop(self._process.assigned_jobs, self.sid))
+    def _drop(self, function: str, end: OutsideEnd | None) -> None:
+        self._changes().add(_Drop(self._process, self.sid, function, end))
 
     def _history(self) -> dict[str, Any]:
         """Return the attributes of the record that describe the present run.
@@ -235,9 +239,21 @@ class _Drop(CertainChange):
     is under way notices that when it asks whether to go on.
     """
 
-    def __init__(self, jobs: AssignedJobs, sid: str) -> None:
-        self._jobs = jobs
+    def __init__(
+        self,
+        process: ThisProcess,
+        sid: str,
+        function: str,
+        end: OutsideEnd | None,
+    ) -> None:
+        self._process = process
         self._sid = sid
+        self._function = function
+        self._end = end
 
     def apply(self) -> None:
-        self._jobs.drop(self._sid)
+        self._process.assigned_jobs.drop(self._sid)
+        if self._end is not None:
+            self._process.commit_queue.add_end(
+                self._end, self._sid, self._function
+            )
