@@ -53,17 +53,15 @@ def judge_attempt(
     return verdict
 
 
-def fail_untold(run: IRun, problem: BaseException) -> Fail:
+def fail_untold(run: IRun) -> Fail:
     """Return the verdict on a run whose exception raises when it is judged.
 
     Args:
         run: the run.
-        problem: what it raises then; not even that can be asked for more than
-            its class.
     """
     error = JobError(
-        "The job raised an exception that cannot be told: to look at it"
-        f" raises {type(problem).__qualname__}"
+        "The job raised an exception that cannot be told, since to look at it"
+        " raises another one"
     )
     verdict = Fail(describe(error), as_bytes(error))
     log_verdict(run, verdict, error)

@@ -183,8 +183,8 @@ class Runner:
                 is_outage=any(map(storage_failed, leaves)),
             )
             return judge(self._rules, run, raised)
-        except Exception as problem:  # noqa: BLE001 - of the error's class
-            return fail_untold(run, problem)
+        except Exception:  # noqa: BLE001 - of the error's class
+            return fail_untold(run)
 
 
 def _raised(error: BaseException, surroundings: Surroundings) -> Raised:

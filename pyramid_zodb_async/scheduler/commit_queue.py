@@ -12,22 +12,22 @@ from ..execution.subscribers import Announcer
 from ..jobs.model import JobView
 from .transaction_changes import CertainChange, Changes
 
-__all__ = ["CANCELLED", "REMOVED", "CommitQueue", "OutsideEnd"]
+__all__ = ["CANCEL", "REMOVAL", "CommitQueue", "LoggedEnd"]
 
 log = get_logger(__name__)
 
 J = TypeVar("J")
 
 
-class OutsideEnd(NamedTuple):
+class LoggedEnd(NamedTuple):
     """What the log says of jobs that were ended in one of two ways."""
 
     action: str
     sentence: str
 
 
-CANCELLED = OutsideEnd("job_cancelled", "Job %s was cancelled: %s.")
-REMOVED = OutsideEnd("job_removed", "Job %s was removed unfinished: %s.")
+CANCEL = LoggedEnd("job_cancelled", "Job %s was cancelled: %s.")
+REMOVAL = LoggedEnd("job_removed", "Job %s was removed unfinished: %s.")
 
 
 class CommitQueue(Generic[J]):
@@ -62,7 +62,7 @@ class CommitQueue(Generic[J]):
         self._jobs: deque[J] = deque()
         #: Of jobs that were ended from outside: what the log is to say of
         #: that, the sid, and the name of the function.
-        self._ends: deque[tuple[OutsideEnd, str, str]] = deque()
+        self._ends: deque[tuple[LoggedEnd, str, str]] = deque()
 
     def __bool__(self) -> bool:
         return bool(self._events or self._jobs or self._ends)
@@ -75,7 +75,7 @@ class CommitQueue(Generic[J]):
         """
         self._jobs.append(job)
 
-    def add_end(self, end: OutsideEnd, sid: str, function: str) -> None:
+    def add_end(self, end: LoggedEnd, sid: str, function: str) -> None:
         """Have the next :meth:`work_off` log that a job was ended.
 
         A run that ends is logged by the runner. This is for jobs that may

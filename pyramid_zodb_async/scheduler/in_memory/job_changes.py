@@ -11,7 +11,7 @@ from ...interfaces import Connections
 from ...jobs.current_job import running_job
 from ...jobs.model import JobState, JobView
 from ...transfer.failures import loaded_exception
-from ..commit_queue import CANCELLED, REMOVED
+from ..commit_queue import CANCEL, REMOVAL
 from ..transaction_changes import CertainChange
 from .call import Call
 from .job import Job, load, view_of
@@ -117,7 +117,7 @@ class MemoryJob:
         self._jobs.withdraw(self.sid)
         if not self.done:
             self._jobs.commit_queue.add_end(
-                REMOVED, self.sid, self._job.function
+                REMOVAL, self.sid, self._job.function
             )
             self._work_off()
 
@@ -140,7 +140,7 @@ class MemoryJob:
             return None
         self._jobs.withdraw(self.sid)
         self._jobs.note(JobWasCancelled, job)
-        self._jobs.commit_queue.add_end(CANCELLED, job.sid, job.function)
+        self._jobs.commit_queue.add_end(CANCEL, job.sid, job.function)
         self._work_off()
         return view_of(job, None)
 

@@ -16,7 +16,7 @@ from ...jobs.current_job import running_job
 from ...jobs.model import JobState, JobView
 from ...jobs.options import NO_OPTIONS, Options
 from ...transfer.failures import loaded_exception
-from ..commit_queue import CANCELLED, REMOVED, OutsideEnd
+from ..commit_queue import CANCEL, REMOVAL, LoggedEnd
 from ..records import Store, StoredJob
 from ..store.transitions import End, finish, forget, revive
 from ..transaction_changes import CertainChange, Changes
@@ -112,7 +112,7 @@ class TransactionJob:
             return
         # before forget(), which removes the name
         function = self._record.function
-        end = REMOVED if self._record.state == JobState.PENDING else None
+        end = REMOVAL if self._record.state == JobState.PENDING else None
         forget(self._job, self._record.fence)
         self._drop(function, end)
 
@@ -141,7 +141,7 @@ class TransactionJob:
             **self._history(),
         )
         # after the record has changed: the event shows the cancelled job
-        self._drop(record.function, CANCELLED)
+        self._drop(record.function, CANCEL)
         if not self._is_apart:
             self.announce(JobWasCancelled)
         return view_of_record(self.sid, record)
@@ -213,7 +213,7 @@ class TransactionJob:
             process.location.db, work, f"job {self.sid} ends itself"
         )
 
-    def _drop(self, function: str, end: OutsideEnd | None) -> None:
+    def _drop(self, function: str, end: LoggedEnd | None) -> None:
         self._changes().add(_Drop(self._process, self.sid, function, end))
 
     def _history(self) -> dict[str, Any]:
@@ -244,7 +244,7 @@ class _Drop(CertainChange):
         process: ThisProcess,
         sid: str,
         function: str,
-        end: OutsideEnd | None,
+        end: LoggedEnd | None,
     ) -> None:
         self._process = process
         self._sid = sid
