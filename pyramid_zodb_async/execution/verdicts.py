@@ -185,7 +185,7 @@ class Decline(Fail):
 
     action = "job_declined"
     level = logging.INFO
-    sentence = "Job %s failed with a message for people: %s: %s: %s."
+    sentence = "Job %s failed with a message for people: %s: %s: %s"
     shows_error = False
 
     def values(self, run: IRun) -> tuple[object, ...]:

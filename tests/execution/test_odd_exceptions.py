@@ -73,11 +73,12 @@ def raise_in_code_without_a_module():
 lost = []
 
 
-@pytest.fixture(autouse=True)
-def _close_lost_connections(make_app):
-    yield
+def close_lost():
+    """Close them, on the thread that has opened them."""
     while lost:
-        lost.pop().abort(None)
+        connection = lost.pop()
+        connection.abort(None)
+        connection.close()
 
 
 def empty_the_transaction():
@@ -93,9 +94,18 @@ def break_the_transaction():
     transaction.get()._resources = None
 
 
+def start_another(request):
+    return request.accepted(request.schedule(close_lost))
+
+
+def configure(config):
+    config.add_route("another", "another")
+    config.add_view(start_another, route_name="another")
+
+
 def goes_on(app):
     """Tell whether the worker runs another job."""
-    sid = shop.sid_of(shop.begin(app, "nothing"))
+    sid = app.post("/another").json["sid"]
     return wait_for(app, sid).state == "succeeded"
 
 
@@ -117,10 +127,6 @@ def goes_on(app):
     ],
 )
 def test_a_job_fails_with_what_it_has_raised(run, function, kind, text):
-    def configure(config):
-        config.add_route("start", "start")
-        config.add_view(shop.start, route_name="start")
-
     view = run(function, configure=configure)
 
     assert view.state == "failed"
@@ -132,9 +138,10 @@ def test_a_job_fails_with_what_it_has_raised(run, function, kind, text):
 
 
 def test_a_job_fails_whose_exception_cannot_even_be_named(run, caplog):
-    view = run(raise_nameless)
+    view = run(raise_nameless, configure=configure)
 
     assert view.state == "failed"
     assert "cannot be told" in view.failure.message
     assert "job_failed" in [record.action for record in caplog.records]
+    assert goes_on(run.app)
     assert shop.effects(run.app) == []
