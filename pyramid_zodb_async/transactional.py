@@ -24,7 +24,7 @@ from transaction.interfaces import ITransactionManager as Manager
 from ZODB.POSException import ConflictError
 
 from .concurrency.loggers import get_logger
-from .jobs.exception_groups import is_of, leaves_of
+from .jobs.exception_groups import leaves_of
 from .jobs.lazy_functions import LAZY
 
 __all__ = [
@@ -288,7 +288,7 @@ class TransactionManager:
     def _is_transient(
         self, error: BaseException, txn: ITransaction | None
     ) -> bool:
-        if not is_of(error, Exception):
+        if not isinstance(error, Exception):
             return False
         with _preserving(error, "Asking whether the error is transient"):
             # several may have been raised together: what one of them says of

@@ -10,8 +10,6 @@ from ZODB.interfaces import IStorage
 from ZODB.MappingStorage import MappingStorage
 from ZODB.POSException import ConflictError, POSKeyError, ReadOnlyError
 
-from ..jobs.exception_groups import is_of
-
 __all__ = ["is_for_one_process", "storage_failed"]
 
 #: What a storage raises although it works: these are answers, not failures.
@@ -29,7 +27,9 @@ def storage_failed(error: BaseException) -> bool:
     Args:
         error: an exception with its traceback.
     """
-    if is_of(error, _ANSWERS):
+    # not isinstance(), which may ask the error for its __class__: an error of
+    # an application may raise then
+    if issubclass(type(error), _ANSWERS):
         return False
     return any(
         _is_of_storage(frame)

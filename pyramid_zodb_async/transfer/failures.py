@@ -41,7 +41,7 @@ def describe(
         error: the exception.
         public: classes of other exceptions whose text users may see.
     """
-    is_public = is_of(error, public) or _is_public(error)
+    is_public = issubclass(type(error), public) or _is_public(error)
     return Failure(
         type=type(error).__qualname__,
         # people are told no text but that of the exception itself
@@ -107,7 +107,7 @@ def _text(error: BaseException) -> str:
         text = str(error)
     except BaseException:  # noqa: BLE001 - it may raise whatever it likes
         return f"(the text of this {type(error).__qualname__} raises)"
-    if is_of(error, SystemExit):
+    if issubclass(type(error), SystemExit):
         return f"The job called sys.exit({text})"
     return str.__str__(text)  # __str__ may have returned a subclass of str
 
