@@ -4,6 +4,7 @@ from typing import ClassVar
 
 __all__ = [
     "ArgumentNotTransferable",
+    "CommitInDoubt",
     "DatabaseForked",
     "JobCancelled",
     "JobCrashed",
@@ -88,6 +89,16 @@ class JobCrashed(JobError):
 
     A job that has ended its process as often as its option ``attempts``, or
     the setting ``zodb_async.attempts``, allows is not run any more.
+    """
+
+
+class CommitInDoubt(JobError):
+    """It is not known whether the work was stored in the database.
+
+    The commit raised after all had voted for it, for instance as the
+    connection to the storage broke. To do the work again could do it twice,
+    so that is left to people: look whether the work is there, and call it or
+    retry the job if it is not.
     """
 
 

@@ -4,15 +4,17 @@ from typing import Any
 
 from ..concurrency.loggers import get_logger
 from ..contracts import IRun
-from ..exceptions import JobError
+from ..exceptions import CommitInDoubt, JobError
 from ..transfer.failures import as_bytes, describe
 from .rules import Rules
 from .verdicts import (
     AttemptVerdict,
     Fail,
     FailedAttempt,
+    InDoubt,
     Logged,
     Raised,
+    RunVerdict,
     Verdict,
 )
 
@@ -32,8 +34,40 @@ def judge(rules: Rules, run: IRun, raised: Raised) -> Verdict:
         raised: what it has raised.
     """
     verdict = rules.decide(run, raised)
+    if raised.is_in_doubt:
+        return _judge_in_doubt(rules, run, raised, verdict)
     if isinstance(verdict, FailedAttempt):
         return judge_attempt(rules, run, verdict)
+    log_verdict(run, verdict, raised.error)
+    return verdict
+
+
+def _judge_in_doubt(
+    rules: Rules,
+    run: IRun,
+    raised: Raised,
+    otherwise: RunVerdict | FailedAttempt,
+) -> InDoubt:
+    """Return the verdict on a run that may have committed, and log it.
+
+    Args:
+        rules: the rules by which it is decided.
+        run: the run.
+        raised: what it has raised.
+        otherwise: what is to follow if it has not.
+    """
+    error = CommitInDoubt(
+        f"The commit of {run.function} raised"
+        f" {type(raised.error).__qualname__} after all had voted for it, so it"
+        " is not known whether the work is done: look before you retry it"
+    )
+    verdict = InDoubt(
+        rules.decide_on_attempt(run, otherwise)
+        if isinstance(otherwise, FailedAttempt)
+        else otherwise,
+        Fail(describe(error), as_bytes(error)),
+        raised.record_tells,
+    )
     log_verdict(run, verdict, raised.error)
     return verdict
 
@@ -68,16 +102,19 @@ def fail_untold(run: IRun) -> Fail:
     return verdict
 
 
-def log_verdict(run: IRun, verdict: Logged, error: BaseException) -> None:
-    """Log what is to follow a run that raised, while its transaction is open.
+def log_verdict(
+    run: IRun, verdict: Logged, error: BaseException | None = None
+) -> None:
+    """Log what is to follow a run that raised.
 
-    The log may show the text of *error*, which may depend on persistent
-    objects. So this comes before that is recorded, and must not raise.
+    The line with the error comes before that is recorded, so nothing here may
+    raise.
 
     Args:
         run: the run.
         verdict: what is to follow it.
-        error: what it has raised.
+        error: what it has raised, while its transaction is open: the text may
+            depend on persistent objects.
     """
     log.log(
         verdict.level,

@@ -2,14 +2,15 @@
 
 from ..concurrency.loggers import get_logger
 from ..contracts import IRun, ISchedulerCore
-from ..events import JobEvent, JobFailed, JobRetried
-from .judging import log_fields
+from ..events import JobEvent, JobFailed, JobRetried, JobSucceeded
+from .judging import log_fields, log_verdict
 from .rules import longest_delay
 from .subscribers import Announcer
 from .verdicts import (
     AttemptVerdict,
     GiveBack,
     GivenUp,
+    InDoubt,
     Overruled,
     Repeat,
     RunVerdict,
@@ -23,7 +24,9 @@ log = get_logger(__name__)
 
 
 def record(
-    scheduler: ISchedulerCore, run: IRun, verdict: RunVerdict | AttemptVerdict
+    scheduler: ISchedulerCore,
+    run: IRun,
+    verdict: InDoubt | RunVerdict | AttemptVerdict,
 ) -> float | None:
     """Record what is to follow a run that raised, and tell the subscribers.
 
@@ -40,6 +43,8 @@ def record(
         The seconds after which to run the job again, or ``None``.
     """
     match verdict:
+        case InDoubt():
+            return _settle(scheduler, run, verdict)
         case GivenUp() | Overruled():
             # the job may have cancelled itself
             scheduler.commit_queue.deliver()
@@ -67,11 +72,73 @@ def record(
     return None
 
 
+def _settle(
+    scheduler: ISchedulerCore, run: IRun, doubt: InDoubt
+) -> float | None:
+    """Find out whether a commit that raised has succeeded; record the rest.
+
+    If the database is away, the job keeps the doubt, and this is called again
+    in place of its next run.
+    """
+    try:
+        has_succeeded = run.find_out()
+    except Exception:
+        log.warning(
+            "Whether job %s has succeeded cannot be found out now; it will be"
+            " tried again: %s.",
+            run.sid,
+            run.function,
+            exc_info=True,
+            extra=log_fields("job_not_found_out", run),
+        )
+        return _look_again(run, doubt)
+    run.keep_doubt(None)
+    if has_succeeded:
+        log.info(
+            "Job %s succeeded, though its commit raised: %s.",
+            run.sid,
+            run.function,
+            extra=log_fields("job_succeeded", run),
+        )
+        announcer: Announcer = scheduler.announcer
+        announcer.announce_run(JobSucceeded, run)
+        return None
+    verdict = doubt.otherwise if doubt.record_tells else doubt.failure
+    if has_succeeded is None:
+        verdict = GivenUp()
+    log_verdict(run, verdict)
+    if verdict is not doubt.failure:
+        return record(scheduler, run, verdict)
+    if (
+        record_attempt(
+            scheduler,
+            run,
+            verdict,
+            "That job %s is in doubt cannot be recorded now; it will be tried"
+            " again: %s.",
+            in_doubt=True,
+        )
+        is None
+    ):
+        return _look_again(run, doubt)
+    return None
+
+
+def _look_again(run: IRun, doubt: InDoubt) -> float:
+    """Have the job keep a doubt; return the seconds to wait before a look."""
+    # first the doubt: as soon as the job is released, any thread may claim it
+    run.keep_doubt(doubt)
+    run.release(counts=False)
+    return longest_delay()
+
+
 def record_attempt(
     scheduler: ISchedulerCore,
     run: IRun,
     verdict: AttemptVerdict,
     if_not: str,
+    *,
+    in_doubt: bool = False,
 ) -> bool | None:
     """Record that an attempt has failed, and tell the subscribers.
 
@@ -81,6 +148,7 @@ def record_attempt(
         verdict: what is to follow it.
         if_not: what to log if it cannot be recorded now, with places for the
             sid and the name of the function.
+        in_doubt: whether nobody knows if its effects are committed.
 
     Returns:
         Whether it is recorded: it is not if the job was not this run's any
@@ -93,7 +161,9 @@ def record_attempt(
         else:
             event, is_recorded = (
                 JobFailed,
-                run.fail(verdict.failure, verdict.exception),
+                run.fail(
+                    verdict.failure, verdict.exception, in_doubt=in_doubt
+                ),
             )
     except Exception:
         log.warning(

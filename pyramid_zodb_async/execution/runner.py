@@ -106,9 +106,12 @@ class Runner:
         if run is None:
             return None
         announcer: Announcer = self._scheduler.announcer
-        announcer.announce_run(JobStarted, run)
-        with self._limit_time(run):
-            verdict = self._execute(run)
+        # if it is not known yet what became of the last run, that comes first
+        verdict: Verdict | None = run.doubt
+        if verdict is None:
+            announcer.announce_run(JobStarted, run)
+            with self._limit_time(run):
+                verdict = self._execute(run)
         delay = None
         if isinstance(verdict, Succeeded):
             # not in _perform(): whatever a log call lets through, such as the
@@ -154,9 +157,7 @@ class Runner:
                     # surroundings ask it whether the error is transient, and
                     # the error may refer to objects of its connections
                     verdict = judge(
-                        self._rules,
-                        run,
-                        _raised(error, surroundings),
+                        self._rules, run, _raised(run, error, surroundings)
                     )
         except BaseException as error:
             if verdict is None:
@@ -187,7 +188,9 @@ class Runner:
             return fail_untold(run)
 
 
-def _raised(error: BaseException, surroundings: Surroundings) -> Raised:
+def _raised(
+    run: IRun, error: BaseException, surroundings: Surroundings
+) -> Raised:
     """Return what a run has raised, while its transaction is open.
 
     If it has raised several exceptions together, the transaction is asked
@@ -195,11 +198,15 @@ def _raised(error: BaseException, surroundings: Surroundings) -> Raised:
     may have come of what was read before it.
     """
     leaves = leaves_of(error)
+    doubtful = surroundings.doubtful_participants()
     return Raised(
         error,
         surroundings.connections,
         may_repeat=any(map(surroundings.may_repeat, leaves)),
         is_outage=any(map(surroundings.met_outage, leaves)),
+        is_in_doubt=bool(doubtful),
+        # the function may have committed by itself, which is not recorded
+        record_tells=surroundings.is_committing and run.can_find_out(doubtful),
     )
 
 
@@ -223,6 +230,7 @@ def _perform(run: IRun, surroundings: Surroundings) -> None:
     # the function may have ended the transaction that it got
     surroundings.ensure_transaction()
     run.succeed(value, connections)
+    surroundings.is_committing = True
     manager.commit()
 
 

@@ -10,7 +10,9 @@ import transaction
 from transaction.interfaces import NoTransaction, TransientError
 
 from ..contracts import IRun
+from ..database.commits import may_have_committed
 from ..database.connections import OpenedConnections
+from ..database.internals import participants_of
 from ..database.storages import storage_failed
 from ..interfaces import Connections
 from ..jobs.exception_groups import is_of
@@ -36,6 +38,8 @@ class Surroundings(abc.ABC):
 
     #: Whether the call has been loaded: the storage was there then.
     has_loaded = False
+    #: Whether the commit of the success has begun.
+    is_committing = False
 
     def __init__(self, connections: Connections) -> None:
         self.connections = connections
@@ -82,6 +86,23 @@ class Surroundings(abc.ABC):
         return storage_failed(error) and (
             not self.has_loaded or is_of(error, TransientError)
         )
+
+    def doubtful_participants(self) -> list[Any]:
+        """Return who takes part in a commit that may have succeeded.
+
+        To be called before the transaction is aborted.
+
+        Returns:
+            The participants; none if there was no commit, or it has failed
+            for sure.
+        """
+        try:
+            current = self.transaction_manager.get()
+        except NoTransaction:
+            return []
+        if may_have_committed(current):
+            return participants_of(current)
+        return []
 
 
 #: Makes the surroundings of a run, for a block; at the end of the block,

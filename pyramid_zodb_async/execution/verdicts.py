@@ -16,6 +16,7 @@ __all__ = [
     "FailedAttempt",
     "GiveBack",
     "GivenUp",
+    "InDoubt",
     "Logged",
     "Overruled",
     "Raised",
@@ -39,6 +40,10 @@ class Raised:
     may_repeat: bool
     #: Whether the storage was away, so that the error means nothing.
     is_outage: bool
+    #: Whether its transaction may have committed nevertheless.
+    is_in_doubt: bool = False
+    #: Whether the record of the job tells if it has.
+    record_tells: bool = False
 
 
 # A verdict outlives the transaction of its run. So it is plain data: it does
@@ -194,13 +199,30 @@ class Decline(Fail):
         return run.sid, run.function, failure.type, failure.message
 
 
+@dataclass(frozen=True)
+class InDoubt(Logged):
+    """The commit has raised, and may have succeeded nevertheless."""
+
+    action = "job_in_doubt"
+    level = logging.WARNING
+    sentence = "The commit of job %s raised, and may have succeeded: %s."
+    shows_error = True
+
+    #: What is to follow if it has not.
+    otherwise: "RunVerdict | AttemptVerdict"
+    #: What is to follow if nobody can find out.
+    failure: Fail
+    #: Whether the record of the job tells if it has.
+    record_tells: bool
+
+
 #: What is to follow a run that has raised, if its attempt has not failed.
 RunVerdict = GivenUp | Overruled | GiveBack | WaitForStorage | Repeat
 
 #: What is to follow an attempt that has failed.
 AttemptVerdict = TryAgain | Fail
 
-Verdict = Succeeded | RunVerdict | AttemptVerdict
+Verdict = Succeeded | InDoubt | RunVerdict | AttemptVerdict
 
 
 @dataclass(frozen=True)

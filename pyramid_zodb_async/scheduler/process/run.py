@@ -12,9 +12,10 @@ from ...interfaces import Connections
 from ...jobs.model import Failure, JobState, JobView, Progress
 from ...transfer.callables import callable_of
 from ..base_run import BaseRun
-from ..records import Store, StoredJob, TakenOver
+from ..records import Fence, Store, StoredJob, TakenOver
 from ..store.stored_values import refuse_broken, storable_result
 from ..store.transitions import End, fail, finish, try_again
+from ..transaction_changes import Changes
 from .assigned_jobs import AssignedJob
 from .crash_suspects import clear_suspicion
 from .job_views import view_of_assigned, view_of_ended
@@ -193,7 +194,33 @@ class StoredRun(BaseRun):
             view_of_ended, self._assigned, self._started, state, end, failure
         )
 
-    def fail(self, failure: Failure, exception: bytes) -> bool:
+    def can_find_out(self, participants: list[Any]) -> bool:
+        """See :class:`~pyramid_zodb_async.contracts.IRun`."""
+        # Other databases, and what else takes part, may have committed
+        # although that of the record has not.
+        jar = self._loaded[0]._p_jar if self._loaded is not None else None
+        return all(
+            participant is jar or isinstance(participant, Changes)
+            for participant in participants
+        )
+
+    def find_out(self) -> bool | None:
+        """See :class:`~pyramid_zodb_async.contracts.IRun`."""
+
+        def find(store: Store) -> Fence | None:
+            record = store.find(self.sid)
+            return record and record.fence
+
+        fence = self._process.location.read(find, None)
+        if fence == self._fence:
+            return False
+        # Only this run has its number, and only a run writes a success.
+        succeeded = self._fence._replace(state=JobState.SUCCEEDED.value)
+        return fence == succeeded or None
+
+    def fail(
+        self, failure: Failure, exception: bytes, *, in_doubt: bool = False
+    ) -> bool:
         """See :class:`~pyramid_zodb_async.contracts.IRun`."""
 
         # The transaction of the job is aborted; this is one of its own. The
