@@ -88,6 +88,12 @@ def empty_the_transaction():
     raise ValueError("nothing takes part any more")
 
 
+def empty_the_transaction_and_return():
+    shop.add("half done")
+    lost.append(shop.root()._p_jar)
+    del transaction.get()._resources[:]
+
+
 def break_the_transaction():
     shop.add("half done")
     lost.append(shop.root()._p_jar)
@@ -133,6 +139,17 @@ def test_a_job_fails_with_what_it_has_raised(run, function, kind, text):
     assert view.failure.type == kind
     assert text is None or view.failure.message == text
     assert not view.failure.public
+    assert goes_on(run.app)
+    assert shop.effects(run.app) == []
+
+
+@pytest.mark.parametrize("kept_in", ["zodb"])
+def test_a_job_fails_that_cannot_commit_its_success(run, kept_in):
+    view = run(empty_the_transaction_and_return, configure=configure)
+
+    assert view.state == "failed"
+    assert view.failure.type == "TransactionRequired"
+    assert "out of its transaction" in view.failure.message
     assert goes_on(run.app)
     assert shop.effects(run.app) == []
 
