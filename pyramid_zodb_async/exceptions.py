@@ -25,8 +25,8 @@ class JobError(Exception):
 
     Raise it, or a subclass of your own, inside a job to fail the job with a
     message for the users who wait for it: of other exceptions, clients get
-    only the name of the type. Without arguments, the text of an error is the
-    first paragraph of its class's docstring.
+    only the name of the type, and the log gets an ERROR. Without arguments,
+    the text of an error is the first paragraph of its class's docstring.
     """
 
     #: Whether users who wait for a job may see the text. It is false for

@@ -6,7 +6,6 @@ decorate its functions with :data:`transactional`.
 
 import contextlib
 import functools
-import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
@@ -22,6 +21,7 @@ from transaction.interfaces import (
 from transaction.interfaces import ITransactionManager as Manager
 from ZODB.POSException import ConflictError
 
+from .concurrency.loggers import get_logger
 from .database.commits import cut_notes, may_have_committed
 from .database.joinable_transactions import (
     abort_after,
@@ -31,6 +31,7 @@ from .database.joinable_transactions import (
     preserving,
 )
 from .exceptions import CommitInDoubt
+from .jobs.exception_groups import leaves_of
 from .jobs.lazy_functions import LAZY
 
 __all__ = [
@@ -45,7 +46,7 @@ Args = tuple[Any, ...]
 Kw = dict[str, Any]
 Debug = Callable[[], object] | Literal[False]
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 # The value names the thread that has set it, because a context can be copied
 # into another thread, which must not use this manager.
@@ -297,10 +298,14 @@ class TransactionManager:
     ) -> bool:
         if not isinstance(error, Exception):
             return False
-        if isinstance(error, self.retry_exceptions):
-            return True
         with preserving(error, "Asking whether the error is transient"):
-            return txn is not None and bool(txn.isRetryableError(error))
+            # several may have been raised together: what one of them says of
+            # the database concerns all
+            return any(
+                issubclass(type(leaf), self.retry_exceptions)
+                or (txn is not None and bool(txn.isRetryableError(leaf)))
+                for leaf in leaves_of(error)
+            )
         return False
 
 

@@ -272,3 +272,16 @@ def starts_threads(path):
 def test_threads_are_started_in_one_place():
     found = [name for name, path in MODULES.items() if starts_threads(path)]
     assert found == ["concurrency.threads"]
+
+
+def makes_loggers(path):
+    return any(
+        isinstance(node, ast.Call)
+        and ast.unparse(node.func) == "logging.getLogger"
+        for node in ast.walk(tree_of(path))
+    )
+
+
+def test_loggers_are_made_in_one_place():
+    found = [name for name, path in MODULES.items() if makes_loggers(path)]
+    assert found == ["concurrency.loggers"]

@@ -1154,3 +1154,44 @@ def test_a_setting_that_cannot_be_right_is_refused(error, name, value):
         TransactionManager(**{name: value})
 
     assert repr(value) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "errors",
+    [
+        [ConflictError(), ValueError()],
+        [ExceptionGroup("inner", [ConflictError()])],
+    ],
+)
+def test_a_conflict_in_a_group_repeats_the_call(errors):
+    calls = []
+
+    @TransactionManager(retry_initial_delay=0)
+    def work():
+        calls.append(transaction.get())
+        if len(calls) == 1:
+            raise ExceptionGroup("tasks", errors)
+        return "done"
+
+    assert work() == "done"
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ExceptionGroup("tasks", [ValueError()]),
+        BaseExceptionGroup("tasks", [ConflictError(), KeyboardInterrupt()]),
+    ],
+)
+def test_any_other_group_is_raised(error):
+    calls = []
+
+    @TransactionManager(retry_initial_delay=0)
+    def work():
+        calls.append(1)
+        raise error
+
+    with pytest.raises(type(error)):
+        work()
+    assert calls == [1]

@@ -1,7 +1,6 @@
 """Transactions that functions join, and their end when a call has raised."""
 
 import contextlib
-import logging
 from collections.abc import Iterator
 
 from transaction.interfaces import (
@@ -11,6 +10,8 @@ from transaction.interfaces import (
 )
 from transaction.interfaces import ITransactionManager as Manager
 
+from ..concurrency.loggers import get_logger
+
 __all__ = [
     "abort_after",
     "begin_joinable",
@@ -19,7 +20,7 @@ __all__ = [
     "preserving",
 ]
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 # the key of a mark in the data of the transactions that functions may join;
 # an object, so that no other code can use the same key

@@ -13,6 +13,8 @@ from ZODB.interfaces import IBlobStorage, IStorage
 from ZODB.MappingStorage import MappingStorage
 from ZODB.POSException import ConflictError, POSKeyError, ReadOnlyError
 
+from ..jobs.exception_groups import is_of
+
 __all__ = [
     "describe_storage",
     "disk_is_full",
@@ -48,7 +50,9 @@ def storage_failed(error: BaseException) -> bool:
     Args:
         error: an exception with its traceback.
     """
-    if isinstance(error, _ANSWERS):
+    # not isinstance(), which may ask the error for its __class__: an error of
+    # an application may raise then
+    if issubclass(type(error), _ANSWERS):
         return False
     return any(
         _is_of_storage(frame)
@@ -62,12 +66,13 @@ def disk_is_full(error: BaseException) -> bool:
     Args:
         error: what a storage has raised.
     """
-    return isinstance(error, OSError) and error.errno in _FULL
+    return is_of(error, OSError) and getattr(error, "errno", None) in _FULL
 
 
 def _is_of_storage(frame: FrameType) -> bool:
     # the methods of RelStorage's storages are partly those of other objects
-    if frame.f_globals.get("__name__", "").startswith("relstorage."):
+    module = frame.f_globals.get("__name__")
+    if isinstance(module, str) and module.startswith("relstorage."):
         return True
     # by the class of self: asking self, which may be a persistent object of
     # the job, could load it from the database

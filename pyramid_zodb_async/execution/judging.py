@@ -1,10 +1,10 @@
 """Decides what is to follow a run that raised, and logs that."""
 
-import logging
 from typing import Any
 
+from ..concurrency.loggers import get_logger
 from ..contracts import IRun
-from ..exceptions import CommitInDoubt
+from ..exceptions import CommitInDoubt, JobError
 from ..transfer.failures import as_bytes, describe
 from .rules import Rules
 from .verdicts import (
@@ -18,9 +18,9 @@ from .verdicts import (
     Verdict,
 )
 
-__all__ = ["judge", "judge_attempt", "log_fields", "log_verdict"]
+__all__ = ["fail_untold", "judge", "log_fields", "log_verdict"]
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 def judge(rules: Rules, run: IRun, raised: Raised) -> Verdict:
@@ -87,10 +87,28 @@ def judge_attempt(
     return verdict
 
 
+def fail_untold(run: IRun) -> Fail:
+    """Return the verdict on a run whose exception raises when it is judged.
+
+    Args:
+        run: the run.
+    """
+    error = JobError(
+        "The job raised an exception that cannot be told, since to look at it"
+        " raises another one"
+    )
+    verdict = Fail(describe(error), as_bytes(error))
+    log_verdict(run, verdict, error)
+    return verdict
+
+
 def log_verdict(
     run: IRun, verdict: Logged, error: BaseException | None = None
 ) -> None:
     """Log what is to follow a run that raised.
+
+    The line with the error comes before that is recorded, so nothing here may
+    raise.
 
     Args:
         run: the run.

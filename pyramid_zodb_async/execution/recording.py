@@ -1,7 +1,6 @@
 """Records what is to follow a run that has not succeeded, and tells of it."""
 
-import logging
-
+from ..concurrency.loggers import get_logger
 from ..contracts import IRun, ISchedulerCore
 from ..events import JobEvent, JobFailed, JobRetried, JobSucceeded
 from .judging import log_fields, log_verdict
@@ -26,7 +25,7 @@ __all__ = ["record", "record_attempt"]
 #: is neither transient nor an outage.
 MOST_REFUSALS = 3
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 def record(

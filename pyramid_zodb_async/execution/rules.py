@@ -9,9 +9,16 @@ from transaction.interfaces import TransientError
 
 from ..contracts import IRun
 from ..exceptions import CommitInDoubt, JobError, JobTimeout
-from ..transfer.failures import as_bytes, describe, pickled_exception
+from ..jobs.exception_groups import is_of, leaves_of
+from ..transfer.failures import (
+    as_bytes,
+    describe,
+    is_for_people,
+    pickled_exception,
+)
 from .verdicts import (
     AttemptVerdict,
+    Decline,
     Fail,
     FailedAttempt,
     GiveBack,
@@ -39,6 +46,11 @@ LONGEST_REASON = 200
 #: of one: the former raise ``SystemExit`` in a child, the latter
 #: ``WorkerTerminate`` in a worker (billiard 4.3, Celery 5.7).
 HANDLERS = ("billiard.common", "celery.apps.worker")
+
+#: What a run may raise when the job has ended without it: the function asked
+#: whether it should go on, or its commit met a conflict with a cancel or a
+#: takeover.
+EXPECTED = (JobError, TransientError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,9 +90,7 @@ class Rules:
         """
         error = raised.error
         if run.has_ended():
-            # expected errors: the function asked whether it should go on, or
-            # its commit met a conflict with a cancel or a takeover
-            if isinstance(error, JobError | TransientError):
+            if all(is_of(leaf, EXPECTED) for leaf in leaves_of(error)):
                 return GivenUp()
             return Overruled()
         if _is_told_to_stop(error):
@@ -120,7 +130,7 @@ class Rules:
         failures = run.failures + 1
         attempts = run.options.attempts or self.attempts
         # if it is in doubt, people are to decide whether to do it again
-        is_in_doubt = isinstance(failed.error, CommitInDoubt)
+        is_in_doubt = is_of(failed.error, CommitInDoubt)
         if (
             failures < attempts
             and not is_in_doubt
@@ -131,7 +141,8 @@ class Rules:
                 delay = run.options.backoff.delay(failures)
             return TryAgain(time.time() + delay, delay, failures, attempts)
         failure = describe(failed.error, self.public_errors)
-        return Fail(failure, failed.exception)
+        fail = Decline if is_for_people(failed.error) else Fail
+        return fail(failure, failed.exception)
 
 
 def _is_told_to_stop(error: BaseException) -> bool:
@@ -148,7 +159,8 @@ def _is_told_to_stop(error: BaseException) -> bool:
     """
     return any(
         frame.f_globals.get("__name__") in HANDLERS
-        for frame, _ in traceback.walk_tb(error.__traceback__)
+        for leaf in leaves_of(error)
+        for frame, _ in traceback.walk_tb(leaf.__traceback__)
     )
 
 

@@ -2,19 +2,20 @@
 
 import contextlib
 import functools
-import logging
 import threading
 
 from transaction.interfaces import TransientError
 
+from ..concurrency.loggers import get_logger
 from ..contracts import IRun, ISchedulerCore
 from ..database.commits import LONGEST_NOTE, cut_notes
 from ..database.connections import ThreadConnections, use_connections
 from ..database.storages import storage_failed
 from ..events import JobStarted, JobSucceeded
 from ..jobs.current_job import running
+from ..jobs.exception_groups import is_of, leaves_of
 from ..transactional import use_manager
-from .judging import judge, log_fields
+from .judging import fail_untold, judge, log_fields
 from .overdue import fail_overdue
 from .recording import record
 from .rules import Rules, longest_delay
@@ -25,7 +26,7 @@ from .verdicts import SUCCEEDED, Raised, Succeeded, Verdict
 
 __all__ = ["Runner"]
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 class Runner:
@@ -114,6 +115,9 @@ class Runner:
                 verdict = self._execute(run)
         delay = None
         if isinstance(verdict, Succeeded):
+            # not in _perform(): whatever a log call lets through, such as the
+            # signal that ends a worker of Celery, must change no verdict
+            _log_success(run)
             announcer.announce_run(JobSucceeded, run)
         else:
             # not before the surroundings are gone, as for the event
@@ -160,16 +164,7 @@ class Runner:
             if verdict is None:
                 # most likely the surroundings could not be made: nothing was
                 # called, and there is no transaction that could be asked
-                return judge(
-                    self._rules,
-                    run,
-                    Raised(
-                        error,
-                        ThreadConnections(),
-                        may_repeat=isinstance(error, TransientError),
-                        is_outage=storage_failed(error),
-                    ),
-                )
+                return self._judge_outside(run, error)
             # the commit, or the verdict, is not changed by that
             log.exception(
                 "Clearing up after job %s failed: %s.",
@@ -179,18 +174,38 @@ class Runner:
             )
         return verdict
 
+    def _judge_outside(self, run: IRun, error: BaseException) -> Verdict:
+        """Return the verdict on a run whose transaction is over."""
+        try:
+            leaves = leaves_of(error)
+            raised = Raised(
+                error,
+                ThreadConnections(),
+                may_repeat=any(is_of(leaf, TransientError) for leaf in leaves),
+                is_outage=any(map(storage_failed, leaves)),
+            )
+            return judge(self._rules, run, raised)
+        except Exception:  # noqa: BLE001 - of the error's class
+            return fail_untold(run)
+
 
 def _raised(
     run: IRun, error: BaseException, surroundings: Surroundings
 ) -> Raised:
-    """Return what a run has raised, while its transaction is open."""
+    """Return what a run has raised, while its transaction is open.
+
+    If it has raised several exceptions together, the transaction is asked
+    about each. What one of them says of the database concerns all: the others
+    may have come of what was read before it.
+    """
+    leaves = leaves_of(error)
     doubtful = surroundings.doubtful_participants()
-    is_refused = surroundings.is_refusal(error)
+    is_refused = any(map(surroundings.is_refusal, leaves))
     return Raised(
         error,
         surroundings.connections,
-        may_repeat=surroundings.may_repeat(error),
-        is_outage=surroundings.met_outage(error),
+        may_repeat=any(map(surroundings.may_repeat, leaves)),
+        is_outage=any(map(surroundings.met_outage, leaves)),
         is_refused=is_refused,
         databases=surroundings.databases() if is_refused else (),
         is_in_doubt=bool(doubtful),
@@ -225,6 +240,9 @@ def _perform(run: IRun, surroundings: Surroundings) -> None:
         cut_notes(current)
     surroundings.is_committing = True
     manager.commit()
+
+
+def _log_success(run: IRun) -> None:
     log.info(
         "Job %s succeeded: %s.",
         run.sid,

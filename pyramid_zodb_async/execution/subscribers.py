@@ -1,11 +1,11 @@
 """Announcers, which call an application's subscribers with job events."""
 
 import dataclasses
-import logging
 from typing import Any
 
 from zope.interface import implementedBy
 
+from ..concurrency.loggers import get_logger
 from ..contracts import IRun
 from ..events import JobEvent
 from ..exceptions import JobError
@@ -14,7 +14,7 @@ from ..jobs.model import JobView
 
 __all__ = ["Announcer"]
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 class Announcer:

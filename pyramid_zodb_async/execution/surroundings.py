@@ -17,6 +17,7 @@ from ..database.internals import participants_of
 from ..database.joinable_transactions import begin_joinable
 from ..database.storages import disk_is_full, storage_failed
 from ..interfaces import Connections
+from ..jobs.exception_groups import is_of
 
 __all__ = [
     "OwnTransaction",
@@ -68,7 +69,8 @@ class Surroundings(abc.ABC):
         which an abort removes, are asked whether the error is transient.
 
         Args:
-            error: what the run has raised.
+            error: what the run has raised, or one of several that it has
+                raised together.
         """
 
     def met_outage(self, error: BaseException) -> bool:
@@ -79,11 +81,12 @@ class Surroundings(abc.ABC):
         the error is transient, or has no space left.
 
         Args:
-            error: what the run has raised.
+            error: what the run has raised, or one of several that it has
+                raised together.
         """
         return storage_failed(error) and (
             not self.has_loaded
-            or isinstance(error, TransientError)
+            or is_of(error, TransientError)
             or disk_is_full(error)
         )
 
@@ -161,7 +164,7 @@ class OwnTransaction(Surroundings):
             current = self.transaction_manager.get()
         except NoTransaction:
             # there are no data managers left that could be asked
-            transient = isinstance(error, TransientError)
+            transient = is_of(error, TransientError)
         else:
             transient = bool(current.isRetryableError(error))
         return transient

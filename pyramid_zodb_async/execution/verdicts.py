@@ -13,6 +13,7 @@ from ..jobs.model import Failure
 __all__ = [
     "SUCCEEDED",
     "AttemptVerdict",
+    "Decline",
     "Fail",
     "FailedAttempt",
     "GiveBack",
@@ -188,6 +189,21 @@ class Fail(Logged):
     failure: Failure
     #: The pickle of the exception that becomes the outcome.
     exception: bytes
+
+
+@dataclass(frozen=True)
+class Decline(Fail):
+    """The job has failed as its function wants it to, and tells people why."""
+
+    action = "job_declined"
+    level = logging.INFO
+    sentence = "Job %s failed with a message for people: %s: %s: %s"
+    shows_error = False
+
+    def values(self, run: IRun) -> tuple[object, ...]:
+        """See :class:`Logged`."""
+        failure = self.failure
+        return run.sid, run.function, failure.type, failure.message
 
 
 @dataclass(frozen=True)

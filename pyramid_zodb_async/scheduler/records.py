@@ -21,7 +21,6 @@ from .slices import Slice
 
 __all__ = [
     "FORMAT",
-    "KEPT",
     "Beat",
     "Fence",
     "Outcome",

@@ -1,11 +1,11 @@
 """The takeover of jobs whose process is gone, and the beat of this process."""
 
 import functools
-import logging
 import math
 import time
 from dataclasses import dataclass, field
 
+from ...concurrency.loggers import get_logger
 from ...events import JobFailed
 from ...exceptions import JobCrashed
 from ...jobs.model import JobState, JobView
@@ -22,7 +22,7 @@ from .unfinished_jobs import UnfinishedJobs
 
 __all__ = ["LIVE_INCARNATIONS", "Takeover"]
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 #: The incarnations of this very process, one for each of its schedulers.
 LIVE_INCARNATIONS: set[str] = set()

@@ -1,7 +1,6 @@
 """Removes the mark by which the end of a process counts as a job's crash."""
 
-import logging
-
+from ...concurrency.loggers import get_logger
 from ...concurrency.threads import start_thread
 from ..records import TakenOver
 from ..store.location import StoreLocation
@@ -9,7 +8,7 @@ from .assigned_jobs import AssignedJob
 
 __all__ = ["clear_suspicion", "clear_suspicion_in_time"]
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 #: For how many seconds a process that stops waits for the storage.
 PATIENCE = 5.0

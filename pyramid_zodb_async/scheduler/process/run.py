@@ -8,7 +8,8 @@ from ZODB.DB import DB
 from zope.interface import implementer
 
 from ...contracts import IRun
-from ...exceptions import JobError, NotTransferable
+from ...database.internals import participants_of
+from ...exceptions import JobError, NotTransferable, TransactionRequired
 from ...interfaces import Connections
 from ...jobs.model import Failure, JobState, JobView, Progress
 from ...transfer.callables import callable_of
@@ -180,6 +181,15 @@ class StoredRun(BaseRun):
         except TakenOver:
             self._is_lost = True
             raise
+        if store._p_jar not in participants_of(
+            connections.transaction_manager.get()
+        ):
+            # Else the commit would commit nothing, and the job be run again
+            # and again.
+            raise TransactionRequired(
+                "The job has taken its connection out of its transaction, so"
+                " that neither its effects nor its success can be committed"
+            )
         # Not announced yet: the runner does that after the commit.
         self._note(JobState.SUCCEEDED, end)
 
