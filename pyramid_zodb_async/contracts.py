@@ -162,9 +162,7 @@ class IRun(Interface):
     owner = Attribute("The userid that scheduled the job, or None.")
     base_url = Attribute("The application's URL in the scheduling request.")
     function = Attribute("The name of what is called, as module:qualname.")
-    doubt = Attribute(
-        "What :meth:`keep_doubt` got in the run before, or None."
-    )
+    doubt = Attribute("What :meth:`keep_doubt` got last, or None.")
 
     def load(connections: Connections) -> Callable[[], Any]:
         """Return a callable that makes the call of the job.
@@ -219,7 +217,7 @@ class IRun(Interface):
         """
 
     def keep_doubt(doubt: Any) -> None:
-        """Keep a verdict for the next run, which is to find out first.
+        """Keep a verdict until it is known whether it counts.
 
         With ``None`` there is nothing to find out any more.
         """

@@ -106,8 +106,8 @@ def _settle(
 ) -> float | None:
     """Find out whether a commit that raised has succeeded; record the rest.
 
-    If the database is away, the job keeps the doubt, and this is called again
-    in place of its next run.
+    If the database is away, the run keeps the doubt, and the runner calls
+    this again.
     """
     try:
         has_succeeded = run.find_out()
@@ -154,10 +154,9 @@ def _settle(
 
 
 def _look_again(run: IRun, doubt: InDoubt) -> float:
-    """Have the job keep a doubt; return the seconds to wait before a look."""
-    # first the doubt: as soon as the job is released, any thread may claim it
+    """Have the run keep a doubt; return the seconds to wait before a look."""
+    # The job is not released: no other run of it may begin before that.
     run.keep_doubt(doubt)
-    run.release(counts=False)
     return longest_delay()
 
 

@@ -79,6 +79,9 @@ class Runner:
             waits_before_retry=waits_before_retry,
         )
         self._watchdog = Watchdog()
+        #: The runs of which it is not known yet whether they have committed,
+        #: by sid. Here, since the scheduler may drop their jobs meanwhile.
+        self._in_doubt: dict[str, IRun] = {}
 
     def run(self, sid: str) -> float | None:
         """Claim a run of the job, and execute it within its time limit.
@@ -93,6 +96,9 @@ class Runner:
             The seconds after which to call this again for the job, or
             ``None`` if there is nothing more to do.
         """
+        doubtful = self._in_doubt.pop(sid, None)
+        if doubtful is not None:
+            return self._end(doubtful, doubtful.doubt)
         try:
             run = self._scheduler.claim(sid)
         except Exception:
@@ -107,12 +113,17 @@ class Runner:
         if run is None:
             return None
         announcer: Announcer = self._scheduler.announcer
-        # if it is not known yet what became of the last run, that comes first
-        verdict: Verdict | None = run.doubt
-        if verdict is None:
-            announcer.announce_run(JobStarted, run)
-            with self._limit_time(run):
-                verdict = self._execute(run)
+        announcer.announce_run(JobStarted, run)
+        with self._limit_time(run):
+            verdict = self._execute(run)
+        return self._end(run, verdict)
+
+    def _end(self, run: IRun, verdict: Verdict) -> float | None:
+        """Record what is to follow a run, and tell the subscribers.
+
+        Return the seconds after which to go on with the job, or ``None``.
+        """
+        announcer: Announcer = self._scheduler.announcer
         delay = None
         if isinstance(verdict, Succeeded):
             # not in _perform(): whatever a log call lets through, such as the
@@ -122,6 +133,8 @@ class Runner:
         else:
             # not before the surroundings are gone, as for the event
             delay = record(self._scheduler, run, verdict)
+            if run.doubt is not None:
+                self._in_doubt[run.sid] = run
         if delay is None:
             # after the events, since the process forgets the job here, and
             # wakes the waiters for its end; a released job stays assigned

@@ -27,7 +27,7 @@ class BaseRun(abc.ABC):
         self.owner = job.owner
         self.base_url = job.base_url
         self.function = job.function
-        self.doubt = job.doubt
+        self.doubt: Any = None
 
     @abc.abstractmethod
     def has_ended(self) -> bool:
@@ -50,7 +50,7 @@ class BaseRun(abc.ABC):
 
     def keep_doubt(self, doubt: Any) -> None:
         """See :class:`~pyramid_zodb_async.contracts.IRun`."""
-        self._runnable.doubt = doubt
+        self.doubt = doubt
 
     def _cancelled(self) -> JobError:
         return JobCancelled(f"The job {self.sid} is not to be run any more")

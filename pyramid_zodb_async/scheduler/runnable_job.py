@@ -1,7 +1,6 @@
 """A job as a process has it in memory while it is to be run."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from ..jobs.model import Progress
 from ..jobs.options import NO_OPTIONS, Options
@@ -38,6 +37,3 @@ class RunnableJob:
     #: How often a run of it began here, has reported progress, or was set
     #: back to be repeated.
     changes: int = 0
-    #: What is to follow the last run, whose commit may have succeeded, when
-    #: it is known whether it has; ``None`` if nothing is in doubt.
-    doubt: Any = None

@@ -293,9 +293,7 @@ class ZODBScheduler(BaseScheduler):
         if assigned is None:
             return None
         run = StoredRun(self.process, assigned)
-        # If there is a doubt, this run only looks what became of the last.
-        has_to_begin = assigned.suspect and assigned.doubt is None
-        return run if not has_to_begin or run.begin() else None
+        return run if not assigned.suspect or run.begin() else None
 
 
 def _given(options: Options, due: float | None) -> dict[str, Any]:

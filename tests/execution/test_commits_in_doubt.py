@@ -177,7 +177,7 @@ def test_a_doubt_is_kept_until_the_storage_is_back(
     # the record may say that it has succeeded before this process knows
     wait_until(lambda: heard)
     assert len(looks) == 3
-    assert view.result == 1
+    assert wait_for(run.app, view.sid).result == 1
     assert shop.effects(run.app) == ["word"]
     assert heard == [JobSucceeded]
 
