@@ -4,6 +4,7 @@ from .config.include import includeme
 from .context import PersistentContext
 from .exceptions import (
     ArgumentNotTransferable,
+    CommitInDoubt,
     DatabaseForked,
     JobCancelled,
     JobCrashed,
@@ -35,6 +36,7 @@ from .transactional import TransactionManager, transactional
 __all__ = [
     "ArgumentNotTransferable",
     "Backoff",
+    "CommitInDoubt",
     "CurrentJob",
     "DatabaseForked",
     "Failure",

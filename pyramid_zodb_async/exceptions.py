@@ -4,6 +4,7 @@ from typing import ClassVar
 
 __all__ = [
     "ArgumentNotTransferable",
+    "CommitInDoubt",
     "DatabaseForked",
     "JobCancelled",
     "JobCrashed",
@@ -25,8 +26,8 @@ class JobError(Exception):
 
     Raise it, or a subclass of your own, inside a job to fail the job with a
     message for the users who wait for it: of other exceptions, clients get
-    only the name of the type. Without arguments, the text of an error is the
-    first paragraph of its class's docstring.
+    only the name of the type, and the log gets an ERROR. Without arguments,
+    the text of an error is the first paragraph of its class's docstring.
     """
 
     #: Whether users who wait for a job may see the text. It is false for
@@ -91,6 +92,16 @@ class JobCrashed(JobError):
     the setting ``zodb_async.attempts``, allows is not run any more. Nor is one
     that has kept eight processes from giving signs of life, though they had
     not ended.
+    """
+
+
+class CommitInDoubt(JobError):
+    """It is not known whether the work was stored in the database.
+
+    The commit raised after all had voted for it, for instance as the
+    connection to the storage broke. To do the work again could do it twice,
+    so that is left to people: look whether the work is there, and call it or
+    retry the job if it is not.
     """
 
 

@@ -16,9 +16,9 @@ PACKAGE = Path(pyramid_zodb_async.__file__).parent
 ORDER = """
     concurrency exceptions
     jobs
-    events interfaces settings transactional
+    events interfaces settings
     contracts database
-    transfer
+    transactional transfer
     context engine
     web
     execution
@@ -212,9 +212,10 @@ def test_everything_in_the_package_is_shipped():
 PRIVATE = {
     "database.application": {"_zodb_databases"},
     "database.internals": {
-        *("_implicitlyAdding", "_storage", "_synchs", "_unjoin"),
+        *("_implicitlyAdding", "_resources", "_storage", "_synchs"),
+        *("_unjoin", "_voted"),
     },
-    "execution.runner": {"_current_frames"},
+    "execution.overdue": {"_current_frames"},
 }
 
 #: The documented ones of persistent objects and of named tuples.
@@ -274,3 +275,16 @@ def starts_threads(path):
 def test_threads_are_started_in_one_place():
     found = [name for name, path in MODULES.items() if starts_threads(path)]
     assert found == ["concurrency.threads"]
+
+
+def makes_loggers(path):
+    return any(
+        isinstance(node, ast.Call)
+        and ast.unparse(node.func) == "logging.getLogger"
+        for node in ast.walk(tree_of(path))
+    )
+
+
+def test_loggers_are_made_in_one_place():
+    found = [name for name, path in MODULES.items() if makes_loggers(path)]
+    assert found == ["concurrency.loggers"]

@@ -56,6 +56,9 @@ STORED = {
     "pyramid_zodb_async.exceptions:JobCancelled": (
         pyramid_zodb_async.JobCancelled
     ),
+    "pyramid_zodb_async.exceptions:CommitInDoubt": (
+        pyramid_zodb_async.CommitInDoubt
+    ),
     "pyramid_zodb_async.exceptions:JobCrashed": pyramid_zodb_async.JobCrashed,
     "pyramid_zodb_async.exceptions:JobError": pyramid_zodb_async.JobError,
     "pyramid_zodb_async.exceptions:JobNotLoadable": (
@@ -114,9 +117,11 @@ GONE = {"pyramid_zodb_async.events:JobProgressed"}
 ONLY_READ = {"pyramid_zodb_async.job:Version"}
 
 #: What nothing in the files names, but may be named in others: the base of
-#: events, and what is held of a record for a moment.
+#: events, what is held of a record for a moment, and what the version that
+#: wrote them did not know.
 IN_NO_FILE = {
     "pyramid_zodb_async.events:JobEvent",
+    "pyramid_zodb_async.exceptions:CommitInDoubt",
     "pyramid_zodb_async.scheduler.records:Fence",
     "pyramid_zodb_async.exceptions:JobUndone",
 }

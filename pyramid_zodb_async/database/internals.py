@@ -9,9 +9,11 @@ from typing import Any
 from ZODB.Connection import Connection
 
 __all__ = [
+    "has_voted",
     "is_implicitly_added",
     "is_registered",
     "leave_transaction",
+    "participants_of",
     "revisions",
 ]
 
@@ -76,3 +78,28 @@ def revisions(connection: Connection, oid: bytes, most: int) -> list[bytes]:
     """
     found = connection._storage.history(oid, size=most)  # noqa: SLF001
     return [revision["tid"] for revision in found]
+
+
+def participants_of(transaction: Any) -> list[Any]:
+    """Return the data managers that take part in a transaction.
+
+    They are in ``_resources``, as of transaction 5.1, also when a commit has
+    failed, until the abort that follows. Nothing public names them.
+
+    Args:
+        transaction: the transaction.
+    """
+    return list(transaction._resources)  # noqa: SLF001
+
+
+def has_voted(transaction: Any, participant: Any) -> bool:
+    """Return whether a participant has voted for the commit.
+
+    ``_voted`` tells, as of transaction 5.1, also when the commit has failed
+    after that, until the abort that follows.
+
+    Args:
+        transaction: the transaction.
+        participant: one of its :func:`participants_of`.
+    """
+    return id(participant) in transaction._voted  # noqa: SLF001

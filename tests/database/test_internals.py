@@ -145,3 +145,66 @@ def test_a_connection_has_a_storage_that_tells_the_history_of_objects(
 
     assert history[0]["tid"] == thing._p_serial
     assert states == [{"number": 1}, {"number": 0}]
+
+
+class Raising(Resource):
+    """Raises at one step of the commit."""
+
+    def __init__(self, step):
+        setattr(self, step, self.refuse)
+
+    def refuse(self, transaction):
+        raise OSError("refused")
+
+
+@pytest.mark.parametrize(
+    ("step", "voted"),
+    [
+        ("tpc_begin", False),
+        ("commit", False),
+        ("tpc_vote", False),
+        ("tpc_finish", True),
+    ],
+)
+def test_a_transaction_knows_who_has_voted_when_its_commit_has_raised(
+    step, voted
+):
+    manager = transaction.TransactionManager()
+    current = manager.begin()
+    resource = Raising(step)
+    current.join(resource)
+    with pytest.raises(OSError, match="refused"):
+        manager.commit()
+
+    assert manager.get() is current
+    assert current._resources == [resource]
+    assert (id(resource) in current._voted) is voted
+    manager.abort()
+
+
+def test_it_knows_them_as_well_if_a_synchronizer_raises_after_the_commit():
+    errors = [OSError("too late")]
+
+    class Synchronizer:
+        def newTransaction(self, transaction):
+            """Have nothing to do."""
+
+        def beforeCompletion(self, transaction):
+            """Have nothing to do."""
+
+        def afterCompletion(self, transaction):
+            if errors:
+                raise errors.pop()
+
+    manager, synchronizer = transaction.TransactionManager(), Synchronizer()
+    manager.registerSynch(synchronizer)
+    current = manager.begin()
+    resource = Resource()
+    current.join(resource)
+    with pytest.raises(OSError, match="too late"):
+        manager.commit()
+
+    assert manager.get() is current
+    assert current._resources == [resource]
+    assert id(resource) in current._voted
+    manager.abort()

@@ -1,9 +1,9 @@
 """The transaction that takes jobs over from a process that is gone."""
 
-import logging
 import time
 from typing import NamedTuple
 
+from ...concurrency.loggers import get_logger
 from ...events import JobFailed
 from ...exceptions import JobCrashed
 from ...jobs.model import JobView
@@ -27,7 +27,7 @@ from ..store.transitions import End, fail
 
 __all__ = ["LostJob", "claim_lost"]
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 class LostJob(NamedTuple):

@@ -1,10 +1,10 @@
 """The takeover of jobs whose process is gone, and the beat of this process."""
 
 import functools
-import logging
 import math
 import time
 
+from ...concurrency.loggers import get_logger
 from ...events import JobFailed
 from ...jobs.model import JobState, JobView
 from ...jobs.options import Options
@@ -21,7 +21,7 @@ from .unfinished_jobs import UnfinishedJobs
 
 __all__ = ["LIVE_INCARNATIONS", "Takeover"]
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 #: The incarnations of this very process, one for each of its schedulers.
 LIVE_INCARNATIONS: set[str] = set()

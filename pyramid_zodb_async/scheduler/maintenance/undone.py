@@ -1,7 +1,7 @@
 """The jobs whose end was undone: they are not run again."""
 
-import logging
 
+from ...concurrency.loggers import get_logger
 from ...events import JobWasCancelled
 from ...jobs.model import JobView
 from ...jobs.options import Options
@@ -14,7 +14,7 @@ from ..store.undo import undone_jobs
 
 __all__ = ["UndoneJobs"]
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 class UndoneJobs:

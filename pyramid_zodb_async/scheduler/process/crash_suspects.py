@@ -1,9 +1,9 @@
 """Removes the marks by which the end of a process counts as jobs' crash."""
 
 import contextlib
-import logging
 from collections.abc import Sequence
 
+from ...concurrency.loggers import get_logger
 from ...concurrency.threads import start_thread
 from ..records import Store, TakenOver
 from ..store.location import StoreLocation
@@ -11,7 +11,7 @@ from .assigned_jobs import AssignedJob
 
 __all__ = ["clear_suspicion", "clear_suspicion_in_time"]
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 #: For how many seconds a process that stops waits for the storage.
 PATIENCE = 5.0

@@ -16,6 +16,7 @@ from ...jobs.current_job import running_job
 from ...jobs.model import JobState, JobView
 from ...jobs.options import NO_OPTIONS, Options
 from ...transfer.failures import loaded_exception
+from ..commit_queue import CANCEL, REMOVAL, LoggedEnd
 from ..records import Store, StoredJob
 from ..store.transitions import End, can_revive, finish, forget, revive
 from ..transaction_changes import CertainChange, Changes
@@ -113,8 +114,11 @@ class TransactionJob:
         if self._is_own():
             self._change_apart(TransactionJob.remove)
             return
+        # before forget(), which removes the name
+        function = self._record.function
+        end = REMOVAL if self._record.state == JobState.PENDING else None
         forget(self._job, self._record.fence)
-        self._drop()
+        self._drop(function, end)
 
     def cancel(self) -> JobView | None:
         """See :class:`~pyramid_zodb_async.contracts.ITransactionJob`."""
@@ -141,7 +145,7 @@ class TransactionJob:
             **self._history(),
         )
         # after the record has changed: the event shows the cancelled job
-        self._drop()
+        self._drop(record.function, CANCEL)
         if not self._is_apart:
             self.announce(JobWasCancelled)
         return view_of_record(self.sid, record)
@@ -216,8 +220,8 @@ class TransactionJob:
             process.location.db, work, f"job {self.sid} ends itself"
         )
 
-    def _drop(self) -> None:
-        self._changes().add(_Drop(self._process, self._job))
+    def _drop(self, function: str, end: LoggedEnd | None) -> None:
+        self._changes().add(_Drop(self._process, self._job, function, end))
 
     def _history(self) -> dict[str, Any]:
         """Return the attributes of the record that describe the present run.
@@ -242,11 +246,23 @@ class _Drop(CertainChange):
     is under way notices that when it asks whether to go on.
     """
 
-    def __init__(self, process: ThisProcess, job: StoredJob) -> None:
+    def __init__(
+        self,
+        process: ThisProcess,
+        job: StoredJob,
+        function: str,
+        end: LoggedEnd | None,
+    ) -> None:
         self._process = process
         self._sid = job.sid
         self._slice, _ = job.place
+        self._function = function
+        self._end = end
 
     def apply(self) -> None:
         self._process.assigned_jobs.drop(self._sid)
         self._process.slices_to_check.add(self._slice)
+        if self._end is not None:
+            self._process.commit_queue.add_end(
+                self._end, self._sid, self._function
+            )
