@@ -15,6 +15,7 @@ from transaction.interfaces import NoTransaction
 from ..contracts import IRun
 from ..database.application import RequestConnections, make_root
 from ..interfaces import IJobWrappers
+from .job_request import withhold_session
 from .surroundings import OwnTransaction, Surroundings, begin_transaction
 
 __all__ = ["RequestSurroundings"]
@@ -109,6 +110,7 @@ class RequestSurroundings:
             )
             request = factory.blank(path)
         request.registry = self._registry
+        withhold_session(request)
         return request
 
 

@@ -15,6 +15,9 @@ __all__ = ["as_bytes", "describe", "loaded_exception", "pickled_exception"]
 #: the record of the job, and is sent to clients.
 LONGEST_TEXT = 10_000
 
+#: The greatest size of the pickle of an exception that is stored, in bytes.
+LARGEST_PICKLE = 64 * 1024
+
 
 def describe(
     error: BaseException,
@@ -59,13 +62,14 @@ def pickled_exception(error: BaseException, connections: Connections) -> bytes:
 
     Returns:
         The pickle. If the exception cannot be pickled and loaded again, if
-        ``str()`` of the copy raises, or if it refers to persistent objects,
-        this is the pickle of a ``JobError`` with its type and text.
+        ``str()`` of the copy raises, if it refers to persistent objects, or
+        if the pickle is larger than 64 kB, this is the pickle of a
+        ``JobError`` with its type and the start of its text.
     """
     # its methods may raise any exception
     with contextlib.suppress(BaseException):
         dumped = dump(error, connections)
-        if not dumped.shared:
+        if not dumped.shared and len(dumped.data) <= LARGEST_PICKLE:
             # try it now: who loads the pickle later could do nothing about
             # a copy that cannot be made or shown
             str(dumped.load(connections))

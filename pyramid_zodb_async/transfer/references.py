@@ -206,7 +206,8 @@ def refuse_helper(value: object) -> None:
     for kind, advice in _HELPERS.items():
         if isinstance(value, kind):
             raise NotTransferable(advice)
-    if advice := _advice_on_streams(type(value)):
+    own: Any = type(value)
+    if advice := _advice_on_streams(own):
         raise NotTransferable(advice)
 
 

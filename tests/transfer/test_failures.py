@@ -72,3 +72,23 @@ class Exploding(Exception):
 def test_an_error_without_a_text_is_told_by_its_type():
     assert "Exploding" in describe(Exploding()).message
     assert "Exploding" in str(travelled(Exploding()))
+
+
+def test_a_large_exception_is_stored_as_its_type_and_the_start_of_its_text():
+    small = travelled(ValueError("x" * 60_000))
+    large = travelled(ValueError("x" * 70_000))
+    hidden = travelled(Laden("short"))
+
+    assert type(small) is ValueError
+    assert type(large) is JobError
+    assert str(large) == "ValueError: " + "x" * LONGEST_TEXT + "…"
+    assert type(hidden) is JobError
+    assert str(hidden) == "Laden: short"
+
+
+class Laden(Exception):
+    """An error that holds more than its text."""
+
+    def __init__(self, text):
+        super().__init__(text)
+        self.response = bytes(70_000)
