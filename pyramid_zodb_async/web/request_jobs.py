@@ -15,6 +15,7 @@ from ..interfaces import Connections, IScheduler
 from ..jobs.model import JobView
 from .authorization import is_open_to, is_operator, may
 from .poll_pacing import SHORTEST
+from .request_schedule import has_transaction
 from .resources import ROUTE, require_sid
 from .status_document import status_response
 
@@ -184,10 +185,11 @@ class Jobs:
             Whether the job has ended in that time.
 
         Raises:
-            UnknownJob: there is no such job that the user may see, or the
-                transaction that scheduled it has not committed.
-            RuntimeError: a view or a job has called this. During the wait its
-                transaction would stay open, and a thread would be blocked.
+            UnknownJob: there is no such job that the user may see.
+            RuntimeError: the transaction that schedules the job has not
+                committed; or a view or a job has called this, whose
+                transaction would stay open during the wait, and a thread
+                would be blocked.
         """
         if is_tm_active(self._request):
             raise RuntimeError(
@@ -196,12 +198,23 @@ class Jobs:
                 " client ask for the job"
             )
         if not self._may_view_committed(sid):
-            raise UnknownJob(
-                f"There is no job {sid!r} that this request may see. Wait for"
-                " it when its transaction is committed: after the block `with"
-                " request.tm:`"
+            self._refuse_wait(sid)
+        try:
+            return bool(self._scheduler.wait(sid, timeout))
+        except UnknownJob:
+            return True  # it was forgotten since this call has seen it
+
+    def _refuse_wait(self, sid: str) -> None:
+        """Raise the error for a job that cannot be waited for."""
+        if has_transaction(self._connections.transaction_manager) and (
+            self._find(sid, "view") is not None
+        ):
+            raise RuntimeError(
+                f"The transaction that schedules the job {sid} has not"
+                " committed. Wait for the job after that: after the block"
+                " `with request.tm:`"
             )
-        return bool(self._scheduler.wait(sid, timeout))
+        raise UnknownJob(f"There is no job {sid!r} that this request may see")
 
     def _may_view_committed(self, sid: str) -> bool:
         """Return whether the user may see a job that was committed."""
