@@ -67,6 +67,8 @@ class Record(Persistent):
 
     state: str = JobState.PENDING.value
     owner: str | None = None
+    #: The type of the userid; ``None`` in jobs of earlier versions.
+    owner_kind: str | None = None
     base_url: str | None = None
     #: How it is to be run, as ``Options.stored()`` returns it.
     options: tuple[tuple[str, Any], ...] = ()

@@ -17,6 +17,7 @@ from ..interfaces import Connections, IEngine
 from ..jobs.given_options import NONE_GIVEN, resolved
 from ..jobs.model import JobView
 from ..jobs.options import NO_OPTIONS, Options
+from ..jobs.owners import stored_owner
 from ..transfer.callables import check_call, function_name
 from .base_scheduler import BaseScheduler
 from .maintenance.chores import Maintenance
@@ -171,9 +172,9 @@ class ZODBScheduler(BaseScheduler):
             function_name(function),
             time.time(),
             call,
-            owner=owner,
             base_url=base_url,
             runner=incarnation,
+            **({} if owner is None else stored_owner(owner)),
             **_given(own_options, due),
         )
         store = process.location.make(connections.to(db))

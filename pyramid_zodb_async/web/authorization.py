@@ -11,6 +11,7 @@ from ..database.application import make_root
 from ..interfaces import IJobAccess
 from ..jobs.current_job import running_job
 from ..jobs.model import JobView
+from ..jobs.owners import as_owner, is_owner
 from ..settings import ISettings
 
 __all__ = ["is_open_to", "is_operator", "may", "owner_of"]
@@ -29,12 +30,34 @@ def owner_of(request: Any) -> str | None:
 
     Returns:
         The userid, or ``None`` if no user is logged in.
+
+    Raises:
+        TypeError: the userid has no text by which it could be known again.
     """
     job = running_job()
     if job is not None:
         return job.owner
     userid = request.authenticated_userid
-    return None if userid is None else str(userid)
+    if userid is None:
+        return None
+    owner = as_owner(userid)
+    if owner is None:
+        raise TypeError(
+            "The job would have no owner: request.authenticated_userid is of"
+            f" the type {type(userid).__qualname__}, and has no text of its"
+            " own by which the user could be known again; have the security"
+            " policy return a str or an int"
+        )
+    return owner
+
+
+def _user_of(request: Any) -> str | None:
+    """Return who asks, ``None`` if that is nobody or cannot be told."""
+    job = running_job()
+    if job is not None:
+        return job.owner
+    userid = request.authenticated_userid
+    return None if userid is None else as_owner(userid)
 
 
 def is_open_to(request: Any, job: JobView | ITransactionJob) -> bool:
@@ -46,7 +69,7 @@ def is_open_to(request: Any, job: JobView | ITransactionJob) -> bool:
         request: the request of the user.
         job: the job.
     """
-    return job.owner is None or job.owner == owner_of(request)
+    return job.owner is None or is_owner(_user_of(request), job.owner)
 
 
 def may(request: Any, job: ITransactionJob | None, action: str) -> bool:

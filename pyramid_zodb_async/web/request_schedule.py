@@ -74,7 +74,7 @@ class Schedule:
 
         Raises:
             TypeError: *function* cannot be a job, or cannot be called with
-                these arguments.
+                these arguments; or the userid has no text.
             ArgumentNotTransferable: an argument cannot go to another thread.
             TransactionRequired: there is no transaction that would commit the
                 job.

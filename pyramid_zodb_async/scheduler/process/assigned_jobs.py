@@ -10,6 +10,7 @@ from typing import Any
 from ...engine.submission import submit
 from ...jobs.model import Progress, make_version
 from ...jobs.options import NO_OPTIONS, Options
+from ...jobs.owners import loaded_owner
 from ..records import Fence, StoredJob
 from ..runnable_job import RunnableJob
 from ..waiters import Waiters
@@ -70,7 +71,8 @@ class AssignedJob(RunnableJob):
             sid=job.sid,
             place=job.place,
             function=record.function,
-            owner=record.owner,
+            owner=record.owner
+            and loaded_owner(record.owner, record.owner_kind),
             base_url=record.base_url,
             attempt=record.attempt + 1,
             scheduled=record.scheduled,

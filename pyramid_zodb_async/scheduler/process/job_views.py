@@ -8,6 +8,7 @@ from ...interfaces import Connections
 from ...jobs.class_paths import stored_at
 from ...jobs.model import Failure, JobState, JobView, Progress, make_version
 from ...jobs.options import NO_OPTIONS, Options
+from ...jobs.owners import loaded_owner
 from ..records import Outcome, Record
 from ..store.location import StoreLocation
 from ..store.stored_values import refuse_broken
@@ -116,7 +117,7 @@ def view_of(
         sid=sid,
         state=state,
         function=record.function,
-        owner=record.owner,
+        owner=record.owner and loaded_owner(record.owner, record.owner_kind),
         attempt=attempt,
         progress=_progress(progress),
         scheduled_at=record.scheduled,

@@ -189,6 +189,7 @@ _NOTHING = {
     name: getattr(Record, name)
     for name in (
         "owner",
+        "owner_kind",
         "base_url",
         "options",
         "due",
