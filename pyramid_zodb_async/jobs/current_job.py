@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 from ..exceptions import JobError
 from .model import Progress
 from .plain_numbers import plain_number
+from .translations import as_text
 
 __all__ = ["CurrentJob", "Run", "current_job", "running", "running_job"]
 
@@ -102,7 +103,7 @@ class CurrentJob:
                 It may be a number of any kind, such as one of numpy.
             total: the units of work in all; ``None`` if that is not known.
             message: a line of text for people, of which 1000 characters are
-                kept.
+                kept. It may be a translation string.
 
         Raises:
             JobCancelled: see :meth:`check`.
@@ -120,9 +121,9 @@ class CurrentJob:
             raise TypeError(
                 f"progress() takes a str as message, not {message!r}"
             )
-        self._run.report(
-            Progress(done=done, total=total, message=_plain_message(message))
-        )
+        if message is not None:
+            message = as_text(message, LONGEST_MESSAGE)
+        self._run.report(Progress(done=done, total=total, message=message))
 
     def track(
         self,
@@ -172,17 +173,6 @@ def _amount(name: str, value: Any) -> float:
     if not 0 <= number <= MOST:
         raise ValueError(f"progress() takes a {name} from 0 to 2**53")
     return number
-
-
-def _plain_message(message: str | None) -> str | None:
-    if message is None:
-        return None
-    # only a plain text: the message may be of a subclass that refers to other
-    # objects
-    text = str.__str__(message)
-    if len(text) > LONGEST_MESSAGE:
-        text = text[: LONGEST_MESSAGE - 1] + "…"
-    return text
 
 
 _current: contextvars.ContextVar[CurrentJob] = contextvars.ContextVar(

@@ -8,6 +8,7 @@ from typing import Any
 
 from .options import QUEUE_NAME, Backoff, name_of_exception
 from .plain_numbers import plain_number
+from .translations import as_text
 
 __all__ = ["checked"]
 
@@ -139,9 +140,7 @@ def _moment(name: str, value: Any) -> float:
 def _title(name: str, value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(_refusal(name, "a text", value))
-    # only a plain text: the value may be of a subclass, such as a translation
-    # string, that refers to other objects
-    title = str.__str__(value)
+    title = as_text(value, LONGEST_TITLE + 1)
     if not title.strip() or len(title) > LONGEST_TITLE:
         raise ValueError(
             _refusal(name, f"a text of 1 to {LONGEST_TITLE} characters", value)

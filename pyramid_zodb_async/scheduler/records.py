@@ -91,10 +91,11 @@ class Record(Persistent):
     started: float | None = None
     finished: float | None = None
     expires: float | None = None
-    #: The last progress: done, total and message.
+    #: The last progress: done, total, message; and what translates that.
     progress: tuple[float, float | None, str | None] | None = None
-    #: Of a failure: type, message, and whether that is public.
-    error: tuple[str, str, bool] | None = None
+    progress_translation: tuple[Any, ...] | None = None
+    #: Of a failure, as ``Failure.stored()`` returns it.
+    error: tuple[Any, ...] | None = None
     #: What it calls; a failed job still has it, for a retry.
     call: StoredCall | PlainCall | None = None
     #: The result, if that is plain and small.
@@ -141,9 +142,7 @@ class Record(Persistent):
     @property
     def failure(self) -> Failure | None:
         """Why the job failed; ``None`` if it did not."""
-        return self.error and Failure(
-            type=self.error[0], message=self.error[1], public=self.error[2]
-        )
+        return None if self.error is None else Failure.load(self.error)
 
 
 class Slice(Persistent):
@@ -224,6 +223,7 @@ class Beat(Persistent):
     count = 0
     #: By sid, of its running jobs; see ``process.progress_reports``.
     reports: dict[str, tuple[Any, ...]] = {}  # noqa: RUF012 - set, not changed
+    translations: dict[str, tuple[Any, ...]] = {}  # noqa: RUF012 - the same
 
 
 class Store(Persistent):

@@ -3,9 +3,12 @@
 import contextlib
 import pickle
 
+from pyramid.i18n import TranslationString
+
 from ..exceptions import JobError
 from ..interfaces import Connections
 from ..jobs.model import Failure
+from ..jobs.translations import as_text
 from .references import dump
 
 __all__ = ["as_bytes", "describe", "loaded_exception", "pickled_exception"]
@@ -34,10 +37,23 @@ def describe(
     """
     return Failure(
         type=type(error).__qualname__,
-        message=_text(error),
+        message=_translatable(error, _text(error)),
         public=isinstance(error, public)
         or (isinstance(error, JobError) and bool(error.public)),
     )
+
+
+def _translatable(error: BaseException, text: str) -> str:
+    """Return the text of an exception, with what it is translated by."""
+    # its attributes, and what a translation string mentions, may raise
+    with contextlib.suppress(BaseException):
+        (said,) = error.args
+        if isinstance(said, TranslationString) and any(
+            told.startswith(text.removesuffix("…"))
+            for told in (said, said.interpolate())
+        ):
+            return as_text(said, LONGEST_TEXT + 1)
+    return text
 
 
 def _text(error: BaseException) -> str:

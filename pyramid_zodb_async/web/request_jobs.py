@@ -17,7 +17,7 @@ from .authorization import is_open_to, is_operator, may
 from .poll_pacing import SHORTEST
 from .request_schedule import has_transaction
 from .resources import ROUTE, require_sid
-from .status_document import status_response
+from .status_document import localized, status_response
 
 __all__ = ["Jobs", "accepted", "job_url"]
 
@@ -57,7 +57,8 @@ class Jobs:
         """Return a view of the job.
 
         Persistent objects in its result are loaded through the request's
-        connection.
+        connection. Texts that were translation strings are in the language of
+        the request.
 
         Args:
             sid: the sid of the job.
@@ -67,7 +68,7 @@ class Jobs:
             see.
         """
         job = self._find(sid, "view")
-        return None if job is None else job.view()
+        return None if job is None else localized(job.view(), self._request)
 
     def glance(self, sid: str) -> JobView | None:
         """Return what :meth:`get` does, without the database if possible.
@@ -85,7 +86,7 @@ class Jobs:
         """
         view: JobView | None = self._scheduler.glance(sid)
         if view is not None and is_open_to(self._request, view):
-            return view
+            return localized(view, self._request)
         return self.get(sid)
 
     def completed(self, sid: str) -> bool | None:

@@ -8,7 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...engine.submission import submit
-from ...jobs.model import Progress, make_version
+from ...jobs.model import (
+    NO_PROGRESS,
+    Progress,
+    make_version,
+    stored_progress,
+)
 from ...jobs.options import NO_OPTIONS, Options
 from ...jobs.owners import loaded_owner
 from ..records import Fence, StoredJob
@@ -52,7 +57,11 @@ class AssignedJob(RunnableJob):
         return {
             "attempt": self.attempt,
             "started": self.started,
-            "progress": self.progress and self.progress.as_tuple(),
+            **(
+                stored_progress(self.progress)
+                if self.progress
+                else NO_PROGRESS
+            ),
         }
 
     @classmethod

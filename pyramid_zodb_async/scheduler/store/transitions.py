@@ -95,7 +95,7 @@ def fail(
         expected,
         JobState.FAILED,
         end,
-        error=(failure.type, failure.message, failure.public),
+        error=failure.stored(),
         outcome=Outcome(exception=exception),
         **values,
     )
@@ -159,6 +159,7 @@ def revive(job: StoredJob, expected: Fence, incarnation: str | None) -> None:
         finished=None,
         expires=None,
         progress=None,
+        progress_translation=None,
         error=None,
         outcome=None,
     )
@@ -197,6 +198,7 @@ _NOTHING = {
         "finished",
         "expires",
         "progress",
+        "progress_translation",
         "error",
         "call",
         "value",
