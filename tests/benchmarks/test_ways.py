@@ -18,13 +18,13 @@ BENCHMARKS = REPOSITORY / "benchmarks"
 LONGEST = {
     "schedule + commit": (19, 31),
     "one run": (19, 36),
-    "poll of an ended job": (18, 32),
+    "poll of an ended job": (18, 33),
     "fetch + commit": (10, 16),
-    "poll of a pending job": (15, 24),
-    "poll of a running job": (15, 24),
+    "poll of a pending job": (15, 25),
+    "poll of a running job": (15, 25),
     "DELETE of a running job": (24, 48),
     "DELETE of an ended job": (19, 29),
-    "one run that fails": (28, 59),
+    "one run that fails": (29, 61),
     "retry of a failed job": (28, 54),
     "DELETE of a pending job": (23, 47),
 }
