@@ -114,18 +114,20 @@ def _commit(db, do, times):
     connection.close()
 
 
-def count(valgrind, processes, lives):
+def count(valgrind, processes, lives, script=__file__):
     """Return the instructions, by what was done.
 
     Args:
         valgrind: the program.
         processes: in how many processes to do all of it.
         lives: the options that tell how often each is to do it.
+        script: what does it with the option ``--counted``, and prints the
+            names of what it has done.
     """
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as executor:
         of_processes = list(
             executor.map(
-                functools.partial(_count_in_process, valgrind, lives),
+                functools.partial(_count_in_process, valgrind, lives, script),
                 range(processes),
             )
         )
@@ -135,14 +137,14 @@ def count(valgrind, processes, lives):
     }
 
 
-def _count_in_process(valgrind, lives, seed):
+def _count_in_process(valgrind, lives, script, seed):
     """Return the medians that one process sees, by what was done."""
     with tempfile.TemporaryDirectory() as folder:
         counted = subprocess.run(
             [
                 *(valgrind, *VALGRIND, f"--log-file={folder}/log"),
                 f"--callgrind-out-file={folder}/counts",
-                *(sys.executable, __file__, "--counted", *lives),
+                *(sys.executable, script, "--counted", *lives),
             ],
             env=_environment(seed),
             stdout=subprocess.PIPE,

@@ -70,7 +70,7 @@ class Kept:
 class Lone:
     """The application, and what is done with it on the calling thread."""
 
-    def __init__(self, **settings):
+    def __init__(self, policy=None, **settings):
         self.engine = None
         config = Configurator(
             settings={
@@ -84,8 +84,10 @@ class Lone:
         for name in ("tm", "zodbconn", "zodb_async"):
             config.include(f"pyramid_{name}")
         config.add_job_engine("kept", self._make_engine)
-        self._router = config.make_wsgi_app()
-        self.registry = self._router.registry
+        if policy:
+            config.set_security_policy(policy)
+        self.router = config.make_wsgi_app()
+        self.registry = self.router.registry
         self.scheduler = self.registry.getUtility(IScheduler)
         self.scheduler.start()
 
@@ -121,7 +123,7 @@ class Lone:
     def ask(self, method, path, status):
         """Send a request about a job through the router."""
         request = Request.blank(f"/jobs/{path}", method=method)
-        response = request.get_response(self._router)
+        response = request.get_response(self.router)
         if response.status_int != status:
             raise AssertionError(f"{method}: {response.status}")
         return response
@@ -167,11 +169,11 @@ def live(app, do):
 
 
 @contextlib.contextmanager
-def application(**settings):
+def application(policy=None, **settings):
     """Give an application, and end it."""
     # what is told of failed jobs is of no interest here
     logging.getLogger().addHandler(logging.NullHandler())
-    app = Lone(**settings)
+    app = Lone(policy, **settings)
     try:
         yield app
     finally:

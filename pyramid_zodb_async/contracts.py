@@ -44,11 +44,15 @@ class ISchedulerCore(IScheduler):
         the transaction has ended.
         """
 
-    def glance(sid: str) -> JobView | None:
+    def glance(
+        sid: str, is_open: Callable[[str | None], bool] = lambda _owner: True
+    ) -> JobView | None:
         """Return a view of an unfinished job from the memory of this process.
 
-        It does not use the database. ``None`` if the job is not in memory.
-        What other processes do to the job may show half a second later.
+        It does not use the database. ``None`` if the job is not in memory, or
+        if *is_open*, called with its owner, says that it is not to be shown.
+        Then nothing is done for it. What other processes do to the job may
+        show half a second later.
         """
 
     def watch(sids: Iterable[str]) -> "IWaiter":
@@ -121,8 +125,15 @@ class IWaiter(Interface):
 
     seen = Attribute("The versions of the views that its user has, by sid.")
 
-    def notify(*, is_progress: bool) -> None:
+    def notify(sid: str, *, is_progress: bool) -> None:
         """Note a change of one of the jobs, and wake a wait."""
+
+    def limit(sids: Iterable[str]) -> None:
+        """Wait for these jobs only, and forget what was noted of others.
+
+        For those that the asker may not see: he is not to learn when they
+        change.
+        """
 
     def wait(seconds: float) -> bool:
         """Wait for a change since the creation of the waiter.

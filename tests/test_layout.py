@@ -23,7 +23,7 @@ ORDER = """
     web
     execution
     scheduler.sids scheduler.transaction_changes scheduler.waiters
-    scheduler.contents scheduler.runnable_job
+    scheduler.contents scheduler.runnable_job scheduler.slices
     scheduler.records scheduler.commit_queue scheduler.base_run
     scheduler.store
     scheduler.process
@@ -216,7 +216,7 @@ PRIVATE = {
 
 #: The documented ones of persistent objects and of named tuples.
 DOCUMENTED = {
-    *("_p_changed", "_p_jar", "_p_oid"),
+    *("_p_changed", "_p_deactivate", "_p_jar", "_p_oid"),
     *("_asdict", "_fields", "_make", "_replace"),
 }
 

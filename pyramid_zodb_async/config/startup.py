@@ -9,7 +9,7 @@ from pyramid.exceptions import ConfigurationError
 from ..database.application import database_of
 from ..database.begun_transactions import IN_REQUEST, of_thread, watch_begins
 from ..database.pool_sizes import check_pools
-from ..database.storages import is_for_one_process
+from ..database.storages import describe_storage, keeps_its_commits
 from ..exceptions import JobError
 from ..interfaces import IEngine, IRemoteEngine, IScheduler
 from ..settings import ISettings
@@ -128,9 +128,10 @@ def start_at_once(event: Any) -> None:
 
 def _require_shared(db: Any) -> None:
     """Refuse a database that the processes of workers cannot open."""
-    if is_for_one_process(db.storage):
+    if keeps_its_commits(db.storage):
         raise ConfigurationError(
             "With zodb_async.engine = celery, the processes that run jobs are"
-            f" others, and a {type(db.storage).__name__} can be open in one"
-            " process only: use ZEO or RelStorage"
+            " others, and what is committed to this"
+            f" {describe_storage(db.storage)} is seen by one process only:"
+            " use ZEO or RelStorage"
         )

@@ -2,13 +2,13 @@
 
 import logging
 import random
-import time
 import traceback
 from dataclasses import dataclass
 from typing import ClassVar
 
 from transaction.interfaces import TransientError
 
+from ..concurrency.moments import EndOfPause
 from ..contracts import IRun
 from ..exceptions import JobError, JobTimeout
 from ..interfaces import Connections
@@ -165,7 +165,7 @@ class TryAgain(Logged):
     shows_error = True
 
     #: When that is due, in seconds since the epoch.
-    due: float
+    due: EndOfPause
     #: The seconds until then.
     delay: float
     #: How many attempts have failed by now, of how many.
@@ -287,7 +287,7 @@ class Rules:
             delay = 0.0
             if self.waits_before_retry:
                 delay = run.options.backoff.delay(failures)
-            return TryAgain(time.time() + delay, delay, failures, attempts)
+            return TryAgain(EndOfPause.after(delay), delay, failures, attempts)
         failure = describe(failed.error, self.public_errors)
         return Fail(failure, failed.exception)
 

@@ -23,6 +23,7 @@ __all__ = [
     "Progress",
     "Version",
     "make_version",
+    "may_be_sid",
     "moment",
     "stored_progress",
     "without_changes",
@@ -30,6 +31,19 @@ __all__ = [
 
 #: A version has room for fewer changes of one run than this.
 CHANGES = 2**32
+
+#: No sid is longer. Texts that are may come from anybody, so nothing is done
+#: with them.
+LONGEST_SID = 64
+
+
+def may_be_sid(sid: Any) -> bool:
+    """Return whether a text is short enough for the sid of a job.
+
+    Args:
+        sid: what has been given for a sid. What is no text is short enough.
+    """
+    return not isinstance(sid, str) or len(sid) <= LONGEST_SID
 
 
 def moment(seconds: float | None) -> datetime | None:

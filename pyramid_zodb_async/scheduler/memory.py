@@ -9,7 +9,7 @@ from ..contracts import IRun, ISchedulerCore
 from ..interfaces import Connections, IEngine
 from ..jobs.given_options import NONE_GIVEN, resolved
 from ..jobs.model import JobState, JobView
-from .base_scheduler import BaseScheduler
+from .base_scheduler import BaseScheduler, to_anybody
 from .in_memory.call import Call
 from .in_memory.job import Job, view_of
 from .in_memory.job_changes import MemoryJob, Scheduling
@@ -86,8 +86,9 @@ class MemoryScheduler(BaseScheduler):
             owner=owner,
             base_url=base_url,
             options=own_options,
-            due=due,
         )
+        if due is not None:
+            job.wait_until(due)
         self.jobs.changes.add_unless_full(
             connections.transaction_manager,
             Scheduling(self.jobs, job, call),
@@ -116,12 +117,14 @@ class MemoryScheduler(BaseScheduler):
         # if it is in no table, this transaction may have scheduled it
         return super().completed(sid) if has_ended is None else has_ended
 
-    def glance(self, sid: str) -> JobView | None:
+    def glance(
+        self, sid: str, is_open: Callable[[str | None], bool] = to_anybody
+    ) -> JobView | None:
         """See :class:`~pyramid_zodb_async.contracts.ISchedulerCore`."""
         if self.jobs.commit_queue:
             self.jobs.work_off()
         job = self.jobs.table.get(sid)
-        if job is None or job.state.done:
+        if job is None or job.state.done or not is_open(job.owner):
             return None
         if job.state is JobState.PENDING:
             self.jobs.try_again()

@@ -3,6 +3,8 @@
 import base64
 import functools
 
+from ..jobs.model import may_be_sid
+
 __all__ = ["make_sid", "split_sid"]
 
 
@@ -17,7 +19,6 @@ def make_sid(number: int, key: bytes) -> str:
     return f"{number:x}-{text}"
 
 
-@functools.lru_cache(maxsize=1024)
 def split_sid(sid: str) -> tuple[int, bytes]:
     """Return where the record of a job is.
 
@@ -29,10 +30,16 @@ def split_sid(sid: str) -> tuple[int, bytes]:
 
     Raises:
         ValueError: :func:`make_sid` does not make such a sid.
-        TypeError: *sid* cannot be hashed.
     """
-    if not isinstance(sid, str):
-        raise ValueError(repr(sid))  # noqa: TRY004 - as for an unknown sid
+    # first, since what is known of the others is remembered
+    if not (isinstance(sid, str) and may_be_sid(sid)):
+        raise ValueError("no sid of a job in the database")
+    return _split(sid)
+
+
+@functools.lru_cache(maxsize=1024)
+def _split(sid: str) -> tuple[int, bytes]:
+    """Do what :func:`split_sid` does, for what is short enough."""
     first, _, text = sid.partition("-")
     number = int(first, 16)
     key = base64.b64decode(text + "==", altchars=b"-_", validate=True)

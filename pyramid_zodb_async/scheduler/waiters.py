@@ -54,18 +54,23 @@ class Waiters:
                 self._by_sid.setdefault(sid, set()).add(waiter)
         return waiter
 
-    def close(self, waiter: "Waiter") -> None:
-        """Remove a waiter; it may have been removed already.
+    def limit(self, waiter: "Waiter", sids: Iterable[str]) -> None:
+        """Have a waiter wait for some of its jobs only.
+
+        What it has noted of the others is forgotten.
 
         Args:
             waiter: the waiter.
+            sids: the sids of the jobs that remain; none if it is closed.
         """
         with self._lock:
-            for sid in waiter.sids:
+            dropped = waiter.sids.difference(sids)
+            for sid in dropped:
                 waiters = self._by_sid.get(sid, set())
                 waiters.discard(waiter)
                 if not waiters:
                     self._by_sid.pop(sid, None)
+            waiter.forget(dropped)
 
     def sids(self) -> list[str]:
         """Return the sids of the jobs that have waiters."""
@@ -89,7 +94,7 @@ class Waiters:
             return
         with self._lock:
             for waiter in self._by_sid.get(sid, ()):
-                waiter.notify(is_progress=is_progress)
+                waiter.notify(sid, is_progress=is_progress)
 
     def compare(self, sid: str, version: int | None) -> None:
         """Wake the waiters of a job that have seen an older version of it.
@@ -118,26 +123,38 @@ class Waiter:
         self.seen: dict[str, int] = {}
         self._waiters = waiters
         self._woken = threading.Event()
-        #: Whether a job has changed otherwise than by its progress.
-        self._has_changed = False
-        #: Whether a job has reported progress.
-        self._has_moved = False
+        #: The jobs that have changed otherwise than by their progress.
+        self._changed: set[str] = set()
+        #: Those that have reported progress.
+        self._moved: set[str] = set()
         #: When the first wait began, on the monotonic clock.
         self._begin: float | None = None
 
-    def notify(self, *, is_progress: bool) -> None:
+    def notify(self, sid: str, *, is_progress: bool) -> None:
         """Record that one of the jobs has changed.
 
         Args:
+            sid: the sid of the job.
             is_progress: whether only its progress has changed.
         """
-        # The flag before the event: the waiting thread reads the flags when
+        # Noted before the event: the waiting thread reads what is noted when
         # the event has woken it.
-        if is_progress:
-            self._has_moved = True
-        else:
-            self._has_changed = True
+        (self._moved if is_progress else self._changed).add(sid)
         self._woken.set()
+
+    def limit(self, sids: Iterable[str]) -> None:
+        """See :class:`~pyramid_zodb_async.contracts.IWaiter`."""
+        self._waiters.limit(self, sids)
+
+    def forget(self, sids: frozenset[str]) -> None:
+        """Forget jobs, and what was noted of them; ``Waiters`` calls this.
+
+        Args:
+            sids: the sids of the jobs.
+        """
+        self.sids -= sids
+        self._changed -= sids
+        self._moved -= sids
 
     def compare(self, sid: str, version: int | None) -> None:
         """Record a change of a job if the client knows an older version.
@@ -150,9 +167,9 @@ class Waiter:
         if seen is None:
             return
         if version is None or without_changes(version) > seen:
-            self.notify(is_progress=False)
+            self.notify(sid, is_progress=False)
         elif version > seen:
-            self.notify(is_progress=True)
+            self.notify(sid, is_progress=True)
 
     def wait(self, seconds: float) -> bool:
         """Wait for a change since the waiter was made.
@@ -171,18 +188,18 @@ class Waiter:
             self._begin = begin
         while True:
             end = begin + seconds
-            if self._has_changed:
+            if self._changed:
                 return True
-            if self._has_moved:
+            if self._moved:
                 end = min(end, self._begin + PROGRESS_PACE)
             left = end - time.monotonic()
             if left <= 0:
-                return self._has_moved
+                return bool(self._moved)
             self._woken.wait(left)
-            # Cleared before the flags are read again: a change after that
+            # Cleared before what is noted is read again: a change after that
             # sets the event again, so none is missed.
             self._woken.clear()
 
     def close(self) -> None:
         """Stop being notified; to be called when the wait is over."""
-        self._waiters.close(self)
+        self._waiters.limit(self, ())

@@ -19,7 +19,7 @@ from ..jobs.model import JobView
 from ..jobs.options import NO_OPTIONS, Options
 from ..jobs.owners import stored_owner
 from ..transfer.callables import check_call, function_name
-from .base_scheduler import BaseScheduler
+from .base_scheduler import BaseScheduler, to_anybody
 from .maintenance.chores import Maintenance
 from .process.assigned_jobs import AssignedJob
 from .process.crash_suspects import clear_suspicion_in_time
@@ -33,6 +33,7 @@ from .process.waiting import unfinished, wait_for_end
 from .records import Record, Store
 from .store.location import StoreLocation
 from .store.stored_values import storable_call
+from .store.unknown_jobs import load_another
 from .waiters import Waiter
 
 __all__ = ["ZODBScheduler"]
@@ -108,9 +109,7 @@ class ZODBScheduler(BaseScheduler):
             if not self._maintenance.does(recover=recover):
                 if recover:
                     # makes the store here, so that no request has to
-                    self.process.location.write(
-                        self._prepare, note="the store of jobs"
-                    )
+                    self.process.location.prepare(self._prepare)
                 # first, as it is this that may fail
                 self._maintenance.start(recover=recover)
                 try:
@@ -184,6 +183,8 @@ class ZODBScheduler(BaseScheduler):
         if is_handed_over:
             hand_off.record = record
             hand_off.job = AssignedJob.of(job, is_new=due is None)
+            if due is not None:
+                hand_off.job.wait_until(due)
         if self.announcer.has_subscribers(JobScheduled):
             in_transaction = TransactionJob(process, store, job, connections)
             in_transaction.announce(JobScheduled)
@@ -204,7 +205,11 @@ class ZODBScheduler(BaseScheduler):
             QueueFull: too many jobs wait.
         """
         changes = self.process.changes
-        hand_off = HandOff(self.commit_queue, is_new=counts and due is None)
+        hand_off = HandOff(
+            self.commit_queue,
+            self.process.assigned_jobs,
+            is_new=counts and due is None,
+        )
         if counts:
             changes.add_unless_full(
                 transaction_manager,
@@ -223,20 +228,25 @@ class ZODBScheduler(BaseScheduler):
         if self.commit_queue:
             self.commit_queue.work_off()
         store = self.process.location.of(connections)
-        job = None if store is None else store.locate(sid)
-        if store is None or job is None:
+        if store is None:
+            return None
+        job = store.locate(sid)
+        if job is None:
+            load_another(store, sid)
             return None
         expires = job.record.expires
         if expires is not None and expires <= time.time():
             return None
         return TransactionJob(self.process, store, job, connections)
 
-    def glance(self, sid: str) -> JobView | None:
+    def glance(
+        self, sid: str, is_open: Callable[[str | None], bool] = to_anybody
+    ) -> JobView | None:
         """See :class:`~pyramid_zodb_async.contracts.ISchedulerCore`."""
         if self.commit_queue:
             self.commit_queue.work_off()
         assigned = self.process.assigned_jobs.get(sid)
-        if assigned is None:
+        if assigned is None or not is_open(assigned.owner):
             return None
         self.process.check_soon(sid)
         return view_of_assigned(assigned)
@@ -270,7 +280,8 @@ class ZODBScheduler(BaseScheduler):
         unsent = (
             process.dispatcher.unsent() if process.dispatcher.remote else 0
         )
-        return process.assigned_jobs.new + unsent
+        jobs = process.assigned_jobs
+        return jobs.expected + jobs.new + unsent
 
     def wait(
         self, sid: str | None = None, timeout: float | None = None
@@ -307,4 +318,8 @@ def _given(options: Options, due: float | None) -> dict[str, Any]:
     """Return the attributes of a record for options; few jobs have any."""
     if options is NO_OPTIONS and due is None:
         return {}
-    return {"options": options.stored(), "due": due}
+    # plain, since this process alone knows the end of a pause by its clock
+    return {
+        "options": options.stored(),
+        "due": None if due is None else float(due),
+    }

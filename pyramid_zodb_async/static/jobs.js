@@ -273,9 +273,11 @@ class Poll {
     void this.#run();
   }
 
-  takes(collection) {
+  takes(collection, { place }) {
     const fits = collection && collection === this.#collection;
-    return fits && this.#watches.size < MOST;
+    // the server answers for each once; one job may have several URLs
+    const isNew = ![...this.#watches].some((it) => sid(it.place) === sid(place));
+    return fits && isNew && this.#watches.size < MOST;
   }
 
   add(watch) {
@@ -360,6 +362,8 @@ class Poll {
       batch.forEach((watch, i) => {
         if (documents[i].status === 404) {
           missing = this.#miss(watch);
+        } else if (documents[i].status === 413) {
+          watch.part(); // it has ended; the answer would be too large with it
         } else {
           watch.hear(documents[i], tagOf(documents[i], tags?.[i]));
         }
@@ -399,7 +403,7 @@ class Poll {
 /** Find who asks for jobs of the same collection, or make one. */
 function join(watch) {
   const [, collection] = watch.place.href.match(/^([^?]+)\/[^/?]+$/) ?? [];
-  const poll = [...polls].find((each) => each.takes(collection));
+  const poll = [...polls].find((each) => each.takes(collection, watch));
   poll?.add(watch);
   return poll ?? new Poll(collection, watch);
 }

@@ -1,5 +1,6 @@
 """The checks of what a user may do with a job."""
 
+import functools
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -10,13 +11,15 @@ from ..contracts import ITransactionJob
 from ..database.application import make_root
 from ..interfaces import IJobAccess
 from ..jobs.current_job import running_job
-from ..jobs.model import JobView
 from ..jobs.owners import as_owner, is_owner
 from ..settings import ISettings
 
-__all__ = ["is_open_to", "is_operator", "may", "owner_of"]
+__all__ = ["Asker", "is_operator", "may", "owner_of"]
 
 log = logging.getLogger(__name__)
+
+#: Stands for the owner of a job that does not exist; no userid is equal to it.
+NOBODY: Any = object()
 
 
 def owner_of(request: Any) -> str | None:
@@ -60,19 +63,38 @@ def _user_of(request: Any) -> str | None:
     return None if userid is None else as_owner(userid)
 
 
-def is_open_to(request: Any, job: JobView | ITransactionJob) -> bool:
-    """Return whether the user may do everything without a further check.
-
-    So may the owner, and everybody if the job has no owner.
+class Asker:
+    """The user who asks for a job; found out once, and only if needed.
 
     Args:
         request: the request of the user.
-        job: the job.
     """
-    return job.owner is None or is_owner(_user_of(request), job.owner)
+
+    def __init__(self, request: Any) -> None:
+        self._request = request
+
+    @functools.cached_property
+    def userid(self) -> str | None:
+        """The userid; ``None`` if that is nobody, or cannot be told."""
+        return _user_of(self._request)
+
+    def owns(self, owner: str | None) -> bool:
+        """Return whether he may do everything without a further check.
+
+        So may the owner, and everybody if the job has no owner.
+
+        Args:
+            owner: the owner of the job.
+        """
+        return owner is None or is_owner(self.userid, owner)
 
 
-def may(request: Any, job: ITransactionJob | None, action: str) -> bool:
+def may(
+    request: Any,
+    job: ITransactionJob | None,
+    action: str,
+    asker: Asker | None = None,
+) -> bool:
     """Return whether the user of *request* may do *action* with *job*.
 
     Args:
@@ -81,12 +103,14 @@ def may(request: Any, job: ITransactionJob | None, action: str) -> bool:
             done.
         action: one of those that
             :class:`~pyramid_zodb_async.interfaces.IJobAccess` lists.
+        asker: the user, if the caller has one already.
     """
-    if job is not None and is_open_to(request, job):
+    if asker is None:
+        asker = Asker(request)
+    # For an unknown job all is found out as for the job of another user, so
+    # that the time that the response takes does not tell them apart.
+    if asker.owns(NOBODY if job is None else job.owner):
         return True
-    # Before the test for None: the permission is checked for an unknown job
-    # as for the job of another user, so that the time that the response takes
-    # does not tell them apart.
     may_all: bool = request.jobs.are_all_open
     if job is None:
         return False

@@ -17,6 +17,9 @@ __all__ = [
 #: an unknown job.
 SEPARATOR, NONE = "_", "-"
 
+#: How many tags of a header are read.
+MOST_TAGS = 100
+
 #: The versions of the requested jobs, in the order in which the request names
 #: them; ``None`` for an unknown job.
 Versions = list[int | None]
@@ -174,7 +177,8 @@ def _tags_in(
     """Return the tags in a header that this module made for *count* jobs."""
     name = header.lower().replace("-", "_")
     found = []
-    for tag in getattr(getattr(request, name), "etags", ()):
+    tags = getattr(getattr(request, name), "etags", ())
+    for tag in tags[:MOST_TAGS]:
         try:
             versions = _read(tag)
         except ValueError:

@@ -10,6 +10,7 @@ from pyramid.interfaces import IRoutesMapper
 
 from ..contracts import IWaiter
 from ..settings import ISettings
+from .answer_headers import keep_cookies
 from .resources import COLLECTION_ROUTE, ROUTE
 
 __all__ = ["WaitRequest", "wait_for_change_factory", "wait_request_of"]
@@ -22,6 +23,9 @@ WAIT_REQUEST = "pyramid_zodb_async.wait_request"
 _WAIT = re.compile(
     r'\s*wait\s*=\s*(?:"\s*(\d+)\s*"|(\d+))\s*(?:;.*)?', re.IGNORECASE
 )
+
+#: How many preferences of a request are read.
+MOST_PREFERENCES = 100
 
 #: How often to check whether the client is still connected, in seconds.
 LISTEN_INTERVAL = 1.0
@@ -62,7 +66,8 @@ class WaitRequest:
         """Let the request wait for changes that are newer than *seen*.
 
         Args:
-            seen: the versions that the view has read, by sid.
+            seen: the versions that the view has read, by sid; of at least
+                one job, and only of those that the client may see.
             has_new_progress: whether the client does not know the latest
                 progress. It gets that as soon as the pace of progress allows,
                 and not at once: otherwise a job that reports progress often
@@ -76,10 +81,14 @@ class WaitRequest:
         """Return the waiter, or ``None`` if the view allows no wait."""
         if self.waiter is None or self._seen is None:
             return None
+        # all that were asked for were watched, before it was known which of
+        # them the client may see
+        self.waiter.limit(self._seen)
         self.waiter.seen = self._seen
         if self._has_new_progress:
-            # ends the wait as soon as the pace of progress allows
-            self.waiter.notify(is_progress=True)
+            # of whichever: ends the wait as soon as the pace of progress
+            # allows
+            self.waiter.notify(next(iter(self._seen)), is_progress=True)
         return self.waiter
 
 
@@ -139,7 +148,8 @@ def _preferred_wait(request: Any) -> int:
     if "HTTP_PREFER" not in request.environ or request.method != "GET":
         return 0
     # if a preference is given twice, RFC 7240 has the first one count
-    for preference in request.headers["Prefer"].split(","):
+    preferences = request.headers["Prefer"].split(",", MOST_PREFERENCES)
+    for preference in preferences[:MOST_PREFERENCES]:
         found = _WAIT.fullmatch(preference)
         if found:
             digits: str = found[1] or found[2]
@@ -158,6 +168,9 @@ def _is_for_jobs(request: Any, mapper: Any) -> bool:
 
 def _answer_after_wait(request: Any, seconds: float) -> Any:
     """Return the response of the view, after a wait if the view allows it."""
+    # of this request itself, which tweens over this one may ask for its user;
+    # those below have keep_cookies() of their own
+    keep_cookies(request)
     wait_request = WaitRequest()
     waited = 0.0
     try:

@@ -6,6 +6,7 @@ from typing import Any
 from pyramid.response import Response
 
 from ..exceptions import QueueFull
+from .answer_headers import NO_SNIFFING, keep_cookies
 from .poll_pacing import SHORTEST
 
 __all__ = [
@@ -42,7 +43,7 @@ def problem_response(status: int, title: str, detail: str) -> Response:
         status=status,
         content_type="application/problem+json",
     )
-    response.headerlist.append(NOT_SHARED)
+    response.headerlist += [NOT_SHARED, NO_SNIFFING]
     return response
 
 
@@ -86,6 +87,7 @@ def no_such_job(error: Any, request: Any) -> Response:  # noqa: ARG001
         error: Pyramid's ``URLDecodeError``.
         request: the request.
     """
+    keep_cookies(request)  # such a request has no resource that would
     return not_found_response()
 
 

@@ -12,11 +12,11 @@ from ..database.application import RequestConnections
 from ..database.connections import ThreadConnections
 from ..exceptions import UnknownJob
 from ..interfaces import Connections, IScheduler
-from ..jobs.model import JobView
-from .authorization import is_open_to, is_operator, may
+from ..jobs.model import JobView, may_be_sid
+from .authorization import Asker, is_operator, may
 from .poll_pacing import SHORTEST
 from .request_schedule import has_transaction
-from .resources import ROUTE, require_sid
+from .resources import make_job_url
 from .status_document import localized, status_response
 
 __all__ = ["Jobs", "accepted", "job_url"]
@@ -84,10 +84,14 @@ class Jobs:
             The view, or ``None`` if there is no such job that the user may
             see.
         """
-        view: JobView | None = self._scheduler.glance(sid)
-        if view is not None and is_open_to(self._request, view):
+        if not may_be_sid(sid):
+            return None
+        asker = Asker(self._request)
+        view: JobView | None = self._scheduler.glance(sid, asker.owns)
+        if view is not None:
             return localized(view, self._request)
-        return self.get(sid)
+        job = self._find(sid, "view", asker)
+        return None if job is None else localized(job.view(), self._request)
 
     def completed(self, sid: str) -> bool | None:
         """Return whether the job has ended.
@@ -198,7 +202,7 @@ class Jobs:
                 " hold its transaction, and a thread of the server. Let the"
                 " client ask for the job"
             )
-        if not self._may_view_committed(sid):
+        if not (may_be_sid(sid) and self._may_view_committed(sid)):
             self._refuse_wait(sid)
         try:
             return bool(self._scheduler.wait(sid, timeout))
@@ -244,12 +248,16 @@ class Jobs:
         )
         return done
 
-    def _find(self, sid: str, action: str) -> ITransactionJob | None:
+    def _find(
+        self, sid: str, action: str, asker: Asker | None = None
+    ) -> ITransactionJob | None:
         """Return a job, if the user may do *action* with it."""
+        if not may_be_sid(sid):
+            return None
         job: ITransactionJob | None = self._scheduler.find(
             sid, self._connections
         )
-        return job if may(self._request, job, action) else None
+        return job if may(self._request, job, action, asker) else None
 
 
 def job_url(request: Any, sid: str) -> str:
@@ -264,9 +272,7 @@ def job_url(request: Any, sid: str) -> str:
     Raises:
         TypeError: *sid* is no string.
     """
-    require_sid(sid)
-    url: str = request.route_url(ROUTE, sid=sid)
-    return url
+    return make_job_url(request.route_url, sid)
 
 
 def accepted(request: Any, sid: str) -> Any:

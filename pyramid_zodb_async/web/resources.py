@@ -1,6 +1,10 @@
 """The route names of the job resources, and the contexts of their views."""
 
+from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
+
+from .answer_headers import guard_answer
 
 __all__ = [
     "COLLECTION_ROUTE",
@@ -9,7 +13,7 @@ __all__ = [
     "JobResource",
     "JobsResource",
     "RetryResource",
-    "require_sid",
+    "make_job_url",
 ]
 
 #: The routes of a job, of several jobs at once, and of the resource to which
@@ -33,7 +37,8 @@ class JobsResource:
     methods: tuple[str, ...] = ("GET", "HEAD", "OPTIONS")
 
     def __init__(self, request: Any) -> None:
-        """Do nothing: the view reads the query."""
+        # here, so that it covers what errors and tweens make of the answer
+        guard_answer(request)
 
 
 class JobResource(JobsResource):
@@ -46,6 +51,7 @@ class JobResource(JobsResource):
     methods: tuple[str, ...] = ("GET", "HEAD", "DELETE", "OPTIONS")
 
     def __init__(self, request: Any) -> None:
+        super().__init__(request)
         self.sid: str = request.matchdict["sid"]
 
 
@@ -59,11 +65,12 @@ class RetryResource(JobResource):
     methods = ("POST", "OPTIONS")
 
 
-def require_sid(sid: Any) -> None:
-    """Raise an error if *sid* cannot be the sid of a job.
+def make_job_url(route_url: Callable[..., str], sid: Any) -> str:
+    """Return the URL of a job.
 
     Args:
-        sid: what is to become part of a URL.
+        route_url: Pyramid's method of a request, or ``route_path``.
+        sid: the sid of the job.
 
     Raises:
         TypeError: *sid* is no string.
@@ -73,3 +80,6 @@ def require_sid(sid: Any) -> None:
             "The sid of a job is a string, as request.schedule() gives it,"
             f" not {sid!r}"
         )
+    # Pyramid remembers for ever how each part of a URL is quoted, so it gets
+    # the same one for all jobs, the last character of what it returns.
+    return route_url(ROUTE, sid="-")[:-1] + quote(sid, safe="")

@@ -9,6 +9,8 @@ from typing import Any
 from pyramid.security import NO_PERMISSION_REQUIRED
 from pyramid.static import static_view
 
+from .answer_headers import guard_answer
+
 __all__ = ["SPEC", "VERSION", "add_assets", "version_of"]
 
 #: The asset specification of their folder, for ``request.static_path``.
@@ -70,7 +72,7 @@ def add_assets(config: Any, prefix: str) -> None:
 
 
 def _root_factory(cache_control: str) -> Callable[[Any], None]:
-    """Return a root factory that sets ``Cache-Control`` on the response.
+    """Return a root factory that sets headers of the response.
 
     It also replaces the application's root factory, which may open a database
     connection.
@@ -81,6 +83,8 @@ def _root_factory(cache_control: str) -> Callable[[Any], None]:
             response.headers["Cache-Control"] = cache_control
 
     def factory(request: Any) -> None:
+        # shared caches store the answers, and must not store a login
+        guard_answer(request)
         request.add_response_callback(set_header)
 
     return factory

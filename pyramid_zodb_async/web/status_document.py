@@ -4,7 +4,7 @@ import dataclasses
 import datetime
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from pyramid.i18n import TranslationString
@@ -21,6 +21,7 @@ from ..exceptions import (
 from ..jobs.model import Failure, JobState, JobView
 from ..jobs.translations import TranslatableText
 from ..transfer.failures import describe
+from .answer_headers import NO_SNIFFING
 from .problem_documents import NOT_SHARED
 
 __all__ = [
@@ -31,6 +32,14 @@ __all__ = [
 ]
 
 log = logging.getLogger(__name__)
+
+#: How many bytes the documents of a list may have together. Where a document
+#: of a job that has ended would make it more, it is not in the list.
+MOST_BYTES = 4 * 2**20
+
+#: After how many bytes, with those of documents that were too large, no
+#: further result is rendered for a list. Only then is its size known.
+MOST_RENDERED = 4 * MOST_BYTES
 
 #: How deep in a result to search for what cannot be rendered.
 DEEPEST = 20
@@ -50,26 +59,47 @@ def status_response(
 
 
 def status_list_response(
-    views: dict[str, JobView | None], sids: list[str], request: Any
+    views: dict[str, JobView | None], request: Any
 ) -> Response:
     """Return a response with the status documents of several jobs.
 
     Args:
-        views: the views of the jobs, by sid; ``None`` for an unknown one.
-        sids: the sids in the order of the documents. A sid may occur twice.
+        views: the views of the jobs, by sid, in the order of the documents;
+            ``None`` for an unknown one.
         request: the request, which the JSON renderer gets.
     """
-    rendered = {
-        sid: _render(view, request) if view else _unknown(sid)
-        for sid, view in views.items()
-    }
-    documents = b", ".join(rendered[sid] for sid in sids)
+    documents = b", ".join(_render_within_limits(views, request))
     return _json_response(b'{"jobs": [' + documents + b"]}")
 
 
-def _unknown(sid: str) -> bytes:
-    """Return what stands for the document of a job that does not exist."""
-    return json.dumps({"sid": sid, "status": 404}).encode()
+def _render_within_limits(
+    views: dict[str, JobView | None], request: Any
+) -> Iterator[bytes]:
+    """Return the documents of several jobs, or what stands for them.
+
+    A job that has ended and whose document would be too much is to be asked
+    for alone.
+    """
+    given = rendered = 0
+    for sid, view in views.items():
+        if view is None:
+            yield _substitute(sid, 404)
+            continue
+        if view.done and rendered > MOST_RENDERED:
+            yield _substitute(sid, 413)
+            continue
+        document = _render(view, request)
+        rendered += len(document)
+        if view.done and given + len(document) > MOST_BYTES:
+            yield _substitute(sid, 413)
+            continue
+        given += len(document)
+        yield document
+
+
+def _substitute(sid: str, status: int) -> bytes:
+    """Return what stands for the document of a job in a list."""
+    return json.dumps({"sid": sid, "status": status}).encode()
 
 
 def _json_response(body: bytes, status: int = 200) -> Response:
@@ -77,13 +107,14 @@ def _json_response(body: bytes, status: int = 200) -> Response:
         ("Content-Type", "application/json"),
         ("Content-Length", str(len(body))),
         NOT_SHARED,
+        NO_SNIFFING,
     ]
     return Response(app_iter=[body], status=status, headerlist=headers)
 
 
 def not_modified_response() -> Response:
     """Return the response for a client that knows the document already."""
-    return Response(status=304, headerlist=[NOT_SHARED])
+    return Response(status=304, headerlist=[NOT_SHARED, NO_SNIFFING])
 
 
 def _render(view: JobView, request: Any) -> bytes:

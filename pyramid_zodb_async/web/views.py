@@ -1,14 +1,14 @@
 """The views of the job resources: show, cancel, forget and retry."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from pyramid.response import Response
 
 from ..contracts import ITransactionJob
 from ..interfaces import Connections, IScheduler
-from ..jobs.model import JobView
+from ..jobs.model import JobView, may_be_sid
 from .authorization import may
 from .etags import (
     etag_of,
@@ -85,20 +85,23 @@ def show_jobs(context: JobsResource, request: Any) -> Response:  # noqa: ARG001
             f"Ask for 1 to {MOST_JOBS} jobs at once, as ?sid=…&sid=…; these"
             f" are {len(sids)}.",
         )
-    views = _read_jobs(request, sids)
+    # each of them once, at its first place
+    views = _read_jobs(request, dict.fromkeys(sids))
     return _conditional(
         request,
-        [views[sid] for sid in sids],
-        functools.partial(status_list_response, views, sids, request),
+        list(views.values()),
+        functools.partial(status_list_response, views, request),
     )
 
 
-def _read_jobs(request: Any, sids: list[str]) -> dict[str, JobView | None]:
+def _read_jobs(request: Any, sids: Iterable[str]) -> dict[str, JobView | None]:
     """Return views of jobs by sid, after preparing for a wait."""
     wait_request = wait_request_of(request)
     if wait_request is not None:
         # before the jobs are read: a change in between must end the wait
-        wait_request.watch(request.registry.getUtility(IScheduler), sids)
+        wait_request.watch(
+            request.registry.getUtility(IScheduler), filter(may_be_sid, sids)
+        )
     return {sid: request.jobs.glance(sid) for sid in sids}
 
 
@@ -203,6 +206,8 @@ def _change(
             or ``None`` if the job was not in the state for it.
         note: what the history of the database shows of the change.
     """
+    if not may_be_sid(sid):
+        return not_found_response()
     scheduler = request.registry.getUtility(IScheduler)
 
     def work(own: Connections) -> Response:

@@ -49,7 +49,7 @@ from pyramid_zodb_async.events import JobStarted
 from pyramid_zodb_async.execution.runner import Runner
 from pyramid_zodb_async.execution.surroundings import thread_transaction
 from pyramid_zodb_async.jobs.option_checks import checked
-from pyramid_zodb_async.scheduler import records
+from pyramid_zodb_async.scheduler import slices
 from pyramid_zodb_async.scheduler.maintenance.expiry import SliceExpiry
 from pyramid_zodb_async.scheduler.memory import MemoryScheduler
 from pyramid_zodb_async.scheduler.process.progress_reports import write_reports
@@ -113,7 +113,7 @@ class Life(RuleBasedStateMachine):
             lambda length: next(numbers).to_bytes(length, "little"),
         )
         # 256 are more than a few jobs need, and take their time to make
-        self.trees = mock.patch.object(records, "TREES", 4)
+        self.trees = mock.patch.object(slices, "TREES", 4)
         self.chance.start()
         self.trees.start()
         logging.disable(logging.CRITICAL)

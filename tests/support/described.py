@@ -87,8 +87,10 @@ def conforms(answer, path, method):
         has_described_fields("Problem", body)
         return
     for document in body.get("jobs", [body]):
-        kind = "Job" if "state" in document else "UnknownJob"
-        has_described_fields(kind, document)
+        kinds = {404: "UnknownJob", 413: "LargeJob"}
+        has_described_fields(
+            kinds.get(document.get("status"), "Job"), document
+        )
 
 
 #: Headers that an answer has only if they are described for it.

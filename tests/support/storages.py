@@ -6,6 +6,7 @@ import uuid
 from urllib.parse import urlsplit
 
 import psycopg2
+import pymysql
 import pytest
 import ZEO
 from needed import missing
@@ -112,6 +113,25 @@ def admin():
         yield connection.cursor()
     finally:
         connection.close()
+
+
+@contextlib.contextmanager
+def mariadb():
+    """Make a database in MariaDB, and give a connection to it and its URI."""
+    server = {"host": "127.0.0.1", "port": 3306, "user": "root"}
+    try:
+        connection = pymysql.connect(**server, autocommit=True)
+    except pymysql.err.OperationalError as error:
+        pytest.skip(f"MariaDB does not answer: {error}")
+    name = f"zodb_async_{uuid.uuid4().hex}"
+    with connection, connection.cursor() as cursor:
+        cursor.execute(f"CREATE DATABASE {name}")
+        cursor.execute(f"USE {name}")
+        try:
+            options = "driver=PyMySQL&keep_history=false"
+            yield cursor, f"mysql://root@127.0.0.1:3306/{name}?{options}"
+        finally:
+            cursor.execute(f"DROP DATABASE {name}")
 
 
 @contextlib.contextmanager

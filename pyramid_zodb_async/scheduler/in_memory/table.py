@@ -301,7 +301,7 @@ class JobTable:
                 return False
             self._reset(job)
             job.failures += 1
-            job.due = due
+            job.wait_until(due)
         self._waiters.wake(job.sid)
         return True
 

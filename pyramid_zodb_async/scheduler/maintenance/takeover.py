@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from ...events import JobFailed
 from ...exceptions import JobCrashed
-from ...jobs.model import JobView
+from ...jobs.model import JobState, JobView
 from ...jobs.options import Options
 from ...transfer.failures import as_bytes, describe
 from ..process.assigned_jobs import AssignedJob
@@ -18,6 +18,7 @@ from ..records import Fence, Store, StoredJob
 from ..store.transitions import End, fail
 from .liveness import LivenessMonitor
 from .resending import Resender
+from .unfinished_jobs import UnfinishedJobs
 
 __all__ = ["LIVE_INCARNATIONS", "Takeover"]
 
@@ -32,6 +33,10 @@ BATCH = 50
 #: After how many checks that found no job of an incarnation its beat is
 #: removed. If the incarnation is alive and needs it, it makes a new one.
 FORGOTTEN_AFTER = 100
+
+#: With how many unfinished jobs another slice is opened before its time. All
+#: of those in the newest slice are looked at three times in a lease.
+FULL = 5000
 
 
 @dataclass(slots=True)
@@ -52,6 +57,8 @@ class _Findings:
     later: dict[str, float] = field(default_factory=dict)
     #: The sids of jobs that are known to wait and were not read.
     left_out: set[str] = field(default_factory=set)
+    #: The sids of jobs that have ended, or that other processes see to.
+    settled: list[str] = field(default_factory=list)
     #: All incarnations that have a beat.
     runners: set[str] = field(default_factory=set)
 
@@ -79,8 +86,7 @@ class Takeover:
         self._unassigned: list[tuple[str, Fence]] = []
         #: When :meth:`beat` was called last, on the monotonic clock.
         self._last_beat = 0.0
-        #: What the last check found as ``later``.
-        self._later: dict[str, float] = {}
+        self._unfinished = UnfinishedJobs()
         #: How many checks in a row have found no job of an incarnation.
         self._unused: dict[str, int] = {}
 
@@ -113,7 +119,7 @@ class Takeover:
         A commit may succeed on the server, and raise in the client
         nevertheless: then no hook has handed its jobs over.
         """
-        self._assign_lost(self._location.read(self._find, _Findings()))
+        self._assign_lost(self._check())
 
     def take_over_lost(self) -> None:
         """Do :meth:`find_unassigned`, and take over the jobs of others.
@@ -123,7 +129,7 @@ class Takeover:
         messages are sent again.
         """
         try:
-            found = self._location.read(self._find, _Findings())
+            found = self._check()
         except BaseException:
             # else the time without a storage would count as silence
             if self._liveness is not None:
@@ -145,7 +151,6 @@ class Takeover:
 
         It frees those of queues that threads of this process do not run.
         """
-        self._later = found.later
         own, unassigned = [], []
         for assigned in self._really_lost(found.lost):
             if self._dispatcher.runs(assigned.options.queue):
@@ -161,21 +166,37 @@ class Takeover:
             self._incarnation, [job for job in unassigned if job in lost]
         )
 
+    def _check(self) -> _Findings:
+        """Read what is unfinished, and note what need not be read again."""
+        unfinished = self._unfinished
+        # several transactions at the start only, when all slices are new
+        while self._location.read(unfinished.check_slices, default=False):
+            self._beat_if_due()
+        found = self._location.read(self._find, _Findings())
+        # after the read, which may need several tries
+        for sid in found.settled:
+            unfinished.leave(sid)
+        for sid, due in found.later.items():
+            unfinished.leave_until(sid, due)
+        self._process.is_newest_slice_full = unfinished.in_newest > FULL
+        return found
+
     def _find(self, store: Store) -> _Findings:
         """Sort the unfinished jobs, and load as few records as possible."""
         found = _Findings(runners=set(store.runners.keys("", excludemin=True)))
         now, postponed = time.time(), self._resender.postponed()
-        for sid in store.unfinished():
+        self._unfinished.check_slices(store)
+        for sid in self._unfinished.sids(store, self._horizon(now)):
             if sid in self._assigned:
                 continue  # it runs here, or will
             if sid in postponed:
                 found.left_out.add(sid)
                 continue
-            due = self._later.get(sid, now)
-            if due > self._horizon(now):  # so its record need not be loaded
-                found.later[sid] = due
-                continue
-            self._sort(found, store, store.job(sid), now)
+            job = store.locate(sid)
+            if job is None or job.record.state != JobState.PENDING:
+                found.settled.append(sid)
+            else:
+                self._sort(found, store, job, now)
         return found
 
     def _sort(
@@ -191,6 +212,7 @@ class Takeover:
             return
         queue = Options.load(record.options).queue
         if self._dispatcher.leaves(queue):
+            found.settled.append(sid)
             return
         if due > self._horizon(now):
             found.later[sid] = due

@@ -117,6 +117,9 @@ class AssignedJobs:
         #: How many of them this process has accepted and not begun. Those
         #: that it took over do not count, since they cannot be refused.
         self.new = 0
+        #: How many jobs of committed transactions will be accepted: hooks of
+        #: others may come before ours, and take their time.
+        self.expected = 0
         #: The sids of the suspects that the engine has not got.
         self._suspects: deque[str] = deque()
         #: The suspect that the engine has got.
@@ -140,6 +143,15 @@ class AssignedJobs:
         """
         return self._jobs.get(sid)
 
+    def expect(self, number: int) -> None:
+        """Count jobs that this process is to accept after their commit.
+
+        Args:
+            number: how many; less than 0 if it has sent messages for them.
+        """
+        with self._lock:
+            self.expected += number
+
     def assign(self, jobs: Iterable[AssignedJob]) -> None:
         """Add jobs, and submit them to the engine.
 
@@ -150,7 +162,9 @@ class AssignedJobs:
         # The jobs are added before the engine gets them: begin() must find
         # them. The engine gets them without the lock, since it may run a job
         # at once, which calls begin() and drop().
+        jobs = list(jobs)
         with self._lock:
+            self.expected -= sum(assigned.is_new for assigned in jobs)
             new = [assigned for assigned in jobs if self._is_unknown(assigned)]
             self._jobs.update((assigned.sid, assigned) for assigned in new)
             self.new += sum(assigned.is_new for assigned in new)

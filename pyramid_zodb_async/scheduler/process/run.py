@@ -236,7 +236,7 @@ class StoredRun(BaseRun):
             try_again(
                 job,
                 self._fence,
-                due,
+                float(due),  # plain, as it is stored
                 incarnation,
                 attempt=self.attempt,
                 failures=self._assigned.failures + 1,
@@ -248,6 +248,7 @@ class StoredRun(BaseRun):
             assigned = self._process.location.write(write, note=note)
         except TakenOver:
             return False
+        assigned.wait_until(due)
         self._view = functools.partial(view_of_assigned, assigned)
         # After the commit: the next run expects the fence of the committed
         # record. If the process dies before this line, a takeover finds the
@@ -294,3 +295,5 @@ class StoredRun(BaseRun):
     def close(self) -> None:
         """See :class:`~pyramid_zodb_async.contracts.IRun`."""
         self._jobs.drop(self.sid, self._assigned)
+        number, _ = self._assigned.place
+        self._process.slices_to_check.add(number)

@@ -20,7 +20,7 @@ from ...transfer.failures import loaded_exception
 from ..records import Store, StoredJob
 from ..store.transitions import End, finish, forget, revive
 from ..transaction_changes import CertainChange, Changes
-from .assigned_jobs import AssignedJob, AssignedJobs
+from .assigned_jobs import AssignedJob
 from .intake import HandOff
 from .job_views import Result, view_of, view_of_assigned, view_of_record
 from .progress_reports import report_of
@@ -153,8 +153,11 @@ class TransactionJob:
         options = Options.load(record.options)
         incarnation, is_handed_over = process.dispatcher.assign(None, options)
         revive(self._job, record.fence, incarnation)
+        self._store.note_revival(self._job)
         if is_handed_over:
-            hand_off = HandOff(process.commit_queue, is_new=False)
+            hand_off = HandOff(
+                process.commit_queue, process.assigned_jobs, is_new=False
+            )
             self._changes().add(hand_off)
             # after revive(): the run needs the new fence of the record
             hand_off.record = record
@@ -213,7 +216,7 @@ class TransactionJob:
         )
 
     def _drop(self) -> None:
-        self._changes().add(_Drop(self._process.assigned_jobs, self.sid))
+        self._changes().add(_Drop(self._process, self._job))
 
     def _history(self) -> dict[str, Any]:
         """Return the attributes of the record that describe the present run.
@@ -238,9 +241,11 @@ class _Drop(CertainChange):
     is under way notices that when it asks whether to go on.
     """
 
-    def __init__(self, jobs: AssignedJobs, sid: str) -> None:
-        self._jobs = jobs
-        self._sid = sid
+    def __init__(self, process: ThisProcess, job: StoredJob) -> None:
+        self._process = process
+        self._sid = job.sid
+        self._slice, _ = job.place
 
     def apply(self) -> None:
-        self._jobs.drop(self._sid)
+        self._process.assigned_jobs.drop(self._sid)
+        self._process.slices_to_check.add(self._slice)
