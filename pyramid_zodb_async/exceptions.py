@@ -2,6 +2,8 @@
 
 from typing import ClassVar
 
+from pyramid.i18n import TranslationString
+
 __all__ = [
     "ArgumentNotTransferable",
     "CommitInDoubt",
@@ -27,7 +29,9 @@ class JobError(Exception):
     Raise it, or a subclass of your own, inside a job to fail the job with a
     message for the users who wait for it: of other exceptions, clients get
     only the name of the type, and the log gets an ERROR. Without arguments,
-    the text of an error is the first paragraph of its class's docstring.
+    the text of an error is the first paragraph of its class's docstring. A
+    translation string is translated for those who ask, and interpolated
+    elsewhere.
     """
 
     #: Whether users who wait for a job may see the text. It is false for
@@ -35,6 +39,9 @@ class JobError(Exception):
     public: ClassVar[bool] = True
 
     def __str__(self) -> str:
+        if len(self.args) == 1 and isinstance(self.args[0], TranslationString):
+            text: str = self.args[0].interpolate()
+            return text
         if self.args:
             return super().__str__()
         first_paragraph = (type(self).__doc__ or "").split("\n\n")[0]

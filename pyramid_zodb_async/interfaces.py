@@ -142,8 +142,12 @@ class IScheduler(Interface):
     def wait(sid: str | None = None, timeout: float | None = None) -> bool:
         """Wait until the job, or every committed one, has ended.
 
-        Returns whether that has happened within *timeout* seconds. Not for
-        views: it blocks the thread.
+        Returns whether that has happened within *timeout* seconds; a job that
+        is forgotten meanwhile has ended. Not for views: it blocks the thread.
+
+        Raises:
+            RuntimeError: the transaction that schedules it has not committed.
+            UnknownJob: there is no such job.
         """
 
 

@@ -19,6 +19,8 @@ class Beat(Persistent):
     lease: float | None = None
     #: By sid, of its running jobs; see ``process.progress_reports``.
     reports: dict[str, tuple[Any, ...]] = {}  # noqa: RUF012 - set, not changed
+    #: By sid, what translates the message of a report.
+    translations: dict[str, tuple[Any, ...]] = {}  # noqa: RUF012 - the same
 
     def sign(self, lease: float | None) -> None:
         """Give one more sign of life.

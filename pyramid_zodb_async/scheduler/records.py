@@ -18,7 +18,7 @@ from ..jobs.options import Options
 from .beats import Beat
 from .contents import Outcome, Parts, PlainCall, StoredCall
 from .sids import make_sid, split_sid
-from .slices import KEPT, Slice
+from .slices import Slice
 
 __all__ = [
     "FORMAT",
@@ -61,6 +61,8 @@ class Record(Persistent):
 
     state: str = JobState.PENDING.value
     owner: str | None = None
+    #: The type of the userid; ``None`` in jobs of earlier versions.
+    owner_kind: str | None = None
     base_url: str | None = None
     #: How it is to be run, as ``Options.stored()`` returns it.
     options: tuple[tuple[str, Any], ...] = ()
@@ -90,10 +92,11 @@ class Record(Persistent):
     started: float | None = None
     finished: float | None = None
     expires: float | None = None
-    #: The last progress: done, total and message.
+    #: The last progress: done, total, message; and what translates that.
     progress: tuple[float, float | None, str | None] | None = None
-    #: Of a failure or an undo: type, message, and whether that is public.
-    error: tuple[str, str, bool] | None = None
+    progress_translation: tuple[Any, ...] | None = None
+    #: Of a failure or an undo, as ``Failure.stored()`` returns it.
+    error: tuple[Any, ...] | None = None
     #: What it calls; one that failed or was undone has it, for a retry.
     call: StoredCall | PlainCall | None = None
     #: The result, if that is plain and small.
@@ -140,9 +143,7 @@ class Record(Persistent):
     @property
     def failure(self) -> Failure | None:
         """Why the job failed; ``None`` if it did not."""
-        return self.error and Failure(
-            type=self.error[0], message=self.error[1], public=self.error[2]
-        )
+        return None if self.error is None else Failure.load(self.error)
 
 
 class Store(Persistent):

@@ -14,7 +14,7 @@ from zope.interface import implementer
 
 from ..concurrency.forks import call_after_fork
 from ..database.commits import may_have_committed
-from ..exceptions import QueueFull, TransactionRequired
+from ..exceptions import QueueFull, TransactionRequired, UnknownJob
 
 __all__ = ["CertainChange", "Change", "Changes", "OpenChanges"]
 
@@ -25,6 +25,8 @@ class Change(Protocol):
     #: How many pending jobs the change will make; they count against the
     #: bound of the queue from now on.
     pending_jobs: int
+    #: The sid of a job that the transaction schedules, if it does.
+    sid: str | None
 
     def prepare(self) -> None:
         """Do what may fail; an exception aborts the transaction."""
@@ -43,6 +45,7 @@ class CertainChange:
     """A base class of changes that cannot fail and need no preparation."""
 
     pending_jobs = 0
+    sid: str | None = None
 
     def prepare(self) -> None:
         """Do nothing: nothing can fail."""
@@ -260,6 +263,43 @@ class OpenChanges:
         except (NoTransaction, KeyError):
             return ()
         return changes
+
+    def require_committed(
+        self, sid: str, is_known: Callable[[], bool]
+    ) -> None:
+        """Raise an error unless a job is committed.
+
+        Args:
+            sid: the sid of the job.
+            is_known: returns whether there is such a job.
+
+        Raises:
+            RuntimeError: the transaction that schedules it has not ended.
+            UnknownJob: there is no such job.
+        """
+        # first: what commits between these two lines is known then
+        is_open = self._have_scheduled(sid)
+        if is_known():
+            return
+        if is_open:
+            raise RuntimeError(
+                f"The transaction that schedules the job {sid} has not"
+                " committed, and the job does not begin before that: wait"
+                " after the commit"
+            )
+        raise UnknownJob(
+            f"There is no job {sid!r}: it never was, or was forgotten, or its"
+            " transaction was aborted"
+        )
+
+    def _have_scheduled(self, sid: str) -> bool:
+        """Return whether a transaction schedules a job, and has not ended."""
+        with self._lock:
+            return any(
+                change.sid == sid
+                for changes in self._open
+                for change in changes
+            )
 
     def add_unless_full(
         self,

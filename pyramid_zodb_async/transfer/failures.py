@@ -3,10 +3,13 @@
 import contextlib
 import pickle
 
+from pyramid.i18n import TranslationString
+
 from ..exceptions import JobError
 from ..interfaces import Connections
 from ..jobs.exception_groups import is_of, leaves_of
 from ..jobs.model import Failure
+from ..jobs.translations import as_text
 from .references import dump
 
 __all__ = [
@@ -24,6 +27,9 @@ LONGEST_TEXT = 10_000
 
 #: Of how many exceptions of a group, or in a row of causes, the text is told.
 MOST_TOLD = 10
+
+#: The greatest size of the pickle of an exception that is stored, in bytes.
+LARGEST_PICKLE = 64 * 1024
 
 
 def describe(
@@ -45,7 +51,9 @@ def describe(
     return Failure(
         type=type(error).__qualname__,
         # people are told no text but that of the exception itself
-        message=_cut(_text(error) if is_public else _words(error)),
+        message=_translatable(
+            error, _cut(_text(error) if is_public else _words(error))
+        ),
         public=is_public,
     )
 
@@ -102,6 +110,19 @@ def _line(error: BaseException) -> str:
     return f"{kind}: {text}" if text else kind
 
 
+def _translatable(error: BaseException, text: str) -> str:
+    """Return the text of an exception, with what it is translated by."""
+    # its attributes, and what a translation string mentions, may raise
+    with contextlib.suppress(BaseException):
+        (said,) = error.args
+        if isinstance(said, TranslationString) and any(
+            told.startswith(text.removesuffix("…"))
+            for told in (said, said.interpolate())
+        ):
+            return as_text(said, LONGEST_TEXT + 1)
+    return text
+
+
 def _text(error: BaseException) -> str:
     try:
         text = str(error)
@@ -125,8 +146,9 @@ def pickled_exception(error: BaseException, connections: Connections) -> bytes:
 
     Returns:
         The pickle. If the exception cannot be pickled and loaded again, if
-        ``str()`` of the copy raises, or if it refers to persistent objects,
-        this is the pickle of a ``JobError`` with its type and text.
+        ``str()`` of the copy raises, if it refers to persistent objects, or
+        if the pickle is larger than 64 kB, this is the pickle of a
+        ``JobError`` with its type and the start of its text.
     """
     # its methods may raise any exception
     with contextlib.suppress(BaseException):
@@ -134,7 +156,7 @@ def pickled_exception(error: BaseException, connections: Connections) -> bytes:
         if not _text(error) and (cause := _cause_of(error)):
             error.add_note(f"caused by {cause}")
         dumped = dump(error, connections)
-        if not dumped.shared:
+        if not dumped.shared and len(dumped.data) <= LARGEST_PICKLE:
             # try it now: who loads the pickle later could do nothing about
             # a copy that cannot be made or shown
             str(dumped.load(connections))

@@ -3,6 +3,9 @@
 import datetime
 import functools
 import time
+from decimal import Decimal
+from fractions import Fraction
+from http import HTTPStatus
 
 import pytest
 
@@ -60,6 +63,9 @@ def test_a_decorated_function_stays_an_ordinary_one():
             ("builtins:ValueError", "pyramid_zodb_async.exceptions:JobError"),
         ),
         ("retry_on", (), ()),
+        ("attempts", HTTPStatus.CONTINUE, 100),
+        ("time_limit", Fraction(1, 2), 0.5),
+        ("result_timeout", Decimal("0.5"), 0.5),
     ],
 )
 def test_an_option_is_kept_in_one_form(name, given, kept):
@@ -89,6 +95,8 @@ def test_an_option_is_kept_in_one_form(name, given, kept):
         ("delay", float("nan"), ValueError, "seconds, 0 or more"),
         ("delay", float("inf"), ValueError, "seconds, 0 or more"),
         ("delay", 10**400, ValueError, "seconds, 0 or more"),
+        ("delay", Decimal("snan"), ValueError, "seconds, 0 or more"),
+        ("attempts", Fraction(2), TypeError, "a whole number"),
         ("delay", False, TypeError, "seconds or a timedelta"),
         ("at", "tomorrow", TypeError, "a datetime"),
         ("at", NOON.date(), TypeError, "a datetime"),

@@ -150,3 +150,23 @@ def test_errors_for_people_are_told_from_those_of_this_package():
     assert not is_for_people(Overdue())
     assert not is_for_people(ValueError())
     assert not is_for_people(SystemExit())
+
+
+def test_a_large_exception_is_stored_as_its_type_and_the_start_of_its_text():
+    small = travelled(ValueError("x" * 60_000))
+    large = travelled(ValueError("x" * 70_000))
+    hidden = travelled(Laden("short"))
+
+    assert type(small) is ValueError
+    assert type(large) is JobError
+    assert str(large) == "ValueError: " + "x" * LONGEST_TEXT + "…"
+    assert type(hidden) is JobError
+    assert str(hidden) == "Laden: short"
+
+
+class Laden(Exception):
+    """An error that holds more than its text."""
+
+    def __init__(self, text):
+        super().__init__(text)
+        self.response = bytes(70_000)

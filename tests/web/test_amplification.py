@@ -285,7 +285,7 @@ def test_no_more_tags_are_read(app):
 
 def test_no_more_than_a_hundred_preferences_are_read(app):
     (sid,) = make_jobs(app, 0)
-    for count, is_applied in ((99, True), (100, False)):
+    for number, is_applied in ((99, True), (100, False)):
         preferences = ", ".join([*["foo"] * count, "wait=1"])
         answer = app.get(f"/jobs/{sid}", headers={"Prefer": preferences})
         assert ("Preference-Applied" in answer.headers) == is_applied

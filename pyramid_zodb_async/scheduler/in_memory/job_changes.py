@@ -33,6 +33,7 @@ class Scheduling(CertainChange):
         self.pending_jobs = int(job.due is None)
         self._jobs = jobs
         self.job = job
+        self.sid = job.sid
         self._call = call
 
     def prepare(self) -> None:

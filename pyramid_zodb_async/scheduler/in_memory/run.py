@@ -164,6 +164,7 @@ class _Success:
     """
 
     pending_jobs = 0
+    sid: str | None = None
 
     def __init__(
         self, run: MemoryRun, value: Any, connections: Connections

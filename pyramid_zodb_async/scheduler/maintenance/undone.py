@@ -1,6 +1,5 @@
 """The jobs whose end was undone: they are not run again."""
 
-
 from ...concurrency.loggers import get_logger
 from ...events import JobWasCancelled
 from ...jobs.model import JobView

@@ -7,8 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...engine.submission import submit
-from ...jobs.model import Progress, make_version
+from ...jobs.model import (
+    NO_PROGRESS,
+    Progress,
+    make_version,
+    stored_progress,
+)
 from ...jobs.options import NO_OPTIONS, Options
+from ...jobs.owners import loaded_owner
 from ..records import Fence, StoredJob
 from ..runnable_job import RunnableJob
 from ..waiters import Waiters
@@ -60,7 +66,11 @@ class AssignedJob(RunnableJob):
         return {
             "attempt": self.attempt,
             "started": self.started,
-            "progress": self.progress and self.progress.as_tuple(),
+            **(
+                stored_progress(self.progress)
+                if self.progress
+                else NO_PROGRESS
+            ),
         }
 
     @classmethod
@@ -79,7 +89,8 @@ class AssignedJob(RunnableJob):
             sid=job.sid,
             place=job.place,
             function=record.function,
-            owner=record.owner,
+            owner=record.owner
+            and loaded_owner(record.owner, record.owner_kind),
             base_url=record.base_url,
             attempt=record.attempt + 1,
             scheduled=record.scheduled,

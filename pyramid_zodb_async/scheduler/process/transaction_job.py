@@ -15,6 +15,7 @@ from ...interfaces import Connections
 from ...jobs.current_job import running_job
 from ...jobs.model import JobState, JobView
 from ...jobs.options import NO_OPTIONS, Options
+from ...jobs.owners import loaded_owner
 from ...transfer.failures import loaded_exception
 from ..commit_queue import CANCEL, REMOVAL, LoggedEnd
 from ..records import Store, StoredJob
@@ -63,7 +64,9 @@ class TransactionJob:
         self._connections = connections
         self._is_apart = is_apart
         self.sid = job.sid
-        self.owner = job.record.owner
+        self.owner = job.record.owner and loaded_owner(
+            job.record.owner, job.record.owner_kind
+        )
 
     @property
     def done(self) -> bool:

@@ -98,7 +98,7 @@ def fail(
         expected,
         JobState.FAILED,
         end,
-        error=(failure.type, failure.message, failure.public),
+        error=failure.stored(),
         outcome=Outcome(exception=exception),
         **values,
     )
@@ -206,6 +206,7 @@ def revive(job: StoredJob, expected: Fence, incarnation: str | None) -> None:
         finished=None,
         expires=None,
         progress=None,
+        progress_translation=None,
         error=None,
         outcome=None,
     )
@@ -236,6 +237,7 @@ _NOTHING = {
     name: getattr(Record, name)
     for name in (
         "owner",
+        "owner_kind",
         "base_url",
         "options",
         "due",
@@ -244,6 +246,7 @@ _NOTHING = {
         "finished",
         "expires",
         "progress",
+        "progress_translation",
         "error",
         "call",
         "value",
