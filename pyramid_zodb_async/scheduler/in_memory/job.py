@@ -12,7 +12,7 @@ from ...transfer.references import Dumped
 from ..runnable_job import RunnableJob
 from .call import Loadable
 
-__all__ = ["Job", "load", "view_of"]
+__all__ = ["NO_JOB", "Job", "load", "view_of"]
 
 
 @dataclass(kw_only=True, slots=True)
@@ -71,6 +71,11 @@ class Job(RunnableJob):
         done = self.state.done
         changes = 0 if done else self.changes
         return make_version(self.retries, done=done, changes=changes)
+
+
+#: Stands for a job that does not exist, so that to look for it is the same
+#: work as to look for a job.
+NO_JOB = Job(sid="", function="", owner=None, base_url=None)
 
 
 def view_of(job: Job, connections: Connections | None) -> JobView:

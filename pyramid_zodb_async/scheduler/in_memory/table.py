@@ -10,7 +10,7 @@ from ...concurrency.forks import call_after_fork
 from ...jobs.model import Failure, JobState, Progress
 from ...transfer.references import Dumped
 from ..waiters import Waiters
-from .job import Job
+from .job import NO_JOB, Job
 
 __all__ = ["JobTable"]
 
@@ -73,7 +73,8 @@ class JobTable:
         """
         with self._lock:
             self._expire()
-            return copy.copy(self._jobs.get(sid))
+            job = copy.copy(self._jobs.get(sid, NO_JOB))
+            return job if job.sid else None
 
     def has_ended(self, sid: str) -> bool | None:
         """Return whether a job has ended.
