@@ -1,11 +1,11 @@
 """The start of the scheduler, at the first request or with the application."""
 
-import logging
 from collections.abc import Callable
 from typing import Any
 
 from pyramid.exceptions import ConfigurationError
 
+from ..concurrency.loggers import get_logger
 from ..database.application import database_of
 from ..database.pool_sizes import check_pools
 from ..database.storages import describe_storage, keeps_its_commits
@@ -16,7 +16,7 @@ from .sigterm import stop_on_sigterm
 
 __all__ = ["start_at_once", "start_scheduler_factory"]
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 #: The keys that the tween of pyramid_tm leaves in the environ if its begin()
 #: fails. That happens while the storage is away: when a transaction begins,

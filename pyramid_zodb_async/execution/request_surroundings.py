@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,6 +11,7 @@ from pyramid.threadlocal import manager as threadlocals
 from pyramid_tm import create_tm
 from transaction.interfaces import NoTransaction
 
+from ..concurrency.loggers import get_logger
 from ..contracts import IRun
 from ..database.application import RequestConnections, make_root
 from ..interfaces import IJobWrappers
@@ -19,7 +19,7 @@ from .surroundings import OwnTransaction, Surroundings, begin_transaction
 
 __all__ = ["RequestSurroundings"]
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 class _InRequest(OwnTransaction):

@@ -179,7 +179,7 @@ class JobView:
     finished_at: float | None = None
     #: When its outcome will be removed.
     expires_at: float | None = None
-    #: Why it failed; ``None`` unless it has failed.
+    #: Why it failed, or that it was undone; else ``None``.
     failure: Failure | None = None
     #: The options that it was scheduled with.
     options: Options = NO_OPTIONS

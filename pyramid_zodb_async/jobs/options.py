@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 from .class_paths import stored_at
+from .exception_groups import leaves_of
 
 __all__ = [
     "DEFAULT_QUEUE",
@@ -83,10 +84,19 @@ class Options:
     def covers(self, error: BaseException) -> bool:
         """Return whether the job may be tried again after *error*.
 
+        After a group it may if :attr:`retry_on` has its class, or that of
+        each exception in it.
+
         Args:
             error: what an attempt has raised.
         """
-        return bool(self.retry_on) and any(
+        return bool(self.retry_on) and (
+            self._names(error) or all(map(self._names, leaves_of(error)))
+        )
+
+    def _names(self, error: BaseException) -> bool:
+        """Return whether :attr:`retry_on` has the class of *error*."""
+        return any(
             name_of_exception(kind) in self.retry_on
             for kind in type(error).__mro__
         )

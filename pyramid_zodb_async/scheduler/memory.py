@@ -86,8 +86,9 @@ class MemoryScheduler(BaseScheduler):
             owner=owner,
             base_url=base_url,
             options=own_options,
-            due=due,
         )
+        if due is not None:
+            job.wait_until(due)
         self.jobs.changes.add_unless_full(
             connections.transaction_manager,
             Scheduling(self.jobs, job, call),

@@ -15,13 +15,13 @@ from ZODB.POSException import POSKeyError
 from ..exceptions import JobCancelled, StoreNotUsable
 from ..jobs.model import Failure, JobState
 from ..jobs.options import Options
+from .beats import Beat
 from .contents import Outcome, Parts, PlainCall, StoredCall
 from .sids import make_sid, split_sid
-from .slices import Slice
+from .slices import KEPT, Slice
 
 __all__ = [
     "FORMAT",
-    "KEPT",
     "Beat",
     "Fence",
     "Outcome",
@@ -78,16 +78,23 @@ class Record(Persistent):
     suspect = False
     #: Whether a run began that counts as a crash if its process ends.
     begun = False
-    #: How often its process ended while it ran.
+    #: How often its process ended while it ran, as far as is known.
     crashes = 0
+    #: The crashes that may be none; see ``store.crash_counts``.
+    silences: tuple[tuple[str, int], ...] = ()
+    #: How many of its processes were silent for a lease, and lived.
+    survivals = 0
+    #: Whether it was one of several suspects that ran when their process
+    #: ended. Then it runs beside no other.
+    alone = False
     started: float | None = None
     finished: float | None = None
     expires: float | None = None
     #: The last progress: done, total and message.
     progress: tuple[float, float | None, str | None] | None = None
-    #: Of a failure: type, message, and whether that is public.
+    #: Of a failure or an undo: type, message, and whether that is public.
     error: tuple[str, str, bool] | None = None
-    #: What it calls; a failed job still has it, for a retry.
+    #: What it calls; one that failed or was undone has it, for a retry.
     call: StoredCall | PlainCall | None = None
     #: The result, if that is plain and small.
     value: Any = None
@@ -136,14 +143,6 @@ class Record(Persistent):
         return self.error and Failure(
             type=self.error[0], message=self.error[1], public=self.error[2]
         )
-
-
-class Beat(Persistent):
-    """The sign of life of an incarnation: a number that grows."""
-
-    count = 0
-    #: By sid, of its running jobs; see ``process.progress_reports``.
-    reports: dict[str, tuple[Any, ...]] = {}  # noqa: RUF012 - set, not changed
 
 
 class Store(Persistent):

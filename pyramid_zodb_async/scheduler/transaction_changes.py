@@ -13,6 +13,7 @@ from transaction.interfaces import (
 from zope.interface import implementer
 
 from ..concurrency.forks import call_after_fork
+from ..database.commits import may_have_committed
 from ..exceptions import QueueFull, TransactionRequired
 
 __all__ = ["CertainChange", "Change", "Changes", "OpenChanges"]
@@ -34,6 +35,9 @@ class Change(Protocol):
     def abandon(self) -> None:
         """Undo :meth:`prepare`, if it was called; there is no commit."""
 
+    def leave_in_doubt(self) -> None:
+        """Leave what :meth:`prepare` did: there may have been a commit."""
+
 
 class CertainChange:
     """A base class of changes that cannot fail and need no preparation."""
@@ -45,6 +49,9 @@ class CertainChange:
 
     def abandon(self) -> None:
         """Do nothing: there is nothing to undo."""
+
+    def leave_in_doubt(self) -> None:
+        """Do nothing: nothing was prepared."""
 
 
 @implementer(ISavepointDataManager)
@@ -144,8 +151,14 @@ class Changes:
 
     def abort(self, transaction: Any) -> None:
         """Drop all changes; there may be none left."""
+        # The commit aborts all participants when one has raised, also if
+        # others have finished by then.
+        is_in_doubt = bool(self._changes) and may_have_committed(transaction)
         for change in self._changes:
-            change.abandon()
+            if is_in_doubt:
+                change.leave_in_doubt()
+            else:
+                change.abandon()
         self.keep([])
         self._joined = False
 

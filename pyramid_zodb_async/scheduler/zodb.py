@@ -138,9 +138,9 @@ class ZODBScheduler(BaseScheduler):
                 self._maintenance.stop()
             else:  # start() was called meanwhile, maybe in vain for the engine
                 engine.start()
-        suspect = self.process.assigned_jobs.running_suspect()
-        if suspect is not None:  # this stop, not the job, ends the process
-            clear_suspicion_in_time(self.process.location, suspect)
+        suspects = self.process.assigned_jobs.running_suspects()
+        if suspects:  # this stop, and no job, ends the process
+            clear_suspicion_in_time(self.process.location, suspects)
         return left
 
     def schedule_call(  # noqa: PLR0913 - the interface's
@@ -181,6 +181,8 @@ class ZODBScheduler(BaseScheduler):
         if hand_off is not None:
             hand_off.record = record
             hand_off.job = AssignedJob.of(job, is_new=due is None)
+            if due is not None:
+                hand_off.job.wait_until(due)
         if self.announcer.has_subscribers(JobScheduled):
             in_transaction = TransactionJob(process, store, job, connections)
             in_transaction.announce(JobScheduled)
@@ -195,7 +197,11 @@ class ZODBScheduler(BaseScheduler):
             QueueFull: too many jobs wait.
         """
         # a job that waits until it is due does not count as pending
-        hand_off = HandOff(self.commit_queue, is_new=due is None)
+        hand_off = HandOff(
+            self.commit_queue,
+            self.process.assigned_jobs,
+            is_new=due is None,
+        )
         self.process.changes.add_unless_full(
             transaction_manager,
             hand_off,
@@ -263,7 +269,8 @@ class ZODBScheduler(BaseScheduler):
         unsent = (
             process.dispatcher.unsent() if process.dispatcher.remote else 0
         )
-        return process.assigned_jobs.new + unsent
+        jobs = process.assigned_jobs
+        return jobs.expected + jobs.new + unsent
 
     def wait(
         self, sid: str | None = None, timeout: float | None = None
@@ -300,4 +307,8 @@ def _given(options: Options, due: float | None) -> dict[str, Any]:
     """Return the attributes of a record for options; few jobs have any."""
     if options is NO_OPTIONS and due is None:
         return {}
-    return {"options": options.stored(), "due": due}
+    # plain, since this process alone knows the end of a pause by its clock
+    return {
+        "options": options.stored(),
+        "due": None if due is None else float(due),
+    }

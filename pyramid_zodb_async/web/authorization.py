@@ -1,12 +1,12 @@
 """The checks of what a user may do with a job."""
 
 import functools
-import logging
 from collections.abc import Callable
 from typing import Any
 
 from transaction.interfaces import TransientError
 
+from ..concurrency.loggers import get_logger
 from ..contracts import ITransactionJob
 from ..database.application import make_root
 from ..interfaces import IJobAccess
@@ -15,7 +15,7 @@ from ..settings import ISettings
 
 __all__ = ["Asker", "is_operator", "may", "owner_of"]
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 #: Stands for the owner of a job that does not exist; no userid is equal to it.
 NOBODY: Any = object()

@@ -166,7 +166,7 @@ class Jobs:
 
         Returns:
             Whether there is such a job, the user may retry it, and it had
-            failed.
+            failed, or was undone.
         """
         job = self._find(sid, "retry")
         return job is not None and job.retry() is not None

@@ -3,7 +3,6 @@
 import dataclasses
 import datetime
 import json
-import logging
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -11,12 +10,14 @@ from pyramid.renderers import render
 from pyramid.response import Response
 from transaction.interfaces import TransientError
 
+from ..concurrency.loggers import get_logger
 from ..exceptions import (
     JobCancelled,
     JobError,
     JobNotLoadable,
     ResultNotRenderable,
 )
+from ..jobs.exception_groups import is_of
 from ..jobs.model import Failure, JobState, JobView
 from ..transfer.failures import describe
 from .answer_headers import NO_SNIFFING
@@ -28,7 +29,7 @@ __all__ = [
     "status_response",
 ]
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 #: How many bytes the documents of a list may have together. Where a document
 #: of a job that has ended would make it more, it is not in the list.
@@ -142,7 +143,7 @@ def _render(view: JobView, request: Any) -> bytes:
 
 
 def _not_loadable(error: Exception) -> JobError:
-    if isinstance(error, JobError):
+    if is_of(error, JobError):
         return error
     kind = type(error).__qualname__
     return JobNotLoadable(f"The result cannot be loaded ({kind})")
@@ -186,7 +187,9 @@ def _document(view: JobView) -> dict[str, Any]:
             "title": "The job was cancelled",
         }
     if view.failure:
-        document["error"] = _error("The job failed", view.failure)
+        is_undone = view.state is JobState.CANCELLED
+        title = "The job was undone" if is_undone else "The job failed"
+        document["error"] = _error(title, view.failure)
     return document
 
 

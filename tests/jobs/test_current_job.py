@@ -210,7 +210,10 @@ def test_a_job_that_nobody_wants_any_more_is_stopped(
 
     assert "went on" not in shop.gates
     assert scheduler.get(sid) is None
-    assert [record.action for record in caplog.records] == ["job_given_up"]
+    assert [record.action for record in caplog.records] == [
+        "job_removed",
+        "job_given_up",
+    ]
 
 
 def test_progress_is_part_of_no_transaction(scheduler, gate):

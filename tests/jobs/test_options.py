@@ -212,6 +212,30 @@ def test_retries_are_for_the_exceptions_named_and_their_subclasses():
     assert not NO_OPTIONS.covers(ValueError())
 
 
+def test_a_group_is_covered_by_its_class_or_by_what_is_in_it():
+    def group(*errors):
+        return ExceptionGroup("some", errors)
+
+    options = Options(**checked({"retry_on": (ConnectionError, LookupError)}))
+    groups = Options(**checked({"retry_on": ExceptionGroup}))
+
+    assert options.covers(group(ConnectionResetError(), KeyError()))
+    assert options.covers(group(group(group(KeyError())), KeyError()))
+    assert not options.covers(group(KeyError(), ValueError()))
+    assert not options.covers(BaseExceptionGroup("some", [SystemExit()]))
+    assert groups.covers(group(ValueError()))
+    assert not groups.covers(ValueError())
+    assert not NO_OPTIONS.covers(group(KeyError()))
+
+
+def test_groups_may_be_nested_to_any_depth():
+    error = KeyError()
+    for _ in range(10_000):
+        error = ExceptionGroup("in a group", [error])
+
+    assert Options(**checked({"retry_on": KeyError})).covers(error)
+
+
 def test_a_job_waits_a_random_time_that_grows_up_to_a_limit():
     backoff = Backoff(2, 10)
     delays = {n: [backoff.delay(n) for _ in range(300)] for n in (1, 2, 9)}

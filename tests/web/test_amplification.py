@@ -2,6 +2,7 @@
 
 import gc
 import tracemalloc
+from itertools import count
 
 import pytest
 import shop
@@ -167,12 +168,12 @@ def test_an_unfinished_job_is_shown_beside_results_that_are_too_large(
 
 KEY = "A" * 22
 
+numbers = count(1)
+
 
 def long_sids():
     """Give texts that are sids but for their length, each another one."""
-    number = 0
-    while True:
-        number += 1
+    for number in numbers:
         yield f"{number:x}{'1' * LONG}-{KEY}"
 
 

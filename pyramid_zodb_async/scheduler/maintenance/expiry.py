@@ -1,7 +1,6 @@
 """The expiry of jobs: old slices are dropped whole, and new ones opened."""
 
 import functools
-import logging
 import time
 
 from ...events import JobExpired
@@ -13,8 +12,6 @@ from ..sids import make_sid
 from .slice_checks import SliceChecks
 
 __all__ = ["SliceExpiry"]
-
-log = logging.getLogger(__name__)
 
 #: For how many seconds new jobs go to the same slice.
 SPAN = 3600
@@ -53,7 +50,8 @@ class SliceExpiry:
         self._checks.check_soon(ended)
         while True:
             # reads first: most of the time there is nothing to write
-            due = self._location.read(self._find_due, default=[])
+            nothing: list[int] = []
+            due = self._location.read(self._find_due, nothing)
             if due:
                 expired = self._location.write(
                     functools.partial(self._open_and_drop, numbers=due),

@@ -4,7 +4,7 @@ from ...jobs.model import JobState
 from ..commit_queue import CommitQueue
 from ..records import Record
 from ..transaction_changes import CertainChange
-from .assigned_jobs import AssignedJob
+from .assigned_jobs import AssignedJob, AssignedJobs
 
 __all__ = ["HandOff"]
 
@@ -17,6 +17,7 @@ class HandOff(CertainChange):
 
     Args:
         commit_queue: gets the job when the transaction commits.
+        assigned_jobs: counts the job from then on.
         is_new: whether the job counts as pending from now on.
     """
 
@@ -26,10 +27,15 @@ class HandOff(CertainChange):
     job: AssignedJob | None = None
 
     def __init__(
-        self, commit_queue: CommitQueue[AssignedJob], *, is_new: bool
+        self,
+        commit_queue: CommitQueue[AssignedJob],
+        assigned_jobs: AssignedJobs,
+        *,
+        is_new: bool,
     ) -> None:
         self.pending_jobs = int(is_new)
         self._commit_queue = commit_queue
+        self._assigned_jobs = assigned_jobs
 
     def apply(self) -> None:
         """Hand the job over, unless it was removed again."""
@@ -40,4 +46,5 @@ class HandOff(CertainChange):
         # (_p_changed is None) must not be loaded in the middle of a commit;
         # its job is handed over, and the fence refuses its run.
         if record._p_changed is None or record.state == JobState.PENDING:
+            self._assigned_jobs.expect(self.pending_jobs)
             self._commit_queue.add_job(self.job)

@@ -80,7 +80,10 @@ def report_of(store: Store, sid: str, record: Record) -> ProgressReport | None:
 
 
 def write_reports(
-    store: Store, incarnation: str, jobs: list[AssignedJob]
+    store: Store,
+    incarnation: str,
+    jobs: list[AssignedJob],
+    lease: float | None = None,
 ) -> None:
     """Replace the reports of a process.
 
@@ -88,9 +91,10 @@ def write_reports(
         store: the store.
         incarnation: the identity of the process.
         jobs: all jobs that it runs, or has run and is to repeat.
+        lease: that of the process, in seconds.
     """
     beat = store.beat_of(incarnation)
-    beat.count += 1  # this write is a sign of life as well
+    beat.sign(lease)  # this write is a sign of life as well
     beat.reports = {job.sid: tuple(_report(job)) for job in jobs}
 
 
