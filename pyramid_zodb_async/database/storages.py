@@ -76,7 +76,11 @@ def _is_of_storage(frame: FrameType) -> bool:
         return True
     # by the class of self: asking self, which may be a persistent object of
     # the job, could load it from the database
-    return bool(IStorage.implementedBy(type(frame.f_locals.get("self"))))
+    kind = type(frame.f_locals.get("self"))
+    # a BlobStorage, which has files of its own, is of the latter only
+    return any(
+        interface.implementedBy(kind) for interface in (IStorage, IBlobStorage)
+    )
 
 
 def is_for_one_process(storage: Any) -> bool:
