@@ -1,4 +1,4 @@
-"""The work for a 404 does not tell whose job it is, or whether there is one."""
+"""An unknown job takes about as much work as that of somebody else."""
 
 import os
 import re
