@@ -169,11 +169,11 @@ def live(app, do):
 
 
 @contextlib.contextmanager
-def application(**settings):
+def application(policy=None, **settings):
     """Give an application, and end it."""
     # what is told of failed jobs is of no interest here
     logging.getLogger().addHandler(logging.NullHandler())
-    app = Lone(**settings)
+    app = Lone(policy, **settings)
     try:
         yield app
     finally:

@@ -255,9 +255,10 @@ class Settings:
         _lease,
         "a number of seconds, 0.1 or more",
         30.0,
-        "How long another process that shares the database may give no sign"
-        " of life before its jobs are taken over, in seconds. A third of it"
-        " is the time between two looks for such jobs.",
+        "How long this process may give no sign of life before others that"
+        " share the database take its jobs over, in seconds. A third of it is"
+        " the time between two signs, and between two looks for the jobs of"
+        " others, each of which is judged by its own lease.",
     )
     max_conflicts: int = _setting(
         *_count(0),

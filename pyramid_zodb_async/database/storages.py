@@ -1,6 +1,7 @@
 """What is asked of storages: whether one failed, or has only one process."""
 
 import contextlib
+import errno
 import traceback
 from collections.abc import Iterator
 from types import FrameType
@@ -12,8 +13,11 @@ from ZODB.interfaces import IBlobStorage, IStorage
 from ZODB.MappingStorage import MappingStorage
 from ZODB.POSException import ConflictError, POSKeyError, ReadOnlyError
 
+from ..jobs.exception_groups import is_of
+
 __all__ = [
     "describe_storage",
+    "disk_is_full",
     "is_for_one_process",
     "keeps_its_commits",
     "storage_failed",
@@ -31,6 +35,10 @@ _INNER = ("base", "changes", "storage", "_storage", "_BlobStorage__storage")
 _ANSWERS = (ConflictError, POSKeyError, ReadOnlyError)
 
 
+#: What the operating system says when a disk, or a user's part of it, is full.
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
 def storage_failed(error: BaseException) -> bool:
     """Return whether *error* was raised because a storage failed.
 
@@ -42,7 +50,9 @@ def storage_failed(error: BaseException) -> bool:
     Args:
         error: an exception with its traceback.
     """
-    if isinstance(error, _ANSWERS):
+    # not isinstance(), which may ask the error for its __class__: an error of
+    # an application may raise then
+    if issubclass(type(error), _ANSWERS):
         return False
     return any(
         _is_of_storage(frame)
@@ -50,13 +60,27 @@ def storage_failed(error: BaseException) -> bool:
     )
 
 
+def disk_is_full(error: BaseException) -> bool:
+    """Return whether *error* says that there is no space on a disk.
+
+    Args:
+        error: what a storage has raised.
+    """
+    return is_of(error, OSError) and getattr(error, "errno", None) in _FULL
+
+
 def _is_of_storage(frame: FrameType) -> bool:
     # the methods of RelStorage's storages are partly those of other objects
-    if frame.f_globals.get("__name__", "").startswith("relstorage."):
+    module = frame.f_globals.get("__name__")
+    if isinstance(module, str) and module.startswith("relstorage."):
         return True
     # by the class of self: asking self, which may be a persistent object of
     # the job, could load it from the database
-    return bool(IStorage.implementedBy(type(frame.f_locals.get("self"))))
+    kind = type(frame.f_locals.get("self"))
+    # a BlobStorage, which has files of its own, is of the latter only
+    return any(
+        interface.implementedBy(kind) for interface in (IStorage, IBlobStorage)
+    )
 
 
 def is_for_one_process(storage: Any) -> bool:

@@ -195,7 +195,7 @@ class Sender:
                     connection, auto_declare=False
                 )
             yield self._producer
-        except Exception:
+        except BaseException:
             self.close()
             raise
 

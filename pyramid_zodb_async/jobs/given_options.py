@@ -56,7 +56,8 @@ def job(**options: Any) -> Callable[[F], F]:
         result_timeout: how long the outcome is stored after the job's end, in
             seconds or as a ``timedelta``. The default is the setting
             ``zodb_async.result_timeout``.
-        title: a name of the job for people, a line of text.
+        title: a name of the job for people, a line of text or a translation
+            string.
 
     Returns:
         A decorator, which sets the options and returns the same function.

@@ -15,6 +15,7 @@ from ZODB.POSException import POSKeyError
 from ..exceptions import JobCancelled, StoreNotUsable
 from ..jobs.model import Failure, JobState
 from ..jobs.options import Options
+from .beats import Beat
 from .contents import Outcome, Parts, PlainCall, StoredCall
 from .sids import make_sid, split_sid
 from .slices import Slice
@@ -60,6 +61,8 @@ class Record(Persistent):
 
     state: str = JobState.PENDING.value
     owner: str | None = None
+    #: The type of the userid; ``None`` in jobs of earlier versions.
+    owner_kind: str | None = None
     base_url: str | None = None
     #: How it is to be run, as ``Options.stored()`` returns it.
     options: tuple[tuple[str, Any], ...] = ()
@@ -77,16 +80,24 @@ class Record(Persistent):
     suspect = False
     #: Whether a run began that counts as a crash if its process ends.
     begun = False
-    #: How often its process ended while it ran.
+    #: How often its process ended while it ran, as far as is known.
     crashes = 0
+    #: The crashes that may be none; see ``store.crash_counts``.
+    silences: tuple[tuple[str, int], ...] = ()
+    #: How many of its processes were silent for a lease, and lived.
+    survivals = 0
+    #: Whether it was one of several suspects that ran when their process
+    #: ended. Then it runs beside no other.
+    alone = False
     started: float | None = None
     finished: float | None = None
     expires: float | None = None
-    #: The last progress: done, total and message.
+    #: The last progress: done, total, message; and what translates that.
     progress: tuple[float, float | None, str | None] | None = None
-    #: Of a failure: type, message, and whether that is public.
-    error: tuple[str, str, bool] | None = None
-    #: What it calls; a failed job still has it, for a retry.
+    progress_translation: tuple[Any, ...] | None = None
+    #: Of a failure or an undo, as ``Failure.stored()`` returns it.
+    error: tuple[Any, ...] | None = None
+    #: What it calls; one that failed or was undone has it, for a retry.
     call: StoredCall | PlainCall | None = None
     #: The result, if that is plain and small.
     value: Any = None
@@ -132,17 +143,7 @@ class Record(Persistent):
     @property
     def failure(self) -> Failure | None:
         """Why the job failed; ``None`` if it did not."""
-        return self.error and Failure(
-            type=self.error[0], message=self.error[1], public=self.error[2]
-        )
-
-
-class Beat(Persistent):
-    """The sign of life of an incarnation: a number that grows."""
-
-    count = 0
-    #: By sid, of its running jobs; see ``process.progress_reports``.
-    reports: dict[str, tuple[Any, ...]] = {}  # noqa: RUF012 - set, not changed
+        return None if self.error is None else Failure.load(self.error)
 
 
 class Store(Persistent):

@@ -29,6 +29,8 @@ class RunnableJob:
     attempt: int = 0
     #: How often this attempt was repeated after a conflict.
     conflicts: int = 0
+    #: How often the storage refused what this attempt did.
+    refusals: int = 0
     #: How many attempts have failed since it was scheduled, or retried.
     failures: int = 0
     #: When its run began, in seconds since the epoch; ``None`` while none is

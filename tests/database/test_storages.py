@@ -3,7 +3,7 @@
 import pytest
 import storages
 import transaction
-from ZODB.blob import BlobStorage
+from ZODB.blob import Blob, BlobStorage
 from ZODB.config import storageFromString
 from ZODB.DB import DB
 from ZODB.DemoStorage import DemoStorage
@@ -248,6 +248,19 @@ def test_what_a_storage_raises_is_its_failure_unless_it_is_an_answer(
     transaction.abort()
     assert caught is error
     assert storage_failed(caught) == failed
+
+
+def test_what_a_wrapper_raises_of_its_blobs_is_a_failure_of_a_storage(
+    tmp_path,
+):
+    storage = in_blobs(MappingStorage(), tmp_path)
+    connection = DB(storage).open()
+    connection.root()["blob"] = Blob(b"x")
+    # no folder can be made in it
+    (tmp_path / "blobs" / "0x00").write_text("a file in its place")
+
+    assert storage_failed(raised_by(transaction.commit))
+    transaction.abort()
 
 
 def test_an_error_that_a_job_raises_by_itself_is_no_failure_of_a_storage():

@@ -194,6 +194,40 @@ test("where several cannot be asked for, each is by itself", async (t) => {
   assert.deepEqual(net.asked.map(sidsOf).slice(1).flat(), []);
 });
 
+test("a job too large for a common answer is asked for alone", async (t) => {
+  const net = await network(t);
+  const megabytes = [3, 3, 0];
+  const urls = await Promise.all(
+    megabytes.map((number) => net.schedule("fill", number)),
+  );
+  await until(async () => {
+    const looks = urls.map((url) => fetched(url).then((it) => it.json()));
+    return (await Promise.all(looks)).every(({ done }) => done);
+  });
+  net.asked.length = 0;
+  const results = await Promise.all(urls.map((url) => job(url, { keep: true })));
+
+  assert.deepEqual(
+    results.map(({ length }) => length / 2 ** 20),
+    megabytes,
+  );
+  assert.deepEqual(net.asked.map((it) => sidsOf(it).length), [3, 0]);
+  assert.equal(net.asked[1].url, new URL(urls[1]).pathname);
+});
+
+test("a job under two URLs is asked for by each of them", async (t) => {
+  const net = await network(t);
+  const [[url, gate]] = await scheduleWaiting(net, 1);
+  const [head, last] = [url.slice(0, -1), url.at(-1).charCodeAt(0)];
+  const waiting = [url, `${head}%${last.toString(16)}`].map((each) =>
+    job(each, { keep: true }),
+  );
+  await isHeld(net, 1);
+  await served.open(gate);
+
+  assert.deepEqual(await Promise.all(waiting), [0, 0]);
+});
+
 test("jobs of different places do not share", async (t) => {
   const [one, two] = [await network(t), await network(t)];
   const urls = [await one.schedule("add", 1), await two.schedule("add", 2)];

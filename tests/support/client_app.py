@@ -9,9 +9,15 @@ import os
 import pathlib
 import time
 
+from pyramid.authentication import (
+    AuthTktCookieHelper,
+    SessionAuthenticationHelper,
+)
 from pyramid.config import Configurator
 from pyramid.csrf import CookieCSRFStoragePolicy
 from pyramid.response import Response
+from pyramid.security import forget, remember
+from pyramid.session import SignedCookieSessionFactory
 
 from pyramid_zodb_async import JobError, current_job
 
@@ -76,6 +82,11 @@ def give_nothing_to_show():
     return object
 
 
+def fill(megabytes):
+    """Give a large result."""
+    return "x" * (megabytes * 2**20)
+
+
 def nap(seconds):
     """Give the moment of the end, by the clock of the machine."""
     time.sleep(seconds)
@@ -88,6 +99,7 @@ JOBS = {
         add,
         break_down,
         fail,
+        fill,
         give_nothing_to_show,
         nap,
         walk,
@@ -131,6 +143,57 @@ def style(request):
     return Response(STYLE, content_type="text/css")
 
 
+class SessionLogin:
+    """Knows users by Pyramid's session, as its documentation shows it."""
+
+    def __init__(self):
+        self._helper = SessionAuthenticationHelper()
+
+    def authenticated_userid(self, request):
+        return self._helper.authenticated_userid(request)
+
+    identity = authenticated_userid
+
+    def permits(self, request, context, permission):
+        return True
+
+    def remember(self, request, userid, **kw):
+        return self._helper.remember(request, userid, **kw)
+
+    def forget(self, request, **kw):
+        return self._helper.forget(request, **kw)
+
+
+class TicketLogin(SessionLogin):
+    """Knows users by a ticket that is renewed with each answer."""
+
+    def __init__(self):
+        self._helper = AuthTktCookieHelper(
+            "secret", timeout=600, reissue_time=0
+        )
+
+    def authenticated_userid(self, request):
+        return (self._helper.identify(request) or {}).get("userid")
+
+    identity = authenticated_userid
+
+
+LOGINS = {"session": SessionLogin, "ticket": TicketLogin}
+
+
+def add_login(config, kind):
+    """Add what logs a user in and out, and tells who it is."""
+    config.set_session_factory(SignedCookieSessionFactory("secret"))
+    config.set_security_policy(LOGINS[kind]())
+    for name, view in (
+        ("login", lambda request: Response(headers=remember(request, "ann"))),
+        ("logout", lambda request: Response(headers=forget(request))),
+        ("who", lambda request: Response(str(request.authenticated_userid))),
+    ):
+        config.add_route(name, f"/{name}")
+        config.add_view(view, route_name=name)
+
+
 def make_app():
     settings = {
         "zodbconn.uri": f"file://{FOLDER}/Data.fs?connection_pool_size=20",
@@ -144,6 +207,8 @@ def make_app():
         if "csrf" in settings:
             config.set_csrf_storage_policy(CookieCSRFStoragePolicy())
             config.set_default_csrf_options(header=settings["csrf"])
+        if "login" in settings:
+            add_login(config, settings["login"])
         for name, pattern, view in (
             ("start", "/start/{kind}", start),
             ("open", "/open/{gate}", open_gate),

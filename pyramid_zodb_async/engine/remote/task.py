@@ -1,12 +1,11 @@
 """The name of the task that messages are for, which tells whose they are."""
 
-import logging
-
+from ...concurrency.loggers import get_logger
 from ...settings import DEFAULT_STORE
 
 __all__ = ["TASK", "task_for", "tell_of_unknown_task"]
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 #: The name of the task, the same on both sides.
 TASK = "pyramid_zodb_async.run"

@@ -12,7 +12,7 @@ from ...transfer.references import Dumped
 from ..runnable_job import RunnableJob
 from .call import Loadable
 
-__all__ = ["Job", "load", "view_of"]
+__all__ = ["NO_JOB", "Job", "load", "view_of"]
 
 
 @dataclass(kw_only=True, slots=True)
@@ -42,12 +42,40 @@ class Job(RunnableJob):
     failure: Failure | None = None
     exception: bytes | None = None
 
+    def reset(self) -> None:
+        """Set it back to pending, for another attempt."""
+        self.state = JobState.PENDING
+        self.retries += 1
+        self.conflicts, self.refusals, self.repeats = 0, 0, False
+        self.progress = self.started = self.finished = self.expires = None
+        self.failure = self.exception = None
+
+    def end(self, state: JobState, timeout: float) -> None:
+        """Set how it has ended.
+
+        Args:
+            state: how.
+            timeout: for how long its outcome is stored, in seconds.
+        """
+        self.state = state
+        self.committing = False
+        self.due = None
+        if state is not JobState.FAILED:  # a failed job can be retried
+            self.call = None
+        self.finished = time.time()
+        self.expires = self.finished + timeout
+
     @property
     def version(self) -> int:
         """The version of a view of the job as it is now."""
         done = self.state.done
         changes = 0 if done else self.changes
         return make_version(self.retries, done=done, changes=changes)
+
+
+#: Stands for a job that does not exist, so that to look for it is the same
+#: work as to look for a job.
+NO_JOB = Job(sid="", function="", owner=None, base_url=None)
 
 
 def view_of(job: Job, connections: Connections | None) -> JobView:

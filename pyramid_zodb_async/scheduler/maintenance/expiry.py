@@ -1,7 +1,6 @@
 """The expiry of jobs: old slices are dropped whole, and new ones opened."""
 
 import functools
-import logging
 import time
 
 from ...events import JobExpired
@@ -13,8 +12,6 @@ from ..sids import make_sid
 from .slice_checks import SliceChecks
 
 __all__ = ["SliceExpiry"]
-
-log = logging.getLogger(__name__)
 
 #: For how many seconds new jobs go to the same slice.
 SPAN = 3600

@@ -1,28 +1,27 @@
 """The takeover of jobs whose process is gone, and the beat of this process."""
 
 import functools
-import logging
 import math
 import time
-from dataclasses import dataclass, field
 
+from ...concurrency.loggers import get_logger
 from ...events import JobFailed
-from ...exceptions import JobCrashed
 from ...jobs.model import JobState, JobView
 from ...jobs.options import Options
-from ...transfer.failures import as_bytes, describe
 from ..process.assigned_jobs import AssignedJob
-from ..process.job_views import view_of_record
 from ..process.this_process import ThisProcess
-from ..records import Fence, Store, StoredJob
-from ..store.transitions import End, fail
+from ..records import Fence, Record, Store, StoredJob
+from ..store.crash_counts import Death
+from .claiming import LostJob, claim_lost
+from .findings import Findings
 from .liveness import LivenessMonitor
 from .resending import Resender
+from .undone import UndoneJobs
 from .unfinished_jobs import UnfinishedJobs
 
 __all__ = ["LIVE_INCARNATIONS", "Takeover"]
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 #: The incarnations of this very process, one for each of its schedulers.
 LIVE_INCARNATIONS: set[str] = set()
@@ -30,37 +29,21 @@ LIVE_INCARNATIONS: set[str] = set()
 #: How many jobs are taken over in one transaction.
 BATCH = 50
 
+#: After how many seconds without a job a process gives a sign of life as soon
+#: as it has one: others may have removed its beat, and with it its lease.
+LONG_IDLE = 1800.0
+
+#: For how many seconds at least a beat stands there without a job.
+LONGEST_IDLE = 3600.0
+
 #: After how many checks that found no job of an incarnation its beat is
-#: removed. If the incarnation is alive and needs it, it makes a new one.
+#: removed at the earliest. If the incarnation is alive and needs it, it makes
+#: a new one.
 FORGOTTEN_AFTER = 100
 
 #: With how many unfinished jobs another slice is opened before its time. All
 #: of those in the newest slice are looked at three times in a lease.
 FULL = 5000
-
-
-@dataclass(slots=True)
-class _Findings:
-    """What a check has found, as plain data."""
-
-    #: Jobs of this incarnation that are not assigned in its memory.
-    lost: list[AssignedJob] = field(default_factory=list)
-    #: Jobs without a runner, for which this process sends messages.
-    waiting: list[AssignedJob] = field(default_factory=list)
-    #: The sids and fences of other jobs, by incarnation.
-    others: dict[str | None, list[tuple[str, Fence]]] = field(
-        default_factory=dict
-    )
-    #: The beats of the incarnations that have jobs in ``others``.
-    beats: dict[str, int] = field(default_factory=dict)
-    #: When jobs are due that are not to be assigned yet, by sid.
-    later: dict[str, float] = field(default_factory=dict)
-    #: The sids of jobs that are known to wait and were not read.
-    left_out: set[str] = field(default_factory=set)
-    #: The sids of jobs that have ended, or that other processes see to.
-    settled: list[str] = field(default_factory=list)
-    #: All incarnations that have a beat.
-    runners: set[str] = field(default_factory=set)
 
 
 class Takeover:
@@ -79,13 +62,23 @@ class Takeover:
         self._dispatcher = process.dispatcher
         self._incarnation = process.incarnation
         self._lease = lease
-        self._resender = Resender(process.dispatcher, lease or 0.0)
+        self._undone = UndoneJobs(process)
+        self._resender = Resender(
+            process.dispatcher, lease or 0.0, self._undone.end
+        )
         self._liveness = LivenessMonitor(lease) if lease is not None else None
         #: Claimed jobs that were not assigned at the last check; see
         #: ``_assign_lost()``.
-        self._unassigned: list[tuple[str, Fence]] = []
+        self._unassigned: list[LostJob] = []
         #: When :meth:`beat` was called last, on the monotonic clock.
         self._last_beat = 0.0
+        #: When it last gave a sign of life, or there was no job; and how many
+        #: jobs had been dropped by then.
+        self._last_sign, self._drops = time.monotonic(), 0
+        #: Since when there has been no job.
+        self._idle_since: float | None = None
+        #: Whether this process was silent since its jobs were last compared.
+        self._was_silent = False
         self._unfinished = UnfinishedJobs()
         #: How many checks in a row have found no job of an incarnation.
         self._unused: dict[str, int] = {}
@@ -93,19 +86,38 @@ class Takeover:
     def beat(self) -> None:
         """Give a sign of life, if jobs are assigned to this process.
 
-        Without jobs no process checks for it, and nothing is written.
+        Without jobs no process checks for it, and nothing is written. But if
+        it was silent for its lease while there was a job, others may have
+        taken that over, and must learn that this process has not ended.
         """
         # Set before the write: if that fails, it is not repeated at once.
-        self._last_beat = time.monotonic()
-        if self._liveness is None or not len(self._assigned):
+        self._last_beat = now = time.monotonic()
+        if self._lease is None:
             return
+        drops = self._assigned.drops
+        is_idle = not len(self._assigned)
+        if now - self._last_sign >= self._lease:
+            self._was_silent = True
+            is_idle = is_idle and drops == self._drops
+        if is_idle:
+            self._stay_idle(now)
+        else:
+            self._idle_since = None
+            self._location.write(
+                lambda store: store.beat_of(self._incarnation).sign(
+                    self._process.lease
+                ),
+                note=f"incarnation {self._incarnation} is alive",
+            )
+            self._assigned.needs_sign = False
+        self._last_sign, self._drops = now, drops
 
-        def count_up(store: Store) -> None:
-            store.beat_of(self._incarnation).count += 1
-
-        self._location.write(
-            count_up, note=f"incarnation {self._incarnation} is alive"
-        )
+    def _stay_idle(self, now: float) -> None:
+        """Note that there is no job to give signs of life for."""
+        if self._idle_since is None:
+            self._idle_since = now
+        elif now - self._idle_since >= LONG_IDLE:
+            self._assigned.needs_sign = True
 
     def _beat_if_due(self) -> None:
         """Give a sign of life while a takeover keeps the thread busy."""
@@ -119,7 +131,7 @@ class Takeover:
         A commit may succeed on the server, and raise in the client
         nevertheless: then no hook has handed its jobs over.
         """
-        self._assign_lost(self._check())
+        self._assign_lost(self._look())
 
     def take_over_lost(self) -> None:
         """Do :meth:`find_unassigned`, and take over the jobs of others.
@@ -129,7 +141,7 @@ class Takeover:
         messages are sent again.
         """
         try:
-            found = self._check()
+            found = self._look()
         except BaseException:
             # else the time without a storage would count as silence
             if self._liveness is not None:
@@ -137,42 +149,87 @@ class Takeover:
             raise
         self._assign_lost(found)
         if self._liveness is not None:
-            self._liveness.observe(found.beats, time.monotonic())
+            now = time.monotonic()
+            self._liveness.observe(found.beats, now, found.leases)
             self._forget(
                 found.runners - found.beats.keys() - {self._incarnation}
             )
         for incarnation, jobs in found.others.items():
-            if self._is_gone(incarnation):
-                self._take_over(incarnation, jobs)
+            lost = self._lost(incarnation, jobs)
+            if lost:
+                # without a lease it is certain that the process has ended
+                beat = found.beats.get(incarnation or "")
+                beat = beat if self._liveness else None
+                self._take_over(incarnation, lost, beat)
         self._resender.check(found.waiting, found.left_out)
 
-    def _assign_lost(self, found: _Findings) -> None:
+    def _look(self) -> Findings:
+        """Return what is to be done, and drop the jobs that others have.
+
+        The jobs that run here are compared with their records each time: a
+        run may go on for ever, and does not notice that another process has
+        taken its job over. All others are compared when their run begins; and
+        here, once, if this process was silent for so long that others may
+        have taken over what it has.
+        """
+        # Before the read: a job that is assigned after it may have a newer
+        # record than the one that is read.
+        self._held = self._assigned.running()
+        if self._was_silent:
+            self._held = self._assigned.all()
+        found = self._check()
+        self._held, self._was_silent = [], False
+        for assigned in found.stale:
+            self._assigned.drop_ended(assigned)
+        return found
+
+    def _lost(
+        self, incarnation: str | None, jobs: list[LostJob]
+    ) -> list[LostJob]:
+        """Return the jobs of an incarnation that may be taken over now.
+
+        Those that were running come first, to be in one transaction: if they
+        are several, none of them is blamed.
+        """
+        are_several = sum(job.begun for job in jobs) > 1
+        lost = [
+            job
+            for job in jobs
+            if self._is_gone(incarnation, 1 if are_several else job.leases)
+        ]
+        return sorted(lost, key=lambda job: not job.begun)
+
+    def _assign_lost(self, found: Findings) -> None:
         """Assign the jobs of this incarnation that were found, or free them.
 
         It frees those of queues that threads of this process do not run.
         """
         own, unassigned = [], []
-        for assigned in self._really_lost(found.lost):
+        lost = self._really_lost(found.lost)
+        undone = self._undone.end({job.sid: job.fence for job in lost})
+        for assigned in lost:
+            if assigned.sid in undone:
+                continue
             if self._dispatcher.runs(assigned.options.queue):
                 own.append(assigned)
             else:
-                unassigned.append((assigned.sid, assigned.fence))
+                unassigned.append(LostJob(assigned.sid, assigned.fence))
         self._assigned.assign(own)
         # The claim of these, for a message, was committed but raised here, so
         # no thread waits for them. One that is found for the first time may
         # be assigned a moment later; only those of the last check are freed.
-        lost, self._unassigned = self._unassigned, unassigned
+        before, self._unassigned = self._unassigned, unassigned
         self._take_over(
-            self._incarnation, [job for job in unassigned if job in lost]
+            self._incarnation, [job for job in unassigned if job in before]
         )
 
-    def _check(self) -> _Findings:
+    def _check(self) -> Findings:
         """Read what is unfinished, and note what need not be read again."""
         unfinished = self._unfinished
         # several transactions at the start only, when all slices are new
         while self._location.read(unfinished.check_slices, default=False):
             self._beat_if_due()
-        found = self._location.read(self._find, _Findings())
+        found = self._location.read(self._find, Findings())
         # after the read, which may need several tries
         for sid in found.settled:
             unfinished.leave(sid)
@@ -181,13 +238,19 @@ class Takeover:
         self._process.is_newest_slice_full = unfinished.in_newest > FULL
         return found
 
-    def _find(self, store: Store) -> _Findings:
+    def _find(self, store: Store) -> Findings:
         """Sort the unfinished jobs, and load as few records as possible."""
-        found = _Findings(runners=set(store.runners.keys("", excludemin=True)))
+        found = Findings(runners=set(store.runners.keys("", excludemin=True)))
+        found.stale = [
+            assigned
+            for assigned in self._held
+            if not _has_fence(store.find(assigned.sid), assigned.fence)
+        ]
+        stale = {assigned.sid for assigned in found.stale}
         now, postponed = time.time(), self._resender.postponed()
         self._unfinished.check_slices(store)
         for sid in self._unfinished.sids(store, self._horizon(now)):
-            if sid in self._assigned:
+            if sid in self._assigned and sid not in stale:
                 continue  # it runs here, or will
             if sid in postponed:
                 found.left_out.add(sid)
@@ -200,7 +263,7 @@ class Takeover:
         return found
 
     def _sort(
-        self, found: _Findings, store: Store, job: StoredJob, now: float
+        self, found: Findings, store: Store, job: StoredJob, now: float
     ) -> None:
         """Add a job to what a check has found."""
         sid, record = job.sid, job.record
@@ -221,16 +284,21 @@ class Takeover:
             incarnation is not None
             and self._liveness is not None
             and due > now
+            and not record.begun
         ):
             return  # its process will run it; it is not late yet
         if incarnation is None and not self._dispatcher.runs(queue):
             # only a worker can claim it, for a message
             found.waiting.append(AssignedJob.of(job))
             return
-        found.others.setdefault(incarnation, []).append((sid, record.fence))
+        found.others.setdefault(incarnation, []).append(
+            LostJob.of(job, self._process.attempts)
+        )
         if incarnation is not None and incarnation not in found.beats:
             beat = store.runners.get(incarnation)
             found.beats[incarnation] = beat.count if beat else 0
+            if beat and beat.lease is not None:
+                found.leases[incarnation] = beat.lease
 
     def _horizon(self, now: float) -> float:
         """Return the time until which a job must be due to be assigned now.
@@ -255,7 +323,7 @@ class Takeover:
             return [
                 assigned
                 for assigned, record in records
-                if record is not None and record.fence == assigned.fence
+                if _has_fence(record, assigned.fence)
             ]
 
         return self._location.read(find, []) if lost else []
@@ -266,10 +334,12 @@ class Takeover:
             incarnation: self._unused.get(incarnation, 0) + 1
             for incarnation in unused
         }
+        # there are three looks in a lease
+        least = max(FORGOTTEN_AFTER, 3 * LONGEST_IDLE / self._process.lease)
         old = [
             incarnation
             for incarnation, looks in self._unused.items()
-            if looks > FORGOTTEN_AFTER
+            if looks > least
         ]
 
         def remove(store: Store) -> None:
@@ -279,16 +349,22 @@ class Takeover:
         if old:
             self._location.write(remove, note="incarnations that ended")
 
-    def _is_gone(self, incarnation: str | None) -> bool:
-        """Return whether the jobs of an incarnation may be taken over."""
+    def _is_gone(self, incarnation: str | None, leases: int) -> bool:
+        """Return whether a job of an incarnation may be taken over.
+
+        On a shared storage, that must have been silent for so many leases.
+        """
         if incarnation is None:
             return True
         if self._liveness is None:  # all of other processes are gone
             return incarnation not in LIVE_INCARNATIONS
-        return self._liveness.is_dead(incarnation)
+        return self._liveness.is_dead(incarnation, leases)
 
     def _take_over(
-        self, incarnation: str | None, jobs: list[tuple[str, Fence]]
+        self,
+        incarnation: str | None,
+        jobs: list[LostJob],
+        beat: int | None = None,
     ) -> None:
         """Take over jobs, in batches.
 
@@ -296,11 +372,16 @@ class Takeover:
         to *incarnation*, and the next check of a process finds them.
         """
         taken = 0
-        for start in range(0, len(jobs), BATCH):
-            claimed, ended = self._location.write(
-                functools.partial(
-                    self._claim, batch=jobs[start : start + BATCH]
-                ),
+        # those that were running are in one batch; see _lost()
+        size = max(BATCH, sum(job.begun for job in jobs))
+        for start in range(0, len(jobs), size):
+            claim = functools.partial(
+                self._end_or_claim,
+                batch=jobs[start : start + size],
+                death=Death(incarnation, beat),
+            )
+            claimed, ended, undone = self._location.write(
+                claim,
                 note=f"incarnation {self._incarnation} takes jobs over"
                 f" from {incarnation}",
             )
@@ -308,6 +389,7 @@ class Takeover:
             # must give signs of life also between the batches.
             self._dispatcher.hand_over(claimed)
             self._process.commit_queue.deliver_now(JobFailed, ended)
+            self._undone.tell(undone)
             self._beat_if_due()
             taken += len(claimed)
         if taken:
@@ -321,74 +403,21 @@ class Takeover:
                 },
             )
 
-    def _claim(
-        self, store: Store, batch: list[tuple[str, Fence]]
-    ) -> tuple[list[AssignedJob], list[JobView]]:
-        """Take over a batch; return those jobs, and views of failed ones.
+    def _end_or_claim(
+        self, store: Store, batch: list[LostJob], death: Death
+    ) -> tuple[list[AssignedJob], list[JobView], list[JobView]]:
+        """Take over what was not undone; return that, what failed, the rest.
 
-        If another process writes one of the records at the same time, the
-        commit conflicts, and this is called again and reads them anew.
+        In one transaction, so that an undo of one of the jobs conflicts.
         """
-        claimed, ended = [], []
-        announcer = self._process.commit_queue.announcer
-        for sid, fence in batch:
-            job = store.locate(sid)
-            if job is None or job.record.fence != fence:
-                continue  # it has ended, or another process was faster
-            record = job.record
-            # A run that is marked as begun has not ended, but its process has.
-            crashes = record.crashes + record.begun
-            options = Options.load(record.options)
-            attempts = options.attempts or self._process.attempts
-            if crashes and crashes + record.failures >= attempts:
-                self._give_up(store, job, options, crashes)
-                if announcer.has_subscribers(JobFailed):
-                    ended.append(view_of_record(sid, record))
-                continue
-            is_due = record.due is None or record.due <= time.time()
-            job.change(
-                fence,
-                # without a runner, the worker that gets the message claims it
-                runner=self._incarnation
-                if self._dispatcher.runs(options.queue)
-                else None,
-                # The fence: an incarnation that is not dead, but was cut off,
-                # cannot write for its run any more.
-                run_number=fence.run_number + 1,
-                # A job without a runner, or one that was not due, has not
-                # run, so it cannot have ended its process.
-                suspect=is_due
-                and (record.suspect or fence.runner is not None),
-                # counted in crashes, and must not be counted again
-                begun=False,
-                crashes=crashes,
-            )
-            claimed.append(AssignedJob.of(job))
-        return claimed, ended
-
-    def _give_up(
-        self, store: Store, job: StoredJob, options: Options, crashes: int
-    ) -> None:
-        """Record that a job failed, since it ended its process too often."""
-        error = JobCrashed(
-            f"The process ended {_times(crashes)} while the job ran"
+        undone = self._undone.end_in(
+            store, {lost.sid: lost.fence for lost in batch}
         )
-        log.error(
-            "Job %s failed: its process ended %s while %s ran.",
-            job.sid,
-            _times(crashes),
-            job.record.function,
-            extra={"action": "job_crashed", "sid": job.sid},
-        )
-        timeout = store.outcome_timeout(options, self._process.timeout)
-        fail(
-            job,
-            job.record.fence,
-            End.now(timeout),
-            describe(error),
-            as_bytes(error),
-        )
+        ended = {view.sid for view in undone}
+        batch = [lost for lost in batch if lost.sid not in ended]
+        claimed, failed = claim_lost(store, self._process, batch, death)
+        return claimed, failed, undone
 
 
-def _times(number: int) -> str:
-    return "once" if number == 1 else f"{number} times"
+def _has_fence(record: Record | None, fence: Fence) -> bool:
+    return record is not None and record.fence == fence

@@ -13,7 +13,9 @@ class HandOff(CertainChange):
     """A job that goes to an engine after the commit of its record.
 
     It is added to the changes of the transaction before the job exists, so
-    that a full queue refuses the job before anything is written.
+    that a full queue refuses the job before anything is written. If other
+    processes see to the job, nothing is handed over, and this tells only that
+    the transaction schedules it.
 
     Args:
         commit_queue: gets the job when the transaction commits.
@@ -41,7 +43,7 @@ class HandOff(CertainChange):
         """Hand the job over, unless it was removed again."""
         record = self.record
         if record is None or self.job is None:
-            return  # its scheduling has failed after this was added
+            return  # its scheduling has failed, or others see to it
         # The same transaction may have removed or cancelled the job. A ghost
         # (_p_changed is None) must not be loaded in the middle of a commit;
         # its job is handed over, and the fence refuses its run.

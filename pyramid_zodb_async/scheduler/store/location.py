@@ -1,7 +1,6 @@
 """Where the store is in a database, and how it is read, made and written."""
 
 import abc
-import logging
 import os
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -10,6 +9,7 @@ from ZODB.Connection import Connection
 from ZODB.DB import DB
 from ZODB.POSException import POSKeyError
 
+from ...concurrency.loggers import get_logger
 from ...database.own_transaction import in_own_transaction
 from ...database.storages import storage_failed
 from ...exceptions import DatabaseForked, StoreNotUsable
@@ -22,7 +22,7 @@ __all__ = ["ObjectLocation", "RootLocation", "StoreLocation"]
 
 T = TypeVar("T")
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 class StoreLocation(abc.ABC):

@@ -4,11 +4,12 @@ import logging
 
 from ZODB.Connection import Connection
 
+from ...concurrency.loggers import get_logger
 from ..records import FORMAT, Store
 
 __all__ = ["other_stores", "tell_of_other_stores"]
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 def other_stores(connection: Connection, own: str) -> list[str]:

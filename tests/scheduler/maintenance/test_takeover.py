@@ -6,15 +6,13 @@ import types
 
 import pytest
 import shop
+from hand_driven import leased, look_until
 
 from pyramid_zodb_async import JobError, job
 from pyramid_zodb_async.events import JobFailed
 from pyramid_zodb_async.execution.subscribers import Announcer
 from pyramid_zodb_async.scheduler.maintenance import takeover as module
-from pyramid_zodb_async.scheduler.maintenance.takeover import (
-    FORGOTTEN_AFTER,
-    Takeover,
-)
+from pyramid_zodb_async.scheduler.maintenance.takeover import FORGOTTEN_AFTER
 
 
 def test_jobs_of_a_process_that_has_gone_run_in_the_next(processes):
@@ -110,25 +108,6 @@ def test_a_look_leaves_alone_what_ends_in_the_meantime(processes, monkeypatch):
 # with a lease
 
 
-def leased(process, lease=0.3):
-    """Give the takeover of a process as it is on a shared storage."""
-    this_process = process.scheduler.process
-    this_process.lease, this_process.is_shared = lease, True
-    return Takeover(this_process)
-
-
-def look_until(takeover, condition, *, between=lambda: None):
-    """Look again and again, as the housekeeper does."""
-    pause = threading.Event()
-    for _ in range(100):
-        takeover.take_over_lost()
-        if condition():
-            return
-        between()
-        pause.wait(0.1)
-    raise AssertionError("it did not come to pass")
-
-
 def test_a_silent_runner_loses_its_jobs(processes):
     silent, process = processes(), processes()
     sid = silent.schedule(shop.nothing)
@@ -196,7 +175,7 @@ def test_signs_of_life_do_not_pile_up(processes):
         ended.run()
     unfinished = processes()
     unfinished.schedule(shop.nothing)
-    leased(unfinished).beat()
+    leased(unfinished, lease=1000).beat()
     takeover = leased(process, lease=1000)
     for _ in range(FORGOTTEN_AFTER + 2):
         takeover.take_over_lost()
