@@ -100,7 +100,8 @@ def _read_jobs(request: Any, sids: Iterable[str]) -> dict[str, JobView | None]:
     if wait_request is not None:
         # before the jobs are read: a change in between must end the wait
         wait_request.watch(
-            request.registry.getUtility(IScheduler), filter(may_be_sid, sids)
+            request.registry.getUtility(IScheduler),
+            [sid for sid in sids if may_be_sid(sid)],
         )
     return {sid: request.jobs.glance(sid) for sid in sids}
 

@@ -1,4 +1,4 @@
-"""The work for a 404 does not tell whose job it is, or whether there is one."""
+"""The work for a 404 tells neither whose a job is nor that there is none."""
 
 import os
 import re
