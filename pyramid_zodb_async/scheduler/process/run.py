@@ -1,10 +1,12 @@
 """The run of a job that is in the database, and the ways in which it ends."""
 
+import contextlib
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from ZODB.DB import DB
+from ZODB.POSException import POSKeyError
 from zope.interface import implementer
 
 from ...contracts import IRun
@@ -14,7 +16,7 @@ from ...interfaces import Connections
 from ...jobs.model import Failure, JobState, JobView, Progress
 from ...transfer.callables import callable_of
 from ..base_run import BaseRun
-from ..records import Fence, Store, StoredJob, TakenOver
+from ..records import Fence, Outcome, Store, StoredJob, TakenOver
 from ..store.crash_counts import counts_of
 from ..store.stored_values import refuse_broken, storable_result
 from ..store.transitions import End, fail, finish, try_again
@@ -103,6 +105,10 @@ class StoredRun(BaseRun):
             JobNotLoadable: something that the call refers to is gone.
             TakenOver: the job is not this process's any more.
         """
+        with self._expecting_the_store():
+            return self._load(connections)
+
+    def _load(self, connections: Connections) -> Callable[[], Any]:
         _, job = self._find(connections)
         # This check saves a run whose commit would fail anyway. What counts
         # is the one in succeed(), since another process may change the record
@@ -131,6 +137,17 @@ class StoredRun(BaseRun):
             raise self._taken_over()
         self._loaded = found, located, found._p_jar.opened
         return found, located
+
+    @contextlib.contextmanager
+    def _expecting_the_store(self) -> Iterator[None]:
+        """End the run for good if the store is gone."""
+        try:
+            yield
+        except POSKeyError as error:
+            if not self._process.location.is_gone():
+                raise
+            self._is_lost = True
+            raise self._taken_over() from error
 
     def _taken_over(self) -> TakenOver:
         return TakenOver(f"The job {self.sid} is not this run's any more")
@@ -170,6 +187,13 @@ class StoredRun(BaseRun):
             )
         except NotTransferable as error:
             raise self._not_transferable(error) from error
+        with self._expecting_the_store():
+            self._finish(value, outcome, connections)
+
+    def _finish(
+        self, value: Any, outcome: Outcome | None, connections: Connections
+    ) -> None:
+        """Record the success in the transaction of *connections*."""
         store, job = self._find(connections)
         end = self._end(store)
         # In the transaction of the job's effects, so both are committed or

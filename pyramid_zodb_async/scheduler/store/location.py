@@ -9,17 +9,20 @@ from ZODB.Connection import Connection
 from ZODB.DB import DB
 from ZODB.POSException import POSKeyError
 
+from ...concurrency.loggers import get_logger
 from ...database.own_transaction import in_own_transaction
 from ...database.storages import storage_failed
 from ...exceptions import DatabaseForked, StoreNotUsable
 from ...interfaces import Connections
 from ...settings import DEFAULT_STORE
-from ..records import FORMAT, Store
+from ..records import FORMAT, Store, TakenOver
 from .other_stores import other_stores, tell_of_other_stores
 
 __all__ = ["ObjectLocation", "RootLocation", "StoreLocation"]
 
 T = TypeVar("T")
+
+log = get_logger(__name__)
 
 
 class StoreLocation(abc.ABC):
@@ -92,6 +95,10 @@ class StoreLocation(abc.ABC):
         Raises:
             StoreNotUsable: see :meth:`find`.
         """
+
+    def is_gone(self) -> bool:
+        """Return whether the store was there, and is not any more."""
+        return False
 
     def read(self, work: Callable[[Store], T], default: T) -> T:
         """Read the store in a transaction of its own.
@@ -227,6 +234,52 @@ class ObjectLocation(StoreLocation):
     def __init__(self, db: DB, oid: bytes) -> None:
         super().__init__(lambda: db)
         self._oid = oid
+        self._gone_was_logged = False
+
+    def is_gone(self) -> bool:
+        """See :class:`StoreLocation`; that it is gone is logged once."""
+
+        def load(connection: Connection) -> None:
+            store = connection.get(self._oid)
+            # the connection may have its state still
+            store._p_deactivate()
+            store._p_activate()
+
+        try:
+            in_own_transaction(self.db, load)
+        except POSKeyError:
+            if not self._gone_was_logged:
+                self._gone_was_logged = True
+                log.warning(
+                    "The scheduler with the oid %s was removed from the"
+                    " database; its jobs end without an outcome.",
+                    self._oid.hex(),
+                    extra={"action": "scheduler_removed"},
+                )
+            return True
+        return False
+
+    def read(self, work: Callable[[Store], T], default: T) -> T:
+        """See :class:`StoreLocation`."""
+        try:
+            return super().read(work, default)
+        except POSKeyError:
+            if not self.is_gone():
+                raise
+            return default
+
+    def write(self, work: Callable[[Store], T], note: str) -> T:
+        """See :class:`StoreLocation`.
+
+        Raises:
+            TakenOver: the store is gone, and with it its jobs.
+        """
+        try:
+            return super().write(work, note)
+        except POSKeyError as error:
+            if not self.is_gone():
+                raise
+            raise TakenOver("The scheduler of the job was removed") from error
 
     def find(self, connection: Connection) -> Store | None:
         """See :class:`StoreLocation`."""
