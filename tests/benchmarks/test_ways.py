@@ -18,15 +18,15 @@ BENCHMARKS = REPOSITORY / "benchmarks"
 LONGEST = {
     "schedule + commit": (19, 31),
     "one run": (18, 35),
-    "poll of an ended job": (18, 32),
-    "fetch + commit": (10, 16),
-    "poll of a pending job": (15, 24),
-    "poll of a running job": (15, 24),
-    "DELETE of a running job": (24, 48),
-    "DELETE of an ended job": (19, 29),
+    "poll of an ended job": (19, 37),
+    "fetch + commit": (12, 19),
+    "poll of a pending job": (16, 27),
+    "poll of a running job": (16, 27),
+    "DELETE of a running job": (25, 51),
+    "DELETE of an ended job": (22, 33),
     "one run that fails": (27, 58),
-    "retry of a failed job": (28, 54),
-    "DELETE of a pending job": (23, 47),
+    "retry of a failed job": (29, 57),
+    "DELETE of a pending job": (25, 51),
 }
 
 #: Two modules: what is in the first calls what is in the second.
