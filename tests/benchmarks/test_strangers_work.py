@@ -1,4 +1,4 @@
-"""An unknown job takes about as much work as that of somebody else."""
+"""The work for a 404 tells neither whose a job is nor that there is none."""
 
 import os
 import re

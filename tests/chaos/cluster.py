@@ -46,6 +46,15 @@ class Cluster:
         status, _ = self.servers[0].ask("/prepare", "POST")
         assert status == 200
 
+    def start_beside(self, log, **settings):
+        """Start one more server, with settings of its own."""
+        own = {name.replace("__", "."): settings[name] for name in settings}
+        server = Server(json.dumps(self.settings | own), log)
+        self.servers.append(server)
+        server.start()
+        wait_until(server.is_ready, "one more server is ready")
+        return server
+
     def stop(self):
         for server in self.servers:
             server.kill()
@@ -79,10 +88,10 @@ class Cluster:
                 return json.loads(body)
         return None
 
-    def report(self, cancels=None):
+    def report(self, cancels=None, undos=None):
         """Tell what is in the database, as a new process sees it.
 
-        *cancels* are those of the load.
+        *cancels* and *undos* are those of the load.
         """
         server = self.servers[0]
         server.kill()
@@ -91,7 +100,7 @@ class Cluster:
         found = wait_until(
             lambda: self.answer(server, "/show_report"), "a report"
         )
-        return Report(**found, cancels=cancels or {})
+        return Report(**found, cancels=cancels or {}, undos=undos or {})
 
     def taken_over(self):
         """Count the jobs that were taken over, as the processes logged it."""
@@ -117,11 +126,13 @@ class Report:
         shared: how often all jobs together have counted.
         cancels: the answers to those who have cancelled some, by number;
             ``None`` where none came.
+        undos: the answers to those who have undone some, likewise.
     """
 
     jobs: dict
     shared: int
     cancels: dict
+    undos: dict
 
     def those(self, condition):
         """Give the numbers of the jobs for which it is true."""
@@ -177,6 +188,7 @@ class Report:
                 )
             ),
             "cancelled": len(self.cancelled),
+            "undone": len(set(self.cancelled) & set(self.undos)),
             "duplicates": len(self.duplicate),
             "losses": len(self.lost),
         }
@@ -191,9 +203,13 @@ class Report:
         assert set(states.values()) <= {"succeeded", "cancelled", None}, states
         assert not self.lost
         assert not self.duplicate
-        assert self.shared == sum(job["effects"] for job in self.jobs.values())
+        assert self.shared == sum(
+            job["effects"] for job in self.jobs.values() if not job["is_alone"]
+        )
         told = {name: states[name] for name in self.cancels}
-        assert set(self.cancelled) <= set(told)
+        assert set(self.cancelled) <= set(told) | set(self.undos)
+        undone = {name for name, told in self.undos.items() if told == 200}
+        assert undone <= set(self.cancelled)
         assert set(self.forgotten) <= set(filter(self.is_in_doubt, told)), told
         for name, answer in self.cancels.items():
             if answer in {202, 204}:

@@ -12,6 +12,7 @@ from persistent import Persistent
 from pyramid.config import Configurator
 from pyramid.threadlocal import get_current_request
 from pyramid_zodbconn import get_connection
+from ZODB.Connection import Connection
 
 from pyramid_zodb_async import IScheduler, JobError, JobTimeout, current_job
 from pyramid_zodb_async.database.connections import OpenedConnections
@@ -38,6 +39,10 @@ TIME_LIMIT = 0.2
 AGAIN = {"attempts": 30, "backoff": (0.1, 0.3)}
 
 
+#: How often a commit raises that was made, by default: see `raise_in_doubt`.
+DOUBT = "chaos.doubt"
+
+
 class Unlucky(JobError):
     """An attempt fails that another is to follow."""
 
@@ -53,6 +58,8 @@ class Counter(Persistent):
     failures = 0
     #: Whether the last of them is to be too late.
     is_limited = False
+    #: Whether its job counts nowhere else.
+    is_alone = False
 
     def count(self):
         self.value += 1
@@ -74,6 +81,11 @@ def count(number):
     root()["shared"].count()
     # for as long as this a kill comes in the middle of a job
     time.sleep(random.uniform(0, 0.02))
+
+
+def count_alone(number):
+    """Count once for this job, so that nothing is in the way of an undo."""
+    tree_of(number)[number].count()
 
 
 def count_a_while(number):
@@ -164,6 +176,7 @@ JOBS = {
     function.__name__: function
     for function in (
         count,
+        count_alone,
         count_a_while,
         count_at_last,
         count_in_time,
@@ -180,6 +193,8 @@ JOBS = {
 def options_of(request):
     """Give the options that the parameters ask for, of every job."""
     options = {}
+    if "attempts" in request.params:
+        options["attempts"] = int(request.params["attempts"])
     if "delay" in request.params:
         options["delay"] = float(request.params["delay"])
     if "failures" in request.params:
@@ -219,9 +234,40 @@ def schedule(request):
                 counter.not_before = time.time() + options["delay"]
             counter.failures = int(request.params.get("failures", 0))
             counter.is_limited = "time_limit" in options
+            counter.is_alone = name == "count_alone"
             counter.sid = start(JOBS[name], number)
         sids[number] = tree_of(number)[number].sid
     return sids
+
+
+def undo(request):
+    """Undo what a job has done, if it has ended and the storage can."""
+    db = get_connection(request).db()
+    begin = f"job {request.params['sid']}, "
+    for done in db.undoLog(0, -1000):
+        description = done["description"]
+        if isinstance(description, bytes):
+            description = description.decode()
+        if begin in description:
+            db.undo(done["id"], request.tm.get())
+            return "undone"
+    request.response.status = 404
+    return "not found"
+
+
+def raise_in_doubt(share):
+    """Have some commits raise when the storage has made them.
+
+    As when the connection is lost before the answer has come.
+    """
+    finish = Connection.tpc_finish
+
+    def finish_in_doubt(connection, current):
+        finish(connection, current)
+        if random.random() < share:
+            raise OSError("the answer of the storage was lost")
+
+    Connection.tpc_finish = finish_in_doubt
 
 
 def show_ready(request):
@@ -255,6 +301,7 @@ def show_report(request):
                 "failures": counter.failures,
                 "is_delayed": counter.not_before > 0,
                 "is_limited": counter.is_limited,
+                "is_alone": counter.is_alone,
                 "attempt": view and view.attempt,
                 "state": view and view.state.value,
                 "error": view and view.failure and view.failure.type,
@@ -264,6 +311,8 @@ def show_report(request):
 
 
 def make_app(settings):
+    if DOUBT in settings:
+        raise_in_doubt(float(settings[DOUBT]))
     config = Configurator(settings=settings)
     with config:
         for include in INCLUDES:
@@ -271,6 +320,7 @@ def make_app(settings):
         for view, renderer in (
             (prepare, "string"),
             (schedule, "json"),
+            (undo, "string"),
             (show_ready, "string"),
             (show_unfinished, "json"),
             (show_report, "json"),

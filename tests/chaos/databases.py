@@ -82,6 +82,7 @@ class PostgreSQL:
     """A database of PostgreSQL, in a server that runs already."""
 
     processes = 2
+    keep_history = "false"
 
     def __init__(self, folder):
         require("relstorage")
@@ -99,7 +100,8 @@ class PostgreSQL:
         place = urlsplit(self._dsn).netloc
         self.uri = (
             f"postgres://{place}/{self._name}"
-            "?keep_history=false&driver=psycopg2&connection_pool_size=20"
+            f"?keep_history={self.keep_history}"
+            "&driver=psycopg2&connection_pool_size=20"
         )
 
     def _do(self, statement, *values):
@@ -124,7 +126,14 @@ class PostgreSQL:
         return True
 
 
+class PostgreSQLWithHistory(PostgreSQL):
+    """The same, which can undo transactions."""
+
+    keep_history = "true"
+
+
 STORAGES = {
+    "PostgreSQL with history": PostgreSQLWithHistory,
     "FileStorage": FileStorage,
     "ZEO": ZEO,
     "plain ZEO": PlainZEO,

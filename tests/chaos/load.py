@@ -17,8 +17,15 @@ KINDS = {
     "count_in_time": (4, 2),
 }
 
+#: A further kind, and its share, where jobs are undone.
+ALONE = "count_alone"
+SHARE_ALONE = 25
+
 #: Which share of the jobs waits for a moment, and is cancelled.
 DELAYED, CANCELLED = 0.2, 0.2
+
+#: How often a client asks that a job be undone, if there is one.
+UNDONE = 0.1
 
 
 class Load:
@@ -29,12 +36,22 @@ class Load:
         clients: the number of threads.
         pause: the longest time between two requests, in seconds.
         is_enough: tells whether there are jobs enough for now.
+        undoes: whether to undo some jobs; the storage must be able to.
     """
 
     def __init__(
-        self, servers, clients=2, pause=0.06, is_enough=lambda: False
+        self,
+        servers,
+        clients=2,
+        pause=0.06,
+        is_enough=lambda: False,
+        *,
+        undoes=False,
     ):
         self._servers = servers
+        self._shares = {kind: share for kind, (share, _) in KINDS.items()}
+        if undoes:
+            self._shares[ALONE] = SHARE_ALONE
         self._is_enough = is_enough
         self._pause = pause
         self._stopping = threading.Event()
@@ -46,6 +63,8 @@ class Load:
         #: What each request to cancel a job was answered, by its number;
         #: ``None`` if nothing.
         self.cancels = {}
+        #: What each request to undo a job was answered, likewise.
+        self.undos = {}
         self._threads = [
             threading.Thread(target=self._work, args=(f"c{client}",))
             for client in range(clients)
@@ -62,13 +81,13 @@ class Load:
             thread.join()
 
     def _work(self, client):
-        number = 0
+        number, to_undo = 0, {}
         while not self._stopping.wait(random.uniform(0, self._pause)):
             if self._is_enough():
                 continue
             number += 1
             name = f"{client}-{number}"
-            kind, options = _choose()
+            kind, options = _choose(self._shares)
             server = random.choice(self._servers)
             sids = schedule(server, [(kind, name)], **options)
             with self._lock:
@@ -78,6 +97,16 @@ class Load:
                     self.refused += 1
             if sids and random.random() < CANCELLED:
                 self._cancel(name, sids[name])
+            elif sids and kind == ALONE:
+                to_undo |= sids
+            if to_undo and random.random() < UNDONE:
+                self._undo(*to_undo.popitem())
+
+    def _undo(self, name, sid):
+        """Undo a job; it may not have run yet."""
+        answer = undo(random.choice(self._servers), sid)
+        with self._lock:
+            self.undos[name] = answer
 
     def _cancel(self, name, sid):
         """Cancel a job, at once or when it may run."""
@@ -88,12 +117,11 @@ class Load:
             self.cancels[name] = answer
 
 
-def _choose():
-    """Give a kind of job, and what is said of this one."""
-    shares = [share for share, _ in KINDS.values()]
-    (kind,) = random.choices(list(KINDS), shares)
+def _choose(shares):
+    """Give a kind of job, by the shares, and what is said of this one."""
+    (kind,) = random.choices(list(shares), list(shares.values()))
     options = {}
-    _, most = KINDS[kind]
+    _, most = KINDS.get(kind, (None, 0))
     if most:
         options["failures"] = random.randint(1, most)
     if random.random() < DELAYED:
@@ -118,4 +146,11 @@ def cancel(server, sid):
     """Have a job cancelled; give the status of the answer, if one came."""
     with contextlib.suppress(*UNREACHABLE):
         return server.ask(f"/jobs/{sid}", "DELETE")[0]
+    return None
+
+
+def undo(server, sid):
+    """Have a job undone; give the status of the answer, if one came."""
+    with contextlib.suppress(*UNREACHABLE):
+        return server.ask(f"/undo?sid={sid}", "POST")[0]
     return None

@@ -1,11 +1,10 @@
 """A process that was silent for its lease, and lives, does no harm."""
 
-import json
 import signal
 
 import pytest
 from load import schedule
-from processes import Server, wait_until
+from processes import wait_until
 
 
 def pid_in(came):
@@ -41,23 +40,13 @@ def test_a_process_takes_a_job_back_while_its_own_old_run_hangs(
     cluster.report().require_each_once(["slow"])
 
 
-def start_beside(cluster, log, **settings):
-    """Start one more server, with settings of its own."""
-    own = {name.replace("__", "."): settings[name] for name in settings}
-    server = Server(json.dumps(cluster.settings | own), log)
-    cluster.servers.append(server)
-    server.start()
-    wait_until(server.is_ready, "one more server is ready")
-    return server
-
-
 @pytest.mark.parametrize("storage", ["ZEO", "PostgreSQL"])
 def test_a_process_is_judged_by_its_own_lease(storage, make_cluster, tmp_path):
     """While settings are changed, processes with old and new ones run."""
     cluster = make_cluster(storage)
     dying, _ = cluster.servers
-    patient = start_beside(
-        cluster, tmp_path / "patient.log", zodb_async__lease="300"
+    patient = cluster.start_beside(
+        tmp_path / "patient.log", zodb_async__lease="300"
     )
     assert schedule(patient, [("count_slowly", "first")])
     first, second = tmp_path / "first came", tmp_path / "second came"
@@ -81,7 +70,7 @@ def test_a_job_that_keeps_the_gil_for_some_leases_succeeds_at_last(
 ):
     monkeypatch.setenv("CHAOS_SECONDS", "5")
     cluster = make_cluster(storage)
-    start_beside(cluster, tmp_path / "third.log")
+    cluster.start_beside(tmp_path / "third.log")
     assert schedule(cluster.servers[0], [("keep_gil", "hog")])
     cluster.drain(deadline=300)
     cluster.report().require_each_once(["hog"])

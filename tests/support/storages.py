@@ -132,7 +132,7 @@ def mariadb():
     try:
         connection = pymysql.connect(**server, autocommit=True)
     except pymysql.err.OperationalError as error:
-        pytest.skip(f"MariaDB does not answer: {error}")
+        missing(f"MariaDB does not answer ({error})")
     name = f"zodb_async_{uuid.uuid4().hex}"
     with connection, connection.cursor() as cursor:
         cursor.execute(f"CREATE DATABASE {name}")

@@ -123,14 +123,14 @@ class Maintenance:
         # The beat comes first, and also while the process stops: other
         # processes must see it while jobs still run here.
         return [
-            Chore(takeover.beat, interval),
+            Chore(takeover.heartbeat.beat, interval),
             Chore(search, interval, is_wanted=self._runs_jobs),
             Chore(tidy, interval, is_wanted=self._runs_jobs),
             Chore(self._try_again, interval, is_wanted=self._runs_jobs),
             # for the first job at once: before that, others do not know for
             # how long this process may be silent
             Chore(
-                takeover.beat,
+                takeover.heartbeat.beat,
                 interval,
                 is_wanted=lambda: jobs.needs_sign and len(jobs) > 0,
             ),

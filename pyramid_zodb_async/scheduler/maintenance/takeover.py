@@ -1,4 +1,4 @@
-"""The takeover of jobs whose process is gone, and the beat of this process."""
+"""The takeover of jobs whose process is gone."""
 
 import functools
 import math
@@ -14,6 +14,7 @@ from ..records import Fence, Record, Store, StoredJob
 from ..store.crash_counts import Death
 from .claiming import LostJob, claim_lost
 from .findings import Findings
+from .heartbeat import Heartbeat
 from .liveness import LivenessMonitor
 from .resending import Resender
 from .undone import UndoneJobs
@@ -28,18 +29,6 @@ LIVE_INCARNATIONS: set[str] = set()
 
 #: How many jobs are taken over in one transaction.
 BATCH = 50
-
-#: After how many seconds without a job a process gives a sign of life as soon
-#: as it has one: others may have removed its beat, and with it its lease.
-LONG_IDLE = 1800.0
-
-#: For how many seconds at least a beat stands there without a job.
-LONGEST_IDLE = 3600.0
-
-#: After how many checks that found no job of an incarnation its beat is
-#: removed at the earliest. If the incarnation is alive and needs it, it makes
-#: a new one.
-FORGOTTEN_AFTER = 100
 
 #: With how many unfinished jobs another slice is opened before its time. All
 #: of those in the newest slice are looked at three times in a lease.
@@ -62,6 +51,8 @@ class Takeover:
         self._dispatcher = process.dispatcher
         self._incarnation = process.incarnation
         self._lease = lease
+        #: The signs of life of this process.
+        self.heartbeat = Heartbeat(process)
         self._undone = UndoneJobs(process)
         self._resender = Resender(
             process.dispatcher, lease or 0.0, self._undone.end
@@ -70,60 +61,7 @@ class Takeover:
         #: Claimed jobs that were not assigned at the last check; see
         #: ``_assign_lost()``.
         self._unassigned: list[LostJob] = []
-        #: When :meth:`beat` was called last, on the monotonic clock.
-        self._last_beat = 0.0
-        #: When it last gave a sign of life, or there was no job; and how many
-        #: jobs had been dropped by then.
-        self._last_sign, self._drops = time.monotonic(), 0
-        #: Since when there has been no job.
-        self._idle_since: float | None = None
-        #: Whether this process was silent since its jobs were last compared.
-        self._was_silent = False
         self._unfinished = UnfinishedJobs()
-        #: How many checks in a row have found no job of an incarnation.
-        self._unused: dict[str, int] = {}
-
-    def beat(self) -> None:
-        """Give a sign of life, if jobs are assigned to this process.
-
-        Without jobs no process checks for it, and nothing is written. But if
-        it was silent for its lease while there was a job, others may have
-        taken that over, and must learn that this process has not ended.
-        """
-        # Set before the write: if that fails, it is not repeated at once.
-        self._last_beat = now = time.monotonic()
-        if self._lease is None:
-            return
-        drops = self._assigned.drops
-        is_idle = not len(self._assigned)
-        if now - self._last_sign >= self._lease:
-            self._was_silent = True
-            is_idle = is_idle and drops == self._drops
-        if is_idle:
-            self._stay_idle(now)
-        else:
-            self._idle_since = None
-            self._location.write(
-                lambda store: store.beat_of(self._incarnation).sign(
-                    self._process.lease
-                ),
-                note=f"incarnation {self._incarnation} is alive",
-            )
-            self._assigned.needs_sign = False
-        self._last_sign, self._drops = now, drops
-
-    def _stay_idle(self, now: float) -> None:
-        """Note that there is no job to give signs of life for."""
-        if self._idle_since is None:
-            self._idle_since = now
-        elif now - self._idle_since >= LONG_IDLE:
-            self._assigned.needs_sign = True
-
-    def _beat_if_due(self) -> None:
-        """Give a sign of life while a takeover keeps the thread busy."""
-        silence = time.monotonic() - self._last_beat
-        if self._lease is not None and silence >= self._lease / 3:
-            self.beat()
 
     def find_unassigned(self) -> None:
         """Assign the jobs of this incarnation that were never handed over.
@@ -151,7 +89,7 @@ class Takeover:
         if self._liveness is not None:
             now = time.monotonic()
             self._liveness.observe(found.beats, now, found.leases)
-            self._forget(
+            self.heartbeat.forget(
                 found.runners - found.beats.keys() - {self._incarnation}
             )
         for incarnation, jobs in found.others.items():
@@ -175,10 +113,10 @@ class Takeover:
         # Before the read: a job that is assigned after it may have a newer
         # record than the one that is read.
         self._held = self._assigned.running()
-        if self._was_silent:
+        if self.heartbeat.was_silent:
             self._held = self._assigned.all()
         found = self._check()
-        self._held, self._was_silent = [], False
+        self._held, self.heartbeat.was_silent = [], False
         for assigned in found.stale:
             self._assigned.drop_ended(assigned)
         return found
@@ -228,7 +166,7 @@ class Takeover:
         unfinished = self._unfinished
         # several transactions at the start only, when all slices are new
         while self._location.read(unfinished.check_slices, default=False):
-            self._beat_if_due()
+            self.heartbeat.beat_if_due()
         found = self._location.read(self._find, Findings())
         # after the read, which may need several tries
         for sid in found.settled:
@@ -328,27 +266,6 @@ class Takeover:
 
         return self._location.read(find, []) if lost else []
 
-    def _forget(self, unused: set[str]) -> None:
-        """Remove the beats of incarnations that ended long ago."""
-        self._unused = {
-            incarnation: self._unused.get(incarnation, 0) + 1
-            for incarnation in unused
-        }
-        # there are three looks in a lease
-        least = max(FORGOTTEN_AFTER, 3 * LONGEST_IDLE / self._process.lease)
-        old = [
-            incarnation
-            for incarnation, looks in self._unused.items()
-            if looks > least
-        ]
-
-        def remove(store: Store) -> None:
-            for incarnation in old:
-                store.runners.pop(incarnation, None)
-
-        if old:
-            self._location.write(remove, note="incarnations that ended")
-
     def _is_gone(self, incarnation: str | None, leases: int) -> bool:
         """Return whether a job of an incarnation may be taken over.
 
@@ -390,7 +307,7 @@ class Takeover:
             self._dispatcher.hand_over(claimed)
             self._process.commit_queue.deliver_now(JobFailed, ended)
             self._undone.tell(undone)
-            self._beat_if_due()
+            self.heartbeat.beat_if_due()
             taken += len(claimed)
         if taken:
             log.info(

@@ -5,7 +5,7 @@ import shop
 import transaction
 from hand_driven import leased, look_until
 
-from pyramid_zodb_async.scheduler.maintenance import takeover as module
+from pyramid_zodb_async.scheduler.maintenance import heartbeat, takeover
 from pyramid_zodb_async.scheduler.maintenance.claiming import LostJob
 from pyramid_zodb_async.scheduler.maintenance.takeover import Takeover
 from pyramid_zodb_async.scheduler.store.crash_counts import MOST_SURVIVALS
@@ -28,7 +28,8 @@ class Clock:
 def clock(monkeypatch):
     """Give the clock by which takeovers are done, and silence is measured."""
     made = Clock()
-    monkeypatch.setattr(module, "time", made)
+    for module in (heartbeat, takeover):
+        monkeypatch.setattr(module, "time", made)
     return made
 
 
@@ -135,13 +136,13 @@ def test_after_a_silence_those_that_wait_are_let_go_too(processes, clock):
     first, second = processes(), processes()
     takeover = leased(first, lease=30)
     sid = first.schedule(shop.nothing)
-    takeover.beat()
+    takeover.heartbeat.beat()
     take_over_at_once(second, sid)
     takeover.take_over_lost()
     jobs = first.scheduler.process.assigned_jobs
     assert sid in jobs
     clock.now += 30
-    takeover.beat()
+    takeover.heartbeat.beat()
     takeover.take_over_lost()
 
     assert sid not in jobs
@@ -155,7 +156,7 @@ def test_a_process_tells_its_lease_with_its_first_sign(processes):
     process = processes()
     takeover = leased(process, lease=30)
     process.schedule(shop.nothing)
-    takeover.beat()
+    takeover.heartbeat.beat()
 
     assert beat_of(process, "lease") == 30
 
@@ -170,7 +171,7 @@ def test_the_first_job_has_a_process_give_a_sign_at_once(processes):
     jobs.needs_sign = True
     process.schedule(shop.nothing)
     assert woken == [2]
-    leased(process).beat()
+    leased(process).heartbeat.beat()
     process.schedule(shop.nothing)
 
     assert woken == [2]
@@ -181,12 +182,12 @@ def test_after_a_long_time_without_jobs_it_does_so_again(processes, clock):
     process = processes()
     takeover = leased(process, lease=30)
     jobs = process.scheduler.process.assigned_jobs
-    takeover.beat()
+    takeover.heartbeat.beat()
     clock.now += 10
-    takeover.beat()
+    takeover.heartbeat.beat()
     assert not jobs.needs_sign
-    clock.now += module.LONG_IDLE
-    takeover.beat()
+    clock.now += heartbeat.LONG_IDLE
+    takeover.heartbeat.beat()
 
     assert jobs.needs_sign
 
@@ -209,15 +210,15 @@ def test_a_process_that_was_silent_says_so_though_its_job_has_ended(
     process = processes()
     takeover = leased(process, lease=30)
     sid = process.schedule(shop.nothing)
-    takeover.beat()
+    takeover.heartbeat.beat()
     before = beat_of(process)
     clock.now += 30
     process.run(sid)
-    takeover.beat()
+    takeover.heartbeat.beat()
     assert beat_of(process) == before + 1
     last = db.lastTransaction()
     clock.now += 30
-    takeover.beat()
+    takeover.heartbeat.beat()
 
     # no job was there in that time
     assert db.lastTransaction() == last
@@ -227,7 +228,7 @@ def test_a_process_that_gives_a_sign_just_now_keeps_its_jobs(processes):
     alive, process = processes(), processes()
     sid = alive.schedule(shop.nothing)
     signs = leased(alive)
-    signs.beat()
+    signs.heartbeat.beat()
     takeover = leased(process)
     lost = LostJob(sid, alive.scheduler.process.assigned_jobs.get(sid).fence)
     takeover._take_over(incarnation_of(alive), [lost], beat_of(alive) - 1)
@@ -261,7 +262,7 @@ def test_the_silence_of_a_process_that_lives_is_no_crash(processes):
     # as it does when it goes on
     signs = leased(first)
     first.schedule(shop.nothing)
-    signs.beat()
+    signs.heartbeat.beat()
     run = second.scheduler.claim(sid)
 
     assert run.failures == 0

@@ -215,7 +215,7 @@ def test_a_job_runs_whose_beginning_was_marked_and_unmarked(process):
     process.stop()
     sid = process.schedule(shop.nothing)
     claimed = claim_announced(process.location, sid, "nobody", begun=True)
-    clear_suspicion(process.location, claimed)
+    clear_suspicion(process.location, [claimed])
 
     assert state_after_a_look(process, sid) is JobState.SUCCEEDED
 
