@@ -4,12 +4,14 @@ from .config.include import includeme
 from .context import PersistentContext
 from .exceptions import (
     ArgumentNotTransferable,
+    CommitInDoubt,
     DatabaseForked,
     JobCancelled,
     JobCrashed,
     JobError,
     JobNotLoadable,
     JobTimeout,
+    JobUndone,
     QueueFull,
     ResultNotRenderable,
     ResultNotTransferable,
@@ -34,6 +36,7 @@ from .transactional import TransactionManager, transactional
 __all__ = [
     "ArgumentNotTransferable",
     "Backoff",
+    "CommitInDoubt",
     "CurrentJob",
     "DatabaseForked",
     "Failure",
@@ -46,6 +49,7 @@ __all__ = [
     "JobNotLoadable",
     "JobState",
     "JobTimeout",
+    "JobUndone",
     "JobView",
     "Options",
     "PersistentContext",

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from ZODB.DB import DB
 from zope.interface import Attribute, Interface
 
 from .exceptions import JobError
@@ -116,7 +117,7 @@ class ITransactionJob(Interface):
     def retry() -> JobView | None:
         """Have the job run again; return its new view.
 
-        ``None`` if it had not failed.
+        ``None`` if it had not failed, nor was undone.
         """
 
 
@@ -161,6 +162,7 @@ class IRun(Interface):
     owner = Attribute("The userid that scheduled the job, or None.")
     base_url = Attribute("The application's URL in the scheduling request.")
     function = Attribute("The name of what is called, as module:qualname.")
+    doubt = Attribute("What :meth:`keep_doubt` got last, or None.")
 
     def load(connections: Connections) -> Callable[[], Any]:
         """Return a callable that makes the call of the job.
@@ -188,10 +190,45 @@ class IRun(Interface):
         gone on, and with :class:`ResultNotTransferable` for such a *value*.
         """
 
-    def fail(failure: Failure, exception: bytes) -> bool:
+    def can_find_out(participants: list[Any]) -> bool:
+        """Return whether :meth:`find_out` tells what became of a commit.
+
+        *participants* are those of the transaction of the run.
+        """
+
+    def find_out() -> bool | None:
+        """Return whether the run has succeeded, though its commit raised.
+
+        ``False`` if it can still succeed or fail; ``None`` if the job has
+        ended, or was taken over, without it. It raises if it needs the
+        database and that is not available.
+        """
+
+    def storage_works(databases: Iterable[DB]) -> bool:
+        """Return whether a small transaction works now.
+
+        *databases* are those that the run could use.
+        """
+
+    def count_refusal() -> int:
+        """Count a run of this attempt that its storage refused.
+
+        Returns how many there were by now.
+        """
+
+    def keep_doubt(doubt: Any) -> None:
+        """Keep a verdict until it is known whether it counts.
+
+        With ``None`` there is nothing to find out any more.
+        """
+
+    def fail(
+        failure: Failure, exception: bytes, *, in_doubt: bool = False
+    ) -> bool:
         """Record why the job has failed, after its effects were aborted.
 
-        *exception* is the pickle of what it has raised. Returns whether this
+        *exception* is the pickle of what it has raised. *in_doubt* is whether
+        nobody knows if the effects are committed. Returns whether this
         was recorded: it is not if the job was removed or has ended meanwhile.
         It raises if the database is not available.
         """

@@ -63,6 +63,7 @@ class JobWasCancelled(JobEvent):
     """The job was cancelled, and has no effects.
 
     If it has cancelled itself, subscribers are called when its run is over.
+    They are called too if what it did was undone; its failure says so.
     """
 
 

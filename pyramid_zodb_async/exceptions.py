@@ -2,14 +2,18 @@
 
 from typing import ClassVar
 
+from pyramid.i18n import TranslationString
+
 __all__ = [
     "ArgumentNotTransferable",
+    "CommitInDoubt",
     "DatabaseForked",
     "JobCancelled",
     "JobCrashed",
     "JobError",
     "JobNotLoadable",
     "JobTimeout",
+    "JobUndone",
     "QueueFull",
     "ResultNotRenderable",
     "ResultNotTransferable",
@@ -24,8 +28,10 @@ class JobError(Exception):
 
     Raise it, or a subclass of your own, inside a job to fail the job with a
     message for the users who wait for it: of other exceptions, clients get
-    only the name of the type. Without arguments, the text of an error is the
-    first paragraph of its class's docstring.
+    only the name of the type, and the log gets an ERROR. Without arguments,
+    the text of an error is the first paragraph of its class's docstring. A
+    translation string is translated for those who ask, and interpolated
+    elsewhere.
     """
 
     #: Whether users who wait for a job may see the text. It is false for
@@ -33,6 +39,9 @@ class JobError(Exception):
     public: ClassVar[bool] = True
 
     def __str__(self) -> str:
+        if len(self.args) == 1 and isinstance(self.args[0], TranslationString):
+            text: str = self.args[0].interpolate()
+            return text
         if self.args:
             return super().__str__()
         first_paragraph = (type(self).__doc__ or "").split("\n\n")[0]
@@ -87,7 +96,19 @@ class JobCrashed(JobError):
     """The process ended each time the job ran.
 
     A job that has ended its process as often as its option ``attempts``, or
-    the setting ``zodb_async.attempts``, allows is not run any more.
+    the setting ``zodb_async.attempts``, allows is not run any more. Nor is one
+    that has kept eight processes from giving signs of life, though they had
+    not ended.
+    """
+
+
+class CommitInDoubt(JobError):
+    """It is not known whether the work was stored in the database.
+
+    The commit raised after all had voted for it, for instance as the
+    connection to the storage broke. To do the work again could do it twice,
+    so that is left to people: look whether the work is there, and call it or
+    retry the job if it is not.
     """
 
 
@@ -97,6 +118,14 @@ class JobTimeout(JobError):
     :meth:`~pyramid_zodb_async.CurrentJob.check` raises it inside the job when
     its option ``time_limit``, or the setting ``zodb_async.time_limit``, is
     exceeded. Do not catch it, so that the effects of the job are aborted.
+    """
+
+
+class JobUndone(JobCancelled):
+    """What the job did was undone.
+
+    Somebody has undone the transaction of the job, by ``DB.undo`` or on the
+    undo page of Zope. The job is not run again, unless it is retried.
     """
 
 

@@ -110,10 +110,11 @@ class IScheduler(Interface):
     def retry(sid: str, connections: Connections | None = None) -> bool:
         """Have a failed job run again, with the same arguments.
 
-        In memory this happens at once; in the database it is part of the
-        transaction. It never raises ``QueueFull``.
+        A job in the database that was undone, and is cancelled for that, can
+        be retried too. In memory this happens at once; in the database it is
+        part of the transaction. It never raises ``QueueFull``.
 
-        Returns whether there is such a job and it had failed.
+        Returns whether there is such a job and it had failed, or was undone.
         """
 
     def start() -> None:
@@ -141,8 +142,12 @@ class IScheduler(Interface):
     def wait(sid: str | None = None, timeout: float | None = None) -> bool:
         """Wait until the job, or every committed one, has ended.
 
-        Returns whether that has happened within *timeout* seconds. Not for
-        views: it blocks the thread.
+        Returns whether that has happened within *timeout* seconds; a job that
+        is forgotten meanwhile has ended. Not for views: it blocks the thread.
+
+        Raises:
+            RuntimeError: the transaction that schedules it has not committed.
+            UnknownJob: there is no such job.
         """
 
 

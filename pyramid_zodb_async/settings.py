@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -13,9 +14,18 @@ from zope.interface import Interface, implementer
 
 from .jobs.options import QUEUE_NAME
 
-__all__ = ["PREFIX", "ISettings", "Settings", "parse_settings"]
+__all__ = [
+    "DEFAULT_STORE",
+    "PREFIX",
+    "ISettings",
+    "Settings",
+    "parse_settings",
+]
 
 PREFIX = "zodb_async."
+
+#: The key of the store in the root of the database, unless it is set.
+DEFAULT_STORE = "pyramid_zodb_async"
 
 
 class ISettings(Interface):
@@ -91,6 +101,13 @@ def _name(value: Any) -> str:
     return name
 
 
+def _store(value: Any) -> str:
+    name = str(value).strip()
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+", name):
+        raise ValueError
+    return name
+
+
 def _prefix(value: Any) -> str:
     prefix = str(value).strip().strip("/")
     if not prefix or set(prefix) & set("{}*?# "):
@@ -144,6 +161,14 @@ class Settings:
         "The database that the jobs are in, as ``zodbconn.uri.<name>`` names"
         " it, or the primary one. It should be the one with the data that"
         " jobs change: what is promised holds for effects in it.",
+    )
+    store: str = _setting(
+        _store,
+        "a name of letters, digits, '.', '_' and '-'",
+        DEFAULT_STORE,
+        "The key of the jobs in the root of the database. Applications that"
+        " share a database, and do not have the same code, need one each:"
+        " they run the jobs of their own only; see :doc:`storages`.",
     )
     engine: str = _setting(
         _name,
@@ -230,9 +255,10 @@ class Settings:
         _lease,
         "a number of seconds, 0.1 or more",
         30.0,
-        "How long another process that shares the database may give no sign"
-        " of life before its jobs are taken over, in seconds. A third of it"
-        " is the time between two looks for such jobs.",
+        "How long this process may give no sign of life before others that"
+        " share the database take its jobs over, in seconds. A third of it is"
+        " the time between two signs, and between two looks for the jobs of"
+        " others, each of which is judged by its own lease.",
     )
     max_conflicts: int = _setting(
         *_count(0),

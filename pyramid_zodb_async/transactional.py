@@ -6,7 +6,6 @@ decorate its functions with :data:`transactional`.
 
 import contextlib
 import functools
-import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
@@ -16,19 +15,27 @@ from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar
 
 import transaction
 from transaction.interfaces import (
-    AlreadyInTransaction,
     ITransaction,
-    NoTransaction,
     TransientError,
 )
 from transaction.interfaces import ITransactionManager as Manager
 from ZODB.POSException import ConflictError
 
+from .concurrency.loggers import get_logger
+from .database.commits import cut_notes, may_have_committed
+from .database.joinable_transactions import (
+    abort_after,
+    begin_joinable,
+    current_transaction,
+    is_joinable,
+    preserving,
+)
+from .exceptions import CommitInDoubt
+from .jobs.exception_groups import leaves_of
 from .jobs.lazy_functions import LAZY
 
 __all__ = [
     "TransactionManager",
-    "begin_joinable",
     "transactional",
     "use_manager",
 ]
@@ -39,11 +46,7 @@ Args = tuple[Any, ...]
 Kw = dict[str, Any]
 Debug = Callable[[], object] | Literal[False]
 
-log = logging.getLogger(__name__)
-
-# the key of a mark in the data of the transactions that this module begins;
-# an object, so that no other code can use the same key
-_MARK = object()
+log = get_logger(__name__)
 
 # The value names the thread that has set it, because a context can be copied
 # into another thread, which must not use this manager.
@@ -85,7 +88,9 @@ class TransactionManager:
 
     A call begins a transaction, which is committed when the function returns
     and aborted when it raises. After a transient error, of the function or of
-    the commit, the function is called again in another transaction.
+    the commit, the function is called again in another transaction. If the
+    commit raises when all participants have voted for it, it may have
+    succeeded: nothing is repeated, and :exc:`CommitInDoubt` is raised.
 
     Decorated functions that it calls join its transaction: they are simply
     called. A transaction that this class did not begin is **not joined**: if
@@ -223,7 +228,7 @@ class TransactionManager:
         @functools.wraps(f)
         def call(*args: P.args, **kw: P.kwargs) -> R:
             manager = _manager_of(self)
-            if _is_ours(_current(manager)):
+            if is_joinable(current_transaction(manager)):
                 return f(*args, **kw)
             return self._run(manager, f, args, kw)
 
@@ -243,10 +248,14 @@ class TransactionManager:
                 txn.note(self.get_description(f, args, kw))
                 result = f(*args, **kw)
                 # not txn: f may have ended that and begun another one
-                if (last := _current(manager)) is not None:
+                if (last := current_transaction(manager)) is not None:
+                    cut_notes(last)
                     last.commit()
             except BaseException as error:
+                is_in_doubt = txn is not None and _is_in_doubt(manager)
                 again = self._roll_back(manager, error, begun=txn is not None)
+                if is_in_doubt and isinstance(error, Exception):
+                    raise _doubt(f, error) from error
                 delay = next(delays, None) if again else None
                 if delay is None:
                     raise
@@ -276,12 +285,12 @@ class TransactionManager:
         try:
             # before the abort, after which the transaction no longer has its
             # manager and resources, which know what errors are transient
-            transient = self._is_transient(error, _current(manager))
+            transient = self._is_transient(error, current_transaction(manager))
             if callable(self.debug) and not transient:
-                with _preserving(error, "The debug function"):
+                with preserving(error, "The debug function"):
                     self.debug()
         finally:
-            aborted = _abort(manager, error)
+            aborted = abort_after(manager, error)
         return transient and aborted
 
     def _is_transient(
@@ -289,36 +298,15 @@ class TransactionManager:
     ) -> bool:
         if not isinstance(error, Exception):
             return False
-        if isinstance(error, self.retry_exceptions):
-            return True
-        with _preserving(error, "Asking whether the error is transient"):
-            return txn is not None and bool(txn.isRetryableError(error))
+        with preserving(error, "Asking whether the error is transient"):
+            # several may have been raised together: what one of them says of
+            # the database concerns all
+            return any(
+                issubclass(type(leaf), self.retry_exceptions)
+                or (txn is not None and bool(txn.isRetryableError(leaf)))
+                for leaf in leaves_of(error)
+            )
         return False
-
-
-def begin_joinable(manager: Manager) -> ITransaction:
-    """Begin a transaction that decorated functions will join.
-
-    A pending transaction is aborted; a manager in explicit mode leaves it
-    alone, and raises ``AlreadyInTransaction`` instead.
-
-    Args:
-        manager: the transaction manager.
-
-    Returns:
-        The new transaction.
-    """
-    try:
-        txn = manager.begin()
-    except AlreadyInTransaction:
-        raise
-    except BaseException as error:
-        # A synchronizer, which the manager calls at the end of begin(), has
-        # failed. The transaction exists, and would stay pending.
-        _abort(manager, error)
-        raise
-    txn.set_data(_MARK, True)  # noqa: FBT003 - data of our own
-    return txn
 
 
 def _manager_of(
@@ -331,41 +319,18 @@ def _manager_of(
     return manager if own else transaction.manager
 
 
-def _current(manager: Manager) -> ITransaction | None:
-    try:
-        return manager.get()
-    except NoTransaction:
-        return None
+def _is_in_doubt(manager: Manager) -> bool:
+    """Return whether a commit has raised that may have succeeded."""
+    txn = current_transaction(manager)
+    return txn is not None and may_have_committed(txn)
 
 
-def _is_ours(txn: ITransaction | None) -> bool:
-    try:
-        return txn is not None and txn.data(_MARK) is True
-    except KeyError:
-        return False
-
-
-def _abort(manager: Manager, error: BaseException) -> bool:
-    """Abort because of *error*; return whether that has succeeded."""
-    with _preserving(error, "Aborting the transaction"):
-        if (txn := _current(manager)) is not None:
-            txn.abort()
-        return True
-    return False
-
-
-@contextlib.contextmanager
-def _preserving(error: BaseException, what: str) -> Iterator[None]:
-    """Log an exception of the block, so that *error* can be raised on."""
-    try:
-        yield
-    except Exception as failure:
-        error.add_note(f"{what} failed as well: {failure!r}")
-        log.exception(
-            "%s failed while an error was handled, which is the one raised.",
-            what,
-            extra={"action": "transaction_cleanup_failed"},
-        )
+def _doubt(f: Callable[..., object], error: Exception) -> CommitInDoubt:
+    return CommitInDoubt(
+        f"The commit after {getattr(f, '__qualname__', f)} raised"
+        f" {type(error).__qualname__} after all had voted for it, so it is not"
+        " known whether the work is done: look before you call it again"
+    )
 
 
 def _require_amount(name: str, value: float, kind: type[float]) -> None:

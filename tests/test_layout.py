@@ -16,14 +16,15 @@ PACKAGE = Path(pyramid_zodb_async.__file__).parent
 ORDER = """
     concurrency exceptions
     jobs
-    events interfaces settings transactional
+    events interfaces settings
     contracts database
-    transfer
+    transactional transfer
     context engine
     web
     execution
     scheduler.sids scheduler.transaction_changes scheduler.waiters
-    scheduler.contents scheduler.runnable_job
+    scheduler.beats scheduler.contents scheduler.runnable_job
+    scheduler.slices
     scheduler.records scheduler.commit_queue scheduler.base_run
     scheduler.store
     scheduler.process
@@ -210,13 +211,17 @@ def test_everything_in_the_package_is_shipped():
 #: other package only. That of sys is documented.
 PRIVATE = {
     "database.application": {"_zodb_databases"},
-    "database.internals": {"_implicitlyAdding", "_synchs", "_unjoin"},
-    "execution.runner": {"_current_frames"},
+    "database.internals": {
+        *("_implicitlyAdding", "_resources", "_storage", "_synchs"),
+        *("_unjoin", "_voted"),
+    },
+    "execution.overdue": {"_current_frames"},
 }
 
 #: The documented ones of persistent objects and of named tuples.
 DOCUMENTED = {
-    *("_p_changed", "_p_jar", "_p_oid"),
+    *("_p_activate", "_p_changed", "_p_deactivate", "_p_jar", "_p_oid"),
+    "_p_serial",
     *("_asdict", "_fields", "_make", "_replace"),
 }
 
@@ -270,3 +275,16 @@ def starts_threads(path):
 def test_threads_are_started_in_one_place():
     found = [name for name, path in MODULES.items() if starts_threads(path)]
     assert found == ["concurrency.threads"]
+
+
+def makes_loggers(path):
+    return any(
+        isinstance(node, ast.Call)
+        and ast.unparse(node.func) == "logging.getLogger"
+        for node in ast.walk(tree_of(path))
+    )
+
+
+def test_loggers_are_made_in_one_place():
+    found = [name for name, path in MODULES.items() if makes_loggers(path)]
+    assert found == ["concurrency.loggers"]

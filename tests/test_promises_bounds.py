@@ -189,3 +189,43 @@ def test_a_stopped_engine_leaves_no_thread(make_app):
     app.app.registry.getUtility(IScheduler).stop()
 
     assert threads_of_engines() == []
+
+
+def test_jobs_count_while_another_hook_of_their_commit_takes_its_time(
+    make_app, manager, gate
+):
+    """They are committed, and not handed to the engine yet."""
+    answers = []
+
+    def block(request):
+        return request.accepted(request.schedule(shop.wait_at, "gate"))
+
+    def add(request):
+        for _ in range(2):
+            request.schedule(shop.add, "word")
+        return Response("done")
+
+    def add_slowly(request):
+        def ask_for_more(committed):
+            answers.append(shop.in_thread(lambda: app.get("/add", status="*")))
+
+        request.tm.get().addAfterCommitHook(ask_for_more)
+        return add(request)
+
+    app = make_app(
+        {"/block": block, "/add": add, "/slow": add_slowly},
+        **manager,
+        zodb_async__workers=1,
+        zodb_async__max_pending=2,
+    )
+    app.get("/block")
+    gate.wait_for_job()
+    app.get("/slow")
+    (refusal,) = answers
+    assert refusal.status_int == 503
+    assert app.app.registry.getUtility(IScheduler).backlog() == 2
+
+    gate.open()
+    drain(app)
+    assert shop.effects(app) == ["word"] * 2
+    assert app.app.registry.getUtility(IScheduler).backlog() == 0

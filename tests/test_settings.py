@@ -28,6 +28,7 @@ def test_texts_are_converted():
             "zodb_async.permission": " see jobs ",
             "zodb_async.public_errors": "builtins.ValueError\n os.error",
             "zodb_async.route_prefix": "/api/jobs/",
+            "zodb_async.store": " shop-admin.jobs ",
         }
     ) == Settings(
         scheduler="memory",
@@ -40,6 +41,7 @@ def test_texts_are_converted():
         permission="see jobs",
         public_errors=(ValueError, OSError),
         route_prefix="api/jobs",
+        store="shop-admin.jobs",
     )
 
 
@@ -120,6 +122,8 @@ def test_a_database_that_is_not_configured_is_named(given, missing):
         ("permission", " ", "the name of a permission"),
         ("public_errors", "no.such.Error", "dotted names of exceptions"),
         ("public_errors", "os.path", "dotted names of exceptions"),
+        ("store", " ", "a name of letters, digits, '.', '_' and '-'"),
+        ("store", "ours and theirs", "a name of letters, digits"),
         ("route_prefix", "/", "a path without patterns"),
         ("route_prefix", "{x}", "a path without patterns"),
     ],

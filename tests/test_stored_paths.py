@@ -56,12 +56,16 @@ STORED = {
     "pyramid_zodb_async.exceptions:JobCancelled": (
         pyramid_zodb_async.JobCancelled
     ),
+    "pyramid_zodb_async.exceptions:CommitInDoubt": (
+        pyramid_zodb_async.CommitInDoubt
+    ),
     "pyramid_zodb_async.exceptions:JobCrashed": pyramid_zodb_async.JobCrashed,
     "pyramid_zodb_async.exceptions:JobError": pyramid_zodb_async.JobError,
     "pyramid_zodb_async.exceptions:JobNotLoadable": (
         pyramid_zodb_async.JobNotLoadable
     ),
     "pyramid_zodb_async.exceptions:JobTimeout": pyramid_zodb_async.JobTimeout,
+    "pyramid_zodb_async.exceptions:JobUndone": pyramid_zodb_async.JobUndone,
     "pyramid_zodb_async.exceptions:QueueFull": pyramid_zodb_async.QueueFull,
     "pyramid_zodb_async.exceptions:ResultNotRenderable": (
         pyramid_zodb_async.ResultNotRenderable
@@ -113,10 +117,13 @@ GONE = {"pyramid_zodb_async.events:JobProgressed"}
 ONLY_READ = {"pyramid_zodb_async.job:Version"}
 
 #: What nothing in the files names, but may be named in others: the base of
-#: events, and what is held of a record for a moment.
+#: events, what is held of a record for a moment, and what the version that
+#: wrote them did not know.
 IN_NO_FILE = {
     "pyramid_zodb_async.events:JobEvent",
+    "pyramid_zodb_async.exceptions:CommitInDoubt",
     "pyramid_zodb_async.scheduler.records:Fence",
+    "pyramid_zodb_async.exceptions:JobUndone",
 }
 
 

@@ -18,6 +18,7 @@ from transaction.interfaces import (
 )
 from ZODB.POSException import ConflictError
 
+from pyramid_zodb_async import CommitInDoubt
 from pyramid_zodb_async.transactional import (
     TransactionManager,
     transactional,
@@ -634,10 +635,94 @@ def test_an_abort_that_fails_hides_no_error_and_ends_the_tries(
     assert "Aborting" in error.__notes__[0]
     assert "ZeroDivisionError" in error.__notes__[0]
     assert calls == [1]
-    (record,) = (r for r in caplog.records if r.name == LOGGER)
+    (record,) = (r for r in caplog.records if "pyramid_zodb_async." in r.name)
     assert record.levelno == logging.ERROR
     assert record.exc_info[1].__context__ is error
     assert not has_transaction(manager)
+
+
+# commits that raise and may have succeeded
+
+
+@pytest.fixture
+def lose_answers(db, monkeypatch):
+    """Have commits raise these after they have succeeded."""
+    finish = type(db.storage).tpc_finish
+    errors = []
+
+    def tpc_finish(self, txn, f=None):
+        done = finish(self, txn, f)
+        if errors:
+            raise errors.pop()
+        return done
+
+    monkeypatch.setattr(type(db.storage), "tpc_finish", tpc_finish)
+    return errors
+
+
+@pytest.mark.parametrize("error", [ConflictError(), OSError("reset by peer")])
+def test_what_may_be_committed_is_not_done_again(
+    db, manager, root, lose_answers, error
+):
+    calls = []
+
+    @eager(manager)
+    def add():
+        calls.append(1)
+        root()["n"] = len(calls)
+        lose_answers.append(error)
+
+    with pytest.raises(CommitInDoubt, match="add raised") as caught:
+        add()
+
+    assert caught.value.__cause__ is error
+    assert stored(db) == {"n": 1}
+    assert not has_transaction(manager)
+
+
+def test_nor_if_the_function_has_committed_by_itself(
+    db, manager, root, lose_answers
+):
+    calls = []
+
+    @eager(manager)
+    def add():
+        calls.append(1)
+        root()["n"] = len(calls)
+        lose_answers.append(ConflictError())
+        manager.commit()
+
+    with pytest.raises(CommitInDoubt):
+        add()
+
+    assert stored(db) == {"n": 1}
+    assert not has_transaction(manager)
+
+
+def test_an_exit_in_a_commit_is_raised_as_it_is(manager, root, lose_answers):
+    @eager(manager)
+    def add():
+        root()["n"] = 1
+        lose_answers.append(SystemExit())
+
+    with pytest.raises(SystemExit):
+        add()
+
+    assert not has_transaction(manager)
+
+
+def test_a_description_that_is_too_long_for_storages_is_cut(db, manager, root):
+    class Telling(TransactionManager):
+        def get_description(self, f, args, kw):
+            return "d" * 70_000
+
+    @Telling(manager=manager)
+    def add():
+        root()["n"] = 1
+
+    add()
+
+    assert stored(db) == {"n": 1}
 
 
 # functions that commit and abort by themselves
@@ -1069,3 +1154,44 @@ def test_a_setting_that_cannot_be_right_is_refused(error, name, value):
         TransactionManager(**{name: value})
 
     assert repr(value) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "errors",
+    [
+        [ConflictError(), ValueError()],
+        [ExceptionGroup("inner", [ConflictError()])],
+    ],
+)
+def test_a_conflict_in_a_group_repeats_the_call(errors):
+    calls = []
+
+    @TransactionManager(retry_initial_delay=0)
+    def work():
+        calls.append(transaction.get())
+        if len(calls) == 1:
+            raise ExceptionGroup("tasks", errors)
+        return "done"
+
+    assert work() == "done"
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ExceptionGroup("tasks", [ValueError()]),
+        BaseExceptionGroup("tasks", [ConflictError(), KeyboardInterrupt()]),
+    ],
+)
+def test_any_other_group_is_raised(error):
+    calls = []
+
+    @TransactionManager(retry_initial_delay=0)
+    def work():
+        calls.append(1)
+        raise error
+
+    with pytest.raises(type(error)):
+        work()
+    assert calls == [1]

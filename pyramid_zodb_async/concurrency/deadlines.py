@@ -34,6 +34,15 @@ class Deadlines(Generic[T]):
     def __contains__(self, thing: object) -> bool:
         return thing in self._times
 
+    def get(self, thing: T, default: float) -> float:
+        """Return the time of an item.
+
+        Args:
+            thing: the item.
+            default: what to return if it is not there.
+        """
+        return self._times.get(thing, default)
+
     def set(self, thing: T, when: float) -> None:
         """Add an item, or change its time.
 

@@ -1,13 +1,14 @@
 """The start of a thread, which says so when there can be no more."""
 
-import logging
 import threading
 from collections.abc import Callable
 from typing import Any
 
+from .loggers import get_logger
+
 __all__ = ["start_thread"]
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 def start_thread(

@@ -76,6 +76,7 @@ def _make_scheduler(registry: Any, settings: Settings) -> Any:
             # later
             lambda: database_of(registry, settings.database),
             PersistentTransactionalScheduler,
+            key=settings.store,
             timeout=settings.result_timeout,
         ),
         timeout=settings.result_timeout,

@@ -1,13 +1,14 @@
 """The handler of SIGTERM, by which running jobs can end before the process."""
 
-import logging
 import signal
 import threading
 from types import FrameType
 
+from ..concurrency.loggers import get_logger
+
 __all__ = ["stop_on_sigterm"]
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 def stop_on_sigterm() -> None:

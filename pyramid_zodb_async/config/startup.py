@@ -1,14 +1,15 @@
 """The start of the scheduler, at the first request or with the application."""
 
-import logging
 from collections.abc import Callable
 from typing import Any
 
 from pyramid.exceptions import ConfigurationError
 
+from ..concurrency.loggers import get_logger
 from ..database.application import database_of
+from ..database.begun_transactions import IN_REQUEST, of_thread, watch_begins
 from ..database.pool_sizes import check_pools
-from ..database.storages import is_for_one_process
+from ..database.storages import describe_storage, keeps_its_commits
 from ..exceptions import JobError
 from ..interfaces import IEngine, IRemoteEngine, IScheduler
 from ..settings import ISettings
@@ -16,7 +17,7 @@ from .sigterm import stop_on_sigterm
 
 __all__ = ["start_at_once", "start_scheduler_factory"]
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 #: The keys that the tween of pyramid_tm leaves in the environ if its begin()
 #: fails. That happens while the storage is away: when a transaction begins,
@@ -34,7 +35,8 @@ def start_scheduler_factory(
 
     So the scheduler is started in a process that serves requests, and not in
     one that only loads the application and forks, nor in a script. The tween
-    also removes what pyramid_tm leaves in the environ after a failure.
+    also removes what pyramid_tm leaves in the environ after a failure, and
+    lets ``request.schedule`` know which transactions somebody has begun.
 
     Args:
         handler: what handles the request below the tween.
@@ -48,6 +50,10 @@ def start_scheduler_factory(
         if to_do and start_scheduler(registry):
             to_do.clear()
         environ = request.environ
+        # before a transaction begins, and once in a thread
+        if of_thread.watch is None:
+            watch_begins()
+        environ[IN_REQUEST] = True
         # Without those that are there before the request is handled: they
         # belong to code around this tween, which manages the transaction.
         marks = MARKS - environ.keys()
@@ -122,9 +128,10 @@ def start_at_once(event: Any) -> None:
 
 def _require_shared(db: Any) -> None:
     """Refuse a database that the processes of workers cannot open."""
-    if is_for_one_process(db.storage):
+    if keeps_its_commits(db.storage):
         raise ConfigurationError(
             "With zodb_async.engine = celery, the processes that run jobs are"
-            f" others, and a {type(db.storage).__name__} can be open in one"
-            " process only: use ZEO or RelStorage"
+            " others, and what is committed to this"
+            f" {describe_storage(db.storage)} is seen by one process only:"
+            " use ZEO or RelStorage"
         )

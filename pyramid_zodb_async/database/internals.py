@@ -8,7 +8,14 @@ from typing import Any
 
 from ZODB.Connection import Connection
 
-__all__ = ["is_implicitly_added", "is_registered", "leave_transaction"]
+__all__ = [
+    "has_voted",
+    "is_implicitly_added",
+    "is_registered",
+    "leave_transaction",
+    "participants_of",
+    "revisions",
+]
 
 
 def is_registered(connection: Connection, manager: Any) -> bool:
@@ -51,3 +58,48 @@ def is_implicitly_added(connection: Connection, oid: bytes) -> bool:
         oid: the oid of the object.
     """
     return bool(connection._implicitlyAdding(oid))  # noqa: SLF001
+
+
+def revisions(connection: Connection, oid: bytes, most: int) -> list[bytes]:
+    """Return the tids of the transactions that wrote an object.
+
+    They come from the storage of the connection, ``_storage`` as of ZODB 6.4.
+    The storage of the database has a public method, but on a RelStorage it
+    answers as of the last time that somebody has used it.
+
+    Args:
+        connection: a connection.
+        oid: the oid of the object.
+        most: how many to return at most.
+
+    Returns:
+        The tids, the last one first. One may be of a transaction that the
+        connection does not see yet.
+    """
+    found = connection._storage.history(oid, size=most)  # noqa: SLF001
+    return [revision["tid"] for revision in found]
+
+
+def participants_of(transaction: Any) -> list[Any]:
+    """Return the data managers that take part in a transaction.
+
+    They are in ``_resources``, as of transaction 5.1, also when a commit has
+    failed, until the abort that follows. Nothing public names them.
+
+    Args:
+        transaction: the transaction.
+    """
+    return list(transaction._resources)  # noqa: SLF001
+
+
+def has_voted(transaction: Any, participant: Any) -> bool:
+    """Return whether a participant has voted for the commit.
+
+    ``_voted`` tells, as of transaction 5.1, also when the commit has failed
+    after that, until the abort that follows.
+
+    Args:
+        transaction: the transaction.
+        participant: one of its :func:`participants_of`.
+    """
+    return id(participant) in transaction._voted  # noqa: SLF001

@@ -10,6 +10,8 @@ from transaction.interfaces import TransientError
 from ZODB.Connection import Connection
 from ZODB.DB import DB
 
+from .commits import may_have_committed
+
 __all__ = ["in_own_transaction"]
 
 T = TypeVar("T")
@@ -27,7 +29,8 @@ def in_own_transaction(
 
     They are independent of the transactions of the thread and of a request.
     After a conflict or another transient error it is called again, with a new
-    transaction.
+    transaction; also after a commit that raised and may have succeeded, so
+    it must find out itself whether it has done its work already.
 
     Args:
         db: the database.
@@ -39,19 +42,28 @@ def in_own_transaction(
         What *work* has returned.
 
     Raises:
-        Exception: what *work* or the commit raises; a transient error only
-            after the last try.
+        Exception: what *work* or the commit raises; a transient error, or
+            that of a commit that may have succeeded, only after the last try.
     """
     tries = 0
     while True:
         try:
             return _try(db, work, note)
-        except TransientError:
-            tries += 1
-            if tries >= TRIES:
-                raise
+        except (TransientError, _InDoubt) as raised:
+            error = raised.error if isinstance(raised, _InDoubt) else raised
+        tries += 1
+        if tries >= TRIES:
+            raise error
         longest = LONGEST_WAIT * 2**tries
         time.sleep(random.uniform(0, longest))  # noqa: S311 - no secret
+
+
+class _InDoubt(Exception):
+    """A commit has raised an error, and may have succeeded nevertheless."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
 
 
 def _try(db: DB, work: Callable[[Connection], T], note: str | None) -> T:
@@ -65,9 +77,12 @@ def _try(db: DB, work: Callable[[Connection], T], note: str | None) -> T:
                 current.note(note)
                 current.commit()
                 return result
-        except BaseException:
+        except BaseException as error:
+            is_in_doubt = may_have_committed(current)
             # also after a failed commit, which leaves the transaction open
             current.abort()
+            if is_in_doubt and isinstance(error, Exception):
+                raise _InDoubt(error) from error
             raise
         current.abort()
         return result

@@ -1,15 +1,15 @@
 """Warnings about connection pools that are too small for a process."""
 
-import logging
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
+from ..concurrency.loggers import get_logger
 from ..settings import ISettings
 from .application import databases_of
 
 __all__ = ["check_pools", "check_pools_of_worker"]
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 #: The option of a ``zodbconn.uri`` that sets the size of the pool.
 OPTION = "connection_pool_size"

@@ -20,12 +20,11 @@ from ..jobs.options import DEFAULT_QUEUE
 from ..settings import Settings, parse_settings
 from .queue import Entry
 from .remote.engine import RemoteEngine
+from .remote.task import TASK, task_for, tell_of_unknown_task
 from .remote.worker import Worker
+from .remote.worker_settings import WORKER_SETTINGS
 
 __all__ = ["make_engine", "make_worker_app"]
-
-#: The name of the task that messages are for, the same on both sides.
-TASK = "pyramid_zodb_async.run"
 
 #: The environment variable that names a worker's file of settings.
 INI = "PYRAMID_INI"
@@ -42,36 +41,6 @@ POOLS = ("prefork", "threads", "solo")
 #: How long a broker may take to answer before a message counts as not sent, in
 #: seconds.
 BROKER_PATIENCE = 1.0
-
-#: How long a child of a worker may take to load the application, in seconds.
-#: Celery ends a child that is not up after this time; its default is 4.
-LOAD_TIME = 120.0
-
-#: The settings of Celery that only workers have.
-_WORKER_SETTINGS: dict[str, Any] = {
-    # a worker that is started before its broker waits for it
-    "broker_connection_retry_on_startup": True,
-    # a message is acknowledged when its job is over, and given back when
-    # the child that got it is killed, perhaps before it has claimed the
-    # job. That a job runs once does not depend on this: a message that
-    # comes again too early is refused by the claim, and one that is lost
-    # is sent again by the maintenance threads
-    "task_acks_late": True,
-    "task_reject_on_worker_lost": True,
-    # a worker takes no messages ahead of its free processes or threads,
-    # where they would wait though another worker is idle, and where the
-    # priorities of later messages would not count
-    "worker_prefetch_multiplier": 1,
-    "worker_proc_alive_timeout": LOAD_TIME,
-    # with late acknowledgement, Celery would end jobs when the broker is
-    # lost, but they need no broker: the database records their outcome
-    "worker_cancel_long_running_tasks_on_connection_loss": False,
-    # after a loss, Celery would ask for fewer messages, and restore that
-    # on the thread of the first job that ends. That thread would wait for
-    # RabbitMQ's answer while the main one listens on the same connection
-    # and may take it: the worker would run nothing more, and not end
-    "worker_enable_prefetch_count_reduction": False,
-}
 
 
 def _celery(broker: str | None, **settings: Any) -> Celery:
@@ -122,6 +91,7 @@ class Sender:
 
     Args:
         url: the URL of the broker.
+        task: the name of the task that the messages are for.
 
     Raises:
         ImportError: the library for such a broker is not installed.
@@ -129,8 +99,9 @@ class Sender:
         ValueError: the URL cannot be understood.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, task: str = TASK) -> None:
         self._url = url
+        self._task = task
         if _is_redis(url):
             options = {
                 **_priority_steps(url),
@@ -177,7 +148,7 @@ class Sender:
         """
         with self._connected() as producer:
             self._celery.send_task(
-                TASK,
+                self._task,
                 args=(message.sid,),
                 task_id=message.sid,
                 queue=message.queue,
@@ -224,7 +195,7 @@ class Sender:
                     connection, auto_declare=False
                 )
             yield self._producer
-        except Exception:
+        except BaseException:
             self.close()
             raise
 
@@ -271,7 +242,7 @@ def make_engine(
             " must be 'zodb', not 'memory'"
         )
     try:
-        sender = Sender(settings.celery_broker)
+        sender = Sender(settings.celery_broker, task_for(settings.store))
     except (ImportError, KeyError, ValueError) as error:
         raise ConfigurationError(
             "The setting 'zodb_async.celery_broker' takes the URL of a broker"
@@ -307,14 +278,28 @@ def make_worker_app(ini: str) -> Celery:
     celery = _celery(
         broker,
         broker_transport_options=_priority_steps(broker),
-        **_WORKER_SETTINGS,
+        **WORKER_SETTINGS,
     )
     worker = Worker(ini)
 
-    @celery.task(name=TASK, shared=False)  # type: ignore[untyped-decorator]
+    store = settings.store
+
+    @celery.task(name=task_for(store), shared=False)  # type: ignore[untyped-decorator]
     def run(sid: str) -> None:
         if not worker.run(sid):
             raise Reject(sid, requeue=True)
+
+    _connect_signals(worker, store)
+    return celery
+
+
+def _connect_signals(worker: Worker, store: str) -> None:
+    """Have Celery tell a worker of its life, and of strange messages.
+
+    Args:
+        worker: the worker.
+        store: the name of the store of its application.
+    """
 
     def begin(**_: Any) -> None:
         worker.load()
@@ -328,6 +313,9 @@ def make_worker_app(ini: str) -> Celery:
     def end(**_: Any) -> None:
         worker.stop()
 
+    def tell(name: str, **_: Any) -> None:
+        tell_of_unknown_task(name, store)
+
     # before the pool is made, in the worker's main process
     signals.worker_init.connect(_check_pool, weak=False)
     # after the fork of each child of prefork, and in solo, but not in threads;
@@ -338,7 +326,7 @@ def make_worker_app(ini: str) -> Celery:
     # after the last job has ended, if SIGTERM stops the worker
     signals.worker_process_shutdown.connect(end, weak=False)
     signals.worker_shutdown.connect(end, weak=False)
-    return celery
+    signals.task_unknown.connect(tell, weak=False)
 
 
 def _check_pool(sender: Any, **_: Any) -> None:

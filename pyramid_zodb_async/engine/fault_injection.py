@@ -253,6 +253,18 @@ class DirectedRun:
         """See :class:`~pyramid_zodb_async.contracts.IRun`."""
         return self.die() if self.is_dead else self._run.stop_reason()
 
+    def can_find_out(self, participants: list[Any]) -> bool:
+        """See :class:`~pyramid_zodb_async.contracts.IRun`."""
+        return bool(
+            self._run.can_find_out(
+                [
+                    participant
+                    for participant in participants
+                    if not isinstance(participant, _LastMoment)
+                ]
+            )
+        )
+
     def succeed(self, value: Any, connections: Connections) -> None:
         """See :class:`~pyramid_zodb_async.contracts.IRun`."""
         if self.is_dead:  # the function has caught what die() returned

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from zope.interface import implementer
 
+from ..concurrency.moments import EndOfPause
 from ..concurrency.threads import start_thread
 from ..interfaces import IEngine
 
@@ -35,7 +36,12 @@ class WaitingJob(NamedTuple):
         Args:
             now: the current time, in seconds since the epoch.
         """
-        return 0 if self.due is None else max(0, self.due - now)
+        if self.due is None:
+            return 0
+        left = float(self.due) - now
+        if isinstance(self.due, EndOfPause):
+            left = min(left, self.due.counted - time.monotonic())
+        return max(0, left)
 
 
 class StartedRun:

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Collection
 from typing import Protocol
 
+from ..concurrency.moments import EndOfPause
 from ..interfaces import IEngine
 from ..jobs.options import Options
 
@@ -16,6 +17,7 @@ class _Waiting(Protocol):
     sid: str
     options: Options
     due: float | None
+    counted_due: float | None
 
 
 def submit(engine: IEngine, jobs: Collection[_Waiting]) -> None:
@@ -30,10 +32,17 @@ def submit(engine: IEngine, jobs: Collection[_Waiting]) -> None:
     if len(jobs) == 1:  # the usual case, made fast
         (job,) = jobs
         priority = job.options.priority
-        engine.submit([job.sid], due=job.due, priority=priority)
+        engine.submit([job.sid], due=_moment(job), priority=priority)
         return
     ranks = defaultdict(list)
     for job in jobs:
-        ranks[job.due, job.options.priority].append(job.sid)
+        ranks[_moment(job), job.options.priority].append(job.sid)
     for (due, priority), sids in ranks.items():
         engine.submit(sids, due=due, priority=priority)
+
+
+def _moment(job: _Waiting) -> float | None:
+    """Return when a job is due, by both clocks if it pauses."""
+    if job.due is None or job.counted_due is None:
+        return job.due
+    return EndOfPause(job.due, job.counted_due)

@@ -2,7 +2,6 @@
 
 import atexit
 import contextvars
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -10,13 +9,14 @@ from collections.abc import Callable, Iterable
 from zope.interface import implementer
 
 from ..concurrency.forks import call_after_fork
+from ..concurrency.loggers import get_logger
 from ..concurrency.threads import start_thread
 from ..interfaces import IEngine
 from .queue import Entry, JobQueue
 
 __all__ = ["ThreadEngine"]
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 @implementer(IEngine)
@@ -108,12 +108,13 @@ class ThreadEngine:
             # a copy: a thread that ends removes itself, for which it needs
             # the lock, so the joins are outside of it
             threads = list(self._threads)
-            if self._running:
-                log.info(
-                    "Waiting for %d running jobs to end.",
-                    len(self._running),
-                    extra={"action": "engine_stopping"},
-                )
+            running = len(self._running)
+        if running:
+            log.info(
+                "Waiting for %d running jobs to end.",
+                running,
+                extra={"action": "engine_stopping"},
+            )
         for thread in threads:
             thread.join(max(0, deadline - time.monotonic()))
         with self._condition:
@@ -177,13 +178,20 @@ class ThreadEngine:
             # another has set
             delay = contextvars.Context().run(self._run, entry.sid)
         except BaseException:
+            self._note_end(thread, entry, None)
             log.critical(
                 "The runner raised over job %s, which will not end.",
                 entry.sid,
                 exc_info=True,
                 extra={"action": "runner_raised", "sid": entry.sid},
             )
-            delay = None
+        else:
+            self._note_end(thread, entry, delay)
+
+    def _note_end(
+        self, thread: threading.Thread, entry: Entry, delay: float | None
+    ) -> None:
+        """Note that a job does not run any more, or waits to run again."""
         with self._condition:
             # under one lock, so that nothing finds the job neither running
             # nor waiting
@@ -215,11 +223,12 @@ class ThreadEngine:
             self._threads.remove(thread)
             self._running.pop(thread, None)
             self._job_over.notify_all()
-            if not self._stopping:
-                log.critical(
-                    "Something has ended the worker thread %s; another one"
-                    " takes its place.",
-                    thread.name,
-                    extra={"action": "worker_replaced"},
-                )
-                self._start_threads()
+            if self._stopping:
+                return
+            self._start_threads()
+        log.critical(
+            "Something has ended the worker thread %s; another one takes its"
+            " place.",
+            thread.name,
+            extra={"action": "worker_replaced"},
+        )

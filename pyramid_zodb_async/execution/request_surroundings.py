@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,14 +11,17 @@ from pyramid.threadlocal import manager as threadlocals
 from pyramid_tm import create_tm
 from transaction.interfaces import NoTransaction
 
+from ..concurrency.loggers import get_logger
 from ..contracts import IRun
 from ..database.application import RequestConnections, make_root
+from ..database.begun_transactions import IN_REQUEST, of_thread, watch_begins
 from ..interfaces import IJobWrappers
+from .job_request import withhold_session
 from .surroundings import OwnTransaction, Surroundings, begin_transaction
 
 __all__ = ["RequestSurroundings"]
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 class _InRequest(OwnTransaction):
@@ -88,8 +90,11 @@ class RequestSurroundings:
             # and subrequests see that there is a transaction already
             request.environ["tm.manager"] = manager
             request.environ["tm.active"] = True
+            if of_thread.watch is None:
+                watch_begins()
+            request.environ[IN_REQUEST] = True
             # before begin(), so that no failure leaves a transaction behind
-            cleaning.callback(_abort, manager)
+            cleaning.callback(_abort, request)
             begin_transaction(manager, run)
             _find_root(request)
             yield _InRequest(request)
@@ -109,6 +114,7 @@ class RequestSurroundings:
             )
             request = factory.blank(path)
         request.registry = self._registry
+        withhold_session(request)
         return request
 
 
@@ -119,11 +125,13 @@ def _find_root(request: Any) -> None:
         request.context = root
 
 
-def _abort(manager: Any) -> None:
+def _abort(request: Any) -> None:
     """Abort the current transaction, if there is one."""
+    # as pyramid_tm does: what finished callbacks schedule would be lost
+    del request.environ["tm.active"]
     # after a commit, an explicit manager has no transaction and raises
     with contextlib.suppress(NoTransaction):
-        manager.abort()
+        request.environ.pop("tm.manager").abort()
 
 
 def _finish(request: Any) -> None:

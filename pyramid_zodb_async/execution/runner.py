@@ -2,52 +2,31 @@
 
 import contextlib
 import functools
-import logging
-import sys
 import threading
-import traceback
-from typing import Any
 
 from transaction.interfaces import TransientError
 
+from ..concurrency.loggers import get_logger
 from ..contracts import IRun, ISchedulerCore
+from ..database.commits import LONGEST_NOTE, cut_notes
 from ..database.connections import ThreadConnections, use_connections
 from ..database.storages import storage_failed
-from ..events import (
-    JobEvent,
-    JobFailed,
-    JobRetried,
-    JobStarted,
-    JobSucceeded,
-)
-from ..exceptions import JobTimeout
+from ..events import JobStarted, JobSucceeded
 from ..jobs.current_job import running
+from ..jobs.exception_groups import is_of, leaves_of
 from ..transactional import use_manager
-from ..transfer.failures import as_bytes
+from .judging import fail_untold, judge, log_fields
+from .overdue import fail_overdue
+from .recording import record
+from .rules import Rules, longest_delay
 from .subscribers import Announcer
 from .surroundings import Surroundings, SurroundingsFactory
 from .time_limit import Watchdog
-from .verdicts import (
-    SUCCEEDED,
-    AttemptVerdict,
-    FailedAttempt,
-    GiveBack,
-    GivenUp,
-    Logged,
-    Overruled,
-    Raised,
-    Repeat,
-    Rules,
-    Succeeded,
-    TryAgain,
-    Verdict,
-    WaitForStorage,
-    longest_delay,
-)
+from .verdicts import SUCCEEDED, Raised, Succeeded, Verdict
 
 __all__ = ["Runner"]
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 class Runner:
@@ -100,6 +79,9 @@ class Runner:
             waits_before_retry=waits_before_retry,
         )
         self._watchdog = Watchdog()
+        #: The runs of which it is not known yet whether they have committed,
+        #: by sid. Here, since the scheduler may drop their jobs meanwhile.
+        self._in_doubt: dict[str, IRun] = {}
 
     def run(self, sid: str) -> float | None:
         """Claim a run of the job, and execute it within its time limit.
@@ -114,6 +96,9 @@ class Runner:
             The seconds after which to call this again for the job, or
             ``None`` if there is nothing more to do.
         """
+        doubtful = self._in_doubt.pop(sid, None)
+        if doubtful is not None:
+            return self._end(doubtful, doubtful.doubt)
         try:
             run = self._scheduler.claim(sid)
         except Exception:
@@ -127,21 +112,34 @@ class Runner:
             return longest_delay()
         if run is None:
             return None
-        self._announce(JobStarted, run)
+        announcer: Announcer = self._scheduler.announcer
+        announcer.announce_run(JobStarted, run)
         with self._limit_time(run):
             verdict = self._execute(run)
-        delay = self._record(run, verdict)
+        return self._end(run, verdict)
+
+    def _end(self, run: IRun, verdict: Verdict) -> float | None:
+        """Record what is to follow a run, and tell the subscribers.
+
+        Return the seconds after which to go on with the job, or ``None``.
+        """
+        announcer: Announcer = self._scheduler.announcer
+        delay = None
+        if isinstance(verdict, Succeeded):
+            # not in _perform(): whatever a log call lets through, such as the
+            # signal that ends a worker of Celery, must change no verdict
+            _log_success(run)
+            announcer.announce_run(JobSucceeded, run)
+        else:
+            # not before the surroundings are gone, as for the event
+            delay = record(self._scheduler, run, verdict)
+            if run.doubt is not None:
+                self._in_doubt[run.sid] = run
         if delay is None:
             # after the events, since the process forgets the job here, and
             # wakes the waiters for its end; a released job stays assigned
             run.close()
         return delay
-
-    def _announce(self, kind: type[JobEvent], run: IRun) -> None:
-        """Call the subscribers to an event of a run, if there are any."""
-        announcer: Announcer = self._scheduler.announcer
-        if announcer.has_subscribers(kind):
-            announcer.announce(kind, run.view())
 
     def _limit_time(
         self, run: IRun
@@ -150,8 +148,14 @@ class Runner:
         limit: float | None = run.options.time_limit or self._time_limit
         if limit is None:
             return contextlib.nullcontext()
-        thread = threading.get_ident()
-        on_timeout = functools.partial(self._time_out, run, limit, thread)
+        on_timeout = functools.partial(
+            fail_overdue,
+            self._scheduler,
+            self._rules,
+            run,
+            limit,
+            threading.get_ident(),
+        )
         return self._watchdog.limit(limit, on_timeout)
 
     def _execute(self, run: IRun) -> Verdict:
@@ -166,157 +170,61 @@ class Runner:
                     # here, where the transaction is not aborted yet: the
                     # surroundings ask it whether the error is transient, and
                     # the error may refer to objects of its connections
-                    verdict = self._judge(
-                        run,
-                        Raised(
-                            error,
-                            surroundings.connections,
-                            may_repeat=surroundings.may_repeat(error),
-                            is_outage=surroundings.met_outage(error),
-                        ),
+                    verdict = judge(
+                        self._rules, run, _raised(run, error, surroundings)
                     )
         except BaseException as error:
             if verdict is None:
                 # most likely the surroundings could not be made: nothing was
                 # called, and there is no transaction that could be asked
-                return self._judge(
-                    run,
-                    Raised(
-                        error,
-                        ThreadConnections(),
-                        may_repeat=isinstance(error, TransientError),
-                        is_outage=storage_failed(error),
-                    ),
-                )
+                return self._judge_outside(run, error)
             # the commit, or the verdict, is not changed by that
             log.exception(
                 "Clearing up after job %s failed: %s.",
                 run.sid,
                 run.function,
-                extra=_fields("job_not_cleared_up", run),
+                extra=log_fields("job_not_cleared_up", run),
             )
         return verdict
 
-    def _judge(self, run: IRun, raised: Raised) -> Verdict:
-        """Return the verdict on a run that has raised, and log it."""
-        verdict = self._rules.decide(run, raised)
-        if isinstance(verdict, FailedAttempt):
-            return self._judge_attempt(run, verdict)
-        _log(run, verdict, raised.error)
-        return verdict
-
-    def _judge_attempt(
-        self, run: IRun, failed: FailedAttempt
-    ) -> AttemptVerdict:
-        """Return the verdict on an attempt that has failed, and log it."""
-        verdict = self._rules.decide_on_attempt(run, failed)
-        _log(run, verdict, failed.error)
-        return verdict
-
-    def _record(self, run: IRun, verdict: Verdict) -> float | None:
-        """Record what is to follow, and tell the subscribers.
-
-        Not before the surroundings are gone: a failure is recorded in a
-        transaction of its own when the effects are aborted, and subscribers
-        are called when no transaction of the job is open. Return the seconds
-        after which to run the job again, or ``None``.
-        """
-        match verdict:
-            case Succeeded():
-                self._announce(JobSucceeded, run)
-            case GivenUp() | Overruled():
-                # the job may have cancelled itself
-                self._scheduler.commit_queue.deliver()
-            case GiveBack():
-                _give_back(run)
-            case WaitForStorage():
-                # not a conflict: an outage of any length must not use up
-                # max_conflicts
-                run.release(counts=False)
-                return verdict.delay
-            case Repeat():
-                run.release()
-                return verdict.delay
-            case _:
-                is_recorded = self._end_attempt(
-                    run,
-                    verdict,
-                    "The failure of job %s cannot be recorded now; the job"
-                    " will be repeated: %s.",
-                )
-                if is_recorded is None:
-                    run.release()
-                    return longest_delay()
-        return None
-
-    def _end_attempt(
-        self, run: IRun, verdict: AttemptVerdict, if_not: str
-    ) -> bool | None:
-        """Record that an attempt has failed, and tell the subscribers.
-
-        Return whether it is recorded: it is not if the job was not this run's
-        any more. If it cannot be recorded now, log *if_not*, and return
-        ``None``.
-        """
-        event: type[JobEvent]
+    def _judge_outside(self, run: IRun, error: BaseException) -> Verdict:
+        """Return the verdict on a run whose transaction is over."""
         try:
-            if isinstance(verdict, TryAgain):
-                event, is_recorded = JobRetried, run.retry(verdict.due)
-            else:
-                event, is_recorded = (
-                    JobFailed,
-                    run.fail(verdict.failure, verdict.exception),
-                )
-        except Exception:
-            log.warning(
-                if_not,
-                run.sid,
-                run.function,
-                exc_info=True,
-                extra=_fields("failure_not_recorded", run),
+            leaves = leaves_of(error)
+            raised = Raised(
+                error,
+                ThreadConnections(),
+                may_repeat=any(is_of(leaf, TransientError) for leaf in leaves),
+                is_outage=any(map(storage_failed, leaves)),
             )
-            return None
-        if is_recorded:
-            self._announce(event, run)
-        return is_recorded
+            return judge(self._rules, run, raised)
+        except Exception:  # noqa: BLE001 - of the error's class
+            return fail_untold(run)
 
-    def _time_out(self, run: IRun, limit: float, thread: int) -> None:
-        """Record the failure of a run that takes too long and goes on.
 
-        The watchdog calls this on its own thread. A run cannot be interrupted
-        from outside; it ends when the function asks whether it should, and
-        its commit meets a conflict with what is recorded here.
+def _raised(
+    run: IRun, error: BaseException, surroundings: Surroundings
+) -> Raised:
+    """Return what a run has raised, while its transaction is open.
 
-        Args:
-            run: the run.
-            limit: its time limit, in seconds.
-            thread: the identifier of the thread that it is on.
-        """
-        if run.has_ended():
-            return
-        reason = JobTimeout(f"The job has run for more than {limit:g} seconds")
-        # before anything that takes time or may fail: from here on the run
-        # cannot succeed, also if the failure cannot be recorded now
-        run.time_out(reason)
-        log.error(
-            "Job %s has run for more than %g s: %s. Its thread is here:\n%s",
-            run.sid,
-            limit,
-            run.function,
-            _stack_of(thread),
-            extra=_fields("job_timed_out", run),
-        )
-        failed = FailedAttempt(reason, as_bytes(reason))
-        # if it cannot be recorded now, the run fails with this reason, and
-        # records that by itself
-        if self._end_attempt(
-            run,
-            self._judge_attempt(run, failed),
-            "That job %s took too long cannot be recorded now, but when its"
-            " run has ended: %s.",
-        ):
-            # after the events, for the same reason as close()
-            run.leave()
+    If it has raised several exceptions together, the transaction is asked
+    about each. What one of them says of the database concerns all: the others
+    may have come of what was read before it.
+    """
+    leaves = leaves_of(error)
+    doubtful = surroundings.doubtful_participants()
+    is_refused = any(map(surroundings.is_refusal, leaves))
+    return Raised(
+        error,
+        surroundings.connections,
+        may_repeat=any(map(surroundings.may_repeat, leaves)),
+        is_outage=any(map(surroundings.met_outage, leaves)),
+        is_refused=is_refused,
+        databases=surroundings.databases() if is_refused else (),
+        is_in_doubt=bool(doubtful),
+        # the function may have committed by itself, which is not recorded
+        record_tells=surroundings.is_committing and run.can_find_out(doubtful),
+    )
 
 
 def _perform(run: IRun, surroundings: Surroundings) -> None:
@@ -339,61 +247,22 @@ def _perform(run: IRun, surroundings: Surroundings) -> None:
     # the function may have ended the transaction that it got
     surroundings.ensure_transaction()
     run.succeed(value, connections)
+    current = manager.get()
+    # asked here, so that the ordinary run takes no way
+    if len(current.description) > LONGEST_NOTE:
+        cut_notes(current)
+    surroundings.is_committing = True
     manager.commit()
+
+
+def _log_success(run: IRun) -> None:
     log.info(
         "Job %s succeeded: %s.",
         run.sid,
         run.function,
-        extra=_fields("job_succeeded", run),
+        extra={
+            "action": "job_succeeded",
+            "sid": run.sid,
+            "function": run.function,
+        },
     )
-
-
-def _give_back(run: IRun) -> None:
-    """Record that other processes may run a job, since this one is to end.
-
-    Never raises. If it cannot be recorded, others take the job over when this
-    process has given no sign of life for the time of a lease.
-    """
-    try:
-        run.give_back()
-    except Exception:
-        log.warning(
-            "Job %s cannot be left to others now; they may notice after a"
-            " lease: %s.",
-            run.sid,
-            run.function,
-            exc_info=True,
-            extra=_fields("job_not_given_back", run),
-        )
-
-
-def _log(run: IRun, verdict: Logged, error: BaseException) -> None:
-    """Log what is to follow a run that raised, while its transaction is open.
-
-    The log may show the text of *error*, which may depend on persistent
-    objects.
-    """
-    log.log(
-        verdict.level,
-        verdict.sentence,
-        *verdict.values(run),
-        exc_info=error if verdict.shows_error else None,
-        extra=_fields(verdict.action, run),
-    )
-
-
-def _fields(action: str, run: IRun) -> dict[str, Any]:
-    """Return the fields that a log record about a run has.
-
-    Args:
-        action: a fixed word for what has happened, for programs that read
-            logs.
-        run: the run.
-    """
-    return {"action": action, "sid": run.sid, "function": run.function}
-
-
-def _stack_of(thread: int) -> str:
-    """Return the traceback of where a thread is, for the log."""
-    frame = sys._current_frames().get(thread)  # noqa: SLF001 - documented
-    return "".join(traceback.format_stack(frame)) if frame else "(gone)"

@@ -1,11 +1,12 @@
 """Announcers, which call an application's subscribers with job events."""
 
 import dataclasses
-import logging
 from typing import Any
 
 from zope.interface import implementedBy
 
+from ..concurrency.loggers import get_logger
+from ..contracts import IRun
 from ..events import JobEvent
 from ..exceptions import JobError
 from ..jobs.class_paths import stored_at
@@ -13,7 +14,7 @@ from ..jobs.model import JobView
 
 __all__ = ["Announcer"]
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 class Announcer:
@@ -35,6 +36,16 @@ class Announcer:
             return False
         required = (implementedBy(kind),)  # type: ignore[no-untyped-call]
         return bool(self.registry.adapters.subscriptions(required, None))
+
+    def announce_run(self, kind: type[JobEvent], run: IRun) -> None:
+        """Call the subscribers to an event of a run, if there are any.
+
+        Args:
+            kind: the class of the event.
+            run: the run.
+        """
+        if self.has_subscribers(kind):
+            self.announce(kind, run.view())
 
     def announce(self, kind: type[JobEvent], job: JobView) -> None:
         """Call the subscribers to an event; what they raise is only logged.

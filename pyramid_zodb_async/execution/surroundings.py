@@ -8,12 +8,16 @@ from typing import Any
 
 import transaction
 from transaction.interfaces import NoTransaction, TransientError
+from ZODB.DB import DB
 
 from ..contracts import IRun
+from ..database.commits import LONGEST_NOTE, may_have_committed
 from ..database.connections import OpenedConnections
-from ..database.storages import storage_failed
+from ..database.internals import participants_of
+from ..database.joinable_transactions import begin_joinable
+from ..database.storages import disk_is_full, storage_failed
 from ..interfaces import Connections
-from ..transactional import begin_joinable
+from ..jobs.exception_groups import is_of
 
 __all__ = [
     "OwnTransaction",
@@ -35,6 +39,8 @@ class Surroundings(abc.ABC):
 
     #: Whether the call has been loaded: the storage was there then.
     has_loaded = False
+    #: Whether the commit of the success has begun.
+    is_committing = False
 
     def __init__(self, connections: Connections) -> None:
         self.connections = connections
@@ -63,7 +69,8 @@ class Surroundings(abc.ABC):
         which an abort removes, are asked whether the error is transient.
 
         Args:
-            error: what the run has raised.
+            error: what the run has raised, or one of several that it has
+                raised together.
         """
 
     def met_outage(self, error: BaseException) -> bool:
@@ -71,14 +78,54 @@ class Surroundings(abc.ABC):
 
         Once the call is loaded, the storage was there a moment ago. What it
         refuses then may be the job's own fault, unless the storage says that
-        the error is transient.
+        the error is transient, or has no space left.
 
         Args:
-            error: what the run has raised.
+            error: what the run has raised, or one of several that it has
+                raised together.
         """
         return storage_failed(error) and (
-            not self.has_loaded or isinstance(error, TransientError)
+            not self.has_loaded
+            or is_of(error, TransientError)
+            or disk_is_full(error)
         )
+
+    def is_refusal(self, error: BaseException) -> bool:
+        """Return whether the storage has refused what the run did.
+
+        It may also be an outage that is over by now, or begins.
+
+        Args:
+            error: what the run has raised. It is neither transient nor
+                clearly an outage.
+        """
+        return False
+
+    def databases(self) -> tuple[DB, ...]:
+        """Return the databases of the run, if they are known."""
+        connection = self.connections.sole()
+        return (
+            ()
+            if connection is None
+            else tuple(connection.db().databases.values())
+        )
+
+    def doubtful_participants(self) -> list[Any]:
+        """Return who takes part in a commit that may have succeeded.
+
+        To be called before the transaction is aborted.
+
+        Returns:
+            The participants; none if there was no commit, or it has failed
+            for sure.
+        """
+        try:
+            current = self.transaction_manager.get()
+        except NoTransaction:
+            return []
+        if may_have_committed(current):
+            return participants_of(current)
+        return []
 
 
 #: Makes the surroundings of a run, for a block; at the end of the block,
@@ -117,10 +164,14 @@ class OwnTransaction(Surroundings):
             current = self.transaction_manager.get()
         except NoTransaction:
             # there are no data managers left that could be asked
-            transient = isinstance(error, TransientError)
+            transient = is_of(error, TransientError)
         else:
             transient = bool(current.isRetryableError(error))
-        return transient or storage_failed(error)
+        return transient
+
+    def is_refusal(self, error: BaseException) -> bool:
+        """See :class:`Surroundings`."""
+        return storage_failed(error)
 
 
 @contextlib.contextmanager
@@ -187,5 +238,5 @@ def begin_transaction(manager: Any, run: IRun) -> None:
     """
     current = begin_joinable(manager)
     if run.owner is not None:
-        current.user = run.owner
+        current.user = run.owner[:LONGEST_NOTE]
     current.note(f"job {run.sid}, attempt {run.attempt}: {run.function}")

@@ -2,18 +2,18 @@
 
 import contextlib
 import itertools
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
 
 from ..concurrency.deadlines import Deadlines
 from ..concurrency.forks import call_after_fork
+from ..concurrency.loggers import get_logger
 from ..concurrency.threads import start_thread
 
 __all__ = ["Watchdog"]
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 #: How long the thread of a watchdog waits for something to watch before it
 #: ends, in seconds.
@@ -94,7 +94,7 @@ class Watchdog:
         while (on_timeout := self._next()) is not None:
             try:
                 on_timeout()
-            except Exception:
+            except BaseException:  # SystemExit would end this thread only
                 log.exception(
                     "Something failed when a job had run for too long.",
                     extra={"action": "watchdog_failed"},

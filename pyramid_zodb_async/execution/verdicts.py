@@ -1,49 +1,36 @@
-"""The verdicts on a run, which say what is to follow, and their rules."""
+"""The verdicts on a run, which say what is to follow."""
 
 import logging
-import random
-import time
-import traceback
 from dataclasses import dataclass
 from typing import ClassVar
 
-from transaction.interfaces import TransientError
+from ZODB.DB import DB
 
+from ..concurrency.moments import EndOfPause
 from ..contracts import IRun
-from ..exceptions import JobError, JobTimeout
 from ..interfaces import Connections
 from ..jobs.model import Failure
-from ..transfer.failures import describe, pickled_exception
 
 __all__ = [
     "SUCCEEDED",
     "AttemptVerdict",
+    "Decline",
     "Fail",
     "FailedAttempt",
     "GiveBack",
     "GivenUp",
+    "InDoubt",
     "Logged",
     "Overruled",
     "Raised",
+    "Refused",
     "Repeat",
-    "Rules",
     "RunVerdict",
     "Succeeded",
     "TryAgain",
     "Verdict",
     "WaitForStorage",
-    "longest_delay",
 ]
-
-#: The upper bounds of the delay after the first conflict and after many, in
-#: seconds. The delay is drawn at random below the bound, so that runs that
-#: met in a conflict do not meet again at once.
-FIRST_DELAY, GREATEST_DELAY = 0.05, 5.0
-
-#: The modules of the signal handlers that end a worker of Celery or a child
-#: of one: the former raise ``SystemExit`` in a child, the latter
-#: ``WorkerTerminate`` in a worker (billiard 4.3, Celery 5.7).
-HANDLERS = ("billiard.common", "celery.apps.worker")
 
 
 @dataclass(frozen=True)
@@ -57,6 +44,14 @@ class Raised:
     may_repeat: bool
     #: Whether the storage was away, so that the error means nothing.
     is_outage: bool
+    #: Whether the storage has refused what the run did, though it works.
+    is_refused: bool = False
+    #: The databases that may be asked whether the storage works.
+    databases: tuple[DB, ...] = ()
+    #: Whether its transaction may have committed nevertheless.
+    is_in_doubt: bool = False
+    #: Whether the record of the job tells if it has.
+    record_tells: bool = False
 
 
 # A verdict outlives the transaction of its run. So it is plain data: it does
@@ -127,7 +122,7 @@ class WaitForStorage(Logged):
 
     #: The seconds to wait before that.
     delay: float
-    #: The name of the exception's class.
+    #: The name of the exception's class, and its text.
     met: str
 
     def values(self, run: IRun) -> tuple[object, ...]:
@@ -165,7 +160,7 @@ class TryAgain(Logged):
     shows_error = True
 
     #: When that is due, in seconds since the epoch.
-    due: float
+    due: EndOfPause
     #: The seconds until then.
     delay: float
     #: How many attempts have failed by now, of how many.
@@ -197,13 +192,66 @@ class Fail(Logged):
     exception: bytes
 
 
+@dataclass(frozen=True)
+class Decline(Fail):
+    """The job has failed as its function wants it to, and tells people why."""
+
+    action = "job_declined"
+    level = logging.INFO
+    sentence = "Job %s failed with a message for people: %s: %s: %s"
+    shows_error = False
+
+    def values(self, run: IRun) -> tuple[object, ...]:
+        """See :class:`Logged`."""
+        failure = self.failure
+        return run.sid, run.function, failure.type, failure.message
+
+
+@dataclass(frozen=True)
+class Refused(Logged):
+    """The storage has raised what is neither transient nor an outage.
+
+    For instance it does not take what the run wrote, or has ended the session
+    of the run.
+    """
+
+    action = "job_refused"
+    level = logging.WARNING
+    sentence = "Job %s met an error of its storage: %s."
+    shows_error = True
+
+    #: The seconds to wait before the attempt is repeated.
+    delay: float
+    #: What is to follow if that has happened too often.
+    failure: Fail
+    #: The databases that may be asked whether the storage works.
+    databases: tuple[DB, ...]
+
+
+@dataclass(frozen=True)
+class InDoubt(Logged):
+    """The commit has raised, and may have succeeded nevertheless."""
+
+    action = "job_in_doubt"
+    level = logging.WARNING
+    sentence = "The commit of job %s raised, and may have succeeded: %s."
+    shows_error = True
+
+    #: What is to follow if it has not.
+    otherwise: "RunVerdict | AttemptVerdict"
+    #: What is to follow if nobody can find out.
+    failure: Fail
+    #: Whether the record of the job tells if it has.
+    record_tells: bool
+
+
 #: What is to follow a run that has raised, if its attempt has not failed.
-RunVerdict = GivenUp | Overruled | GiveBack | WaitForStorage | Repeat
+RunVerdict = GivenUp | Overruled | GiveBack | WaitForStorage | Repeat | Refused
 
 #: What is to follow an attempt that has failed.
 AttemptVerdict = TryAgain | Fail
 
-Verdict = Succeeded | RunVerdict | AttemptVerdict
+Verdict = Succeeded | InDoubt | RunVerdict | AttemptVerdict
 
 
 @dataclass(frozen=True)
@@ -214,114 +262,3 @@ class FailedAttempt:
     error: BaseException
     #: The pickle of that.
     exception: bytes
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rules:
-    """The rules by which verdicts are decided, as the settings say."""
-
-    #: How often an attempt is repeated.
-    max_conflicts: int
-    #: After how many failed attempts a job fails whose options do not say.
-    attempts: int
-    #: Exceptions whose text may be shown to people.
-    public_errors: tuple[type[BaseException], ...]
-    #: Whether a job waits before its next attempt, as ``backoff`` says.
-    waits_before_retry: bool
-
-    def decide(self, run: IRun, raised: Raised) -> RunVerdict | FailedAttempt:
-        """Return what is to follow a run that has raised.
-
-        The text and the pickle of an exception may depend on persistent
-        objects, which must not be used after their connection is closed. So
-        this is called while the transaction is open.
-
-        The questions are in this order:
-
-        1. Has the job ended without this run? Then nothing is recorded.
-        2. Is the process to end? That is not the job's fault.
-        3. Was the storage away? That is not its fault either.
-        4. Is the time limit over? Then the attempt has failed with a
-           ``JobTimeout``, whatever was raised, and is not repeated.
-        5. Is the error transient, with repetitions left?
-        6. Otherwise the attempt has failed.
-
-        Args:
-            run: the run.
-            raised: what it has raised.
-        """
-        error = raised.error
-        if run.has_ended():
-            # expected errors: the function asked whether it should go on, or
-            # its commit met a conflict with a cancel or a takeover
-            if isinstance(error, JobError | TransientError):
-                return GivenUp()
-            return Overruled()
-        if _is_told_to_stop(error):
-            return GiveBack()
-        met = type(error).__qualname__
-        if raised.is_outage:
-            # at random, so that not all jobs ask the storage at one moment
-            return WaitForStorage(_draw(GREATEST_DELAY), met)
-        reason = run.stop_reason()
-        if isinstance(reason, JobTimeout):
-            error = reason
-        elif raised.may_repeat and run.conflicts < self.max_conflicts:
-            return Repeat(_delay_after(run.conflicts), met)
-        return FailedAttempt(
-            error, pickled_exception(error, raised.connections)
-        )
-
-    def decide_on_attempt(
-        self, run: IRun, failed: FailedAttempt
-    ) -> AttemptVerdict:
-        """Return what is to follow an attempt that has failed.
-
-        Args:
-            run: the run of the attempt.
-            failed: what it has failed with.
-        """
-        failures = run.failures + 1
-        attempts = run.options.attempts or self.attempts
-        if failures < attempts and run.options.covers(failed.error):
-            delay = 0.0
-            if self.waits_before_retry:
-                delay = run.options.backoff.delay(failures)
-            return TryAgain(time.time() + delay, delay, failures, attempts)
-        failure = describe(failed.error, self.public_errors)
-        return Fail(failure, failed.exception)
-
-
-def _is_told_to_stop(error: BaseException) -> bool:
-    """Return whether *error* was raised to end a worker of Celery.
-
-    Python runs the handler of a signal on the main thread, between any two
-    instructions of what runs there, which may be a job. What the handler
-    raises passes through the function of the job as if that had raised it.
-    Its type is not enough to decide: a job may raise ``SystemExit`` by
-    itself. So the frames of the traceback are searched for a handler.
-
-    Args:
-        error: what a run has raised.
-    """
-    return any(
-        frame.f_globals.get("__name__") in HANDLERS
-        for frame, _ in traceback.walk_tb(error.__traceback__)
-    )
-
-
-def longest_delay() -> float:
-    """Return the seconds to wait when a job cannot be begun or recorded."""
-    return GREATEST_DELAY
-
-
-def _delay_after(conflicts: int) -> float:
-    """Return the seconds to wait after one more conflict, drawn at random."""
-    # with a limit for the exponent: after some thousand conflicts, the power
-    # would be too large to be multiplied by a float
-    return _draw(min(GREATEST_DELAY, FIRST_DELAY * 2 ** min(conflicts, 20)))
-
-
-def _draw(most: float) -> float:
-    """Return a number of seconds up to *most*, drawn at random."""
-    return random.uniform(0, most)  # noqa: S311 - no secret

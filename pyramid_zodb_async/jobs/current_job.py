@@ -2,15 +2,21 @@
 
 import contextlib
 import contextvars
+import os
 from collections.abc import Callable, Iterable, Iterator
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from ..exceptions import JobError
 from .model import Progress
+from .plain_numbers import plain_number
+from .translations import as_text
 
 __all__ = ["CurrentJob", "Run", "current_job", "running", "running_job"]
 
 T = TypeVar("T")
+
+#: How many characters of a message are kept: pollers get it again and again.
+LONGEST_MESSAGE = 1000
 
 
 class Run(Protocol):
@@ -37,6 +43,7 @@ class CurrentJob:
 
     def __init__(self, run: Run) -> None:
         self._run = run
+        self._process = os.getpid()
 
     @property
     def sid(self) -> str:
@@ -65,7 +72,18 @@ class CurrentJob:
             JobCancelled: the job was cancelled or removed, or is not to be
                 run by this process any more.
             JobTimeout: this run has taken longer than the job's time limit.
+            RuntimeError: a forked child of the process that runs the job
+                calls this.
         """
+        if os.getpid() != self._process:
+            # what it has in memory is a copy, which nobody looks at
+            raise RuntimeError(
+                f"This is in a child of the process that runs the job"
+                f" {self.sid}: nobody would see its progress here, nor is it"
+                " known here whether the job was cancelled. Call progress()"
+                " and check() in the job itself, for instance for each result"
+                " that a child gives"
+            )
         if reason := self._run.stop_reason():
             raise reason
 
@@ -82,33 +100,30 @@ class CurrentJob:
 
         Args:
             done: the units of work that are done, in units of your choice.
+                It may be a number of any kind, such as one of numpy.
             total: the units of work in all; ``None`` if that is not known.
-            message: a line of text for people.
+            message: a line of text for people, of which 1000 characters are
+                kept. It may be a translation string.
 
         Raises:
             JobCancelled: see :meth:`check`.
             JobTimeout: see :meth:`check`.
-            TypeError: an argument is not of the type that JSON needs.
+            RuntimeError: see :meth:`check`.
+            TypeError: *done* or *total* is no number, or *message* no text.
             ValueError: *done* or *total* is negative, NaN or greater than
                 2**53.
         """
         self.check()
-        _require_amount("done", done)
+        done = _amount("done", done)
         if total is not None:
-            _require_amount("total", total)
+            total = _amount("total", total)
         if message is not None and not isinstance(message, str):
             raise TypeError(
                 f"progress() takes a str as message, not {message!r}"
             )
-        # only plain values: the message may be of a subclass, such as a
-        # translation string, that refers to other objects
-        self._run.report(
-            Progress(
-                done=_plain(done),
-                total=None if total is None else _plain(total),
-                message=None if message is None else str.__str__(message),
-            )
-        )
+        if message is not None:
+            message = as_text(message, LONGEST_MESSAGE)
+        self._run.report(Progress(done=done, total=total, message=message))
 
     def track(
         self,
@@ -150,17 +165,14 @@ class CurrentJob:
 MOST = 2**53
 
 
-def _plain(number: float) -> float:
-    if isinstance(number, int):
-        return int.__index__(number)
-    return float.__float__(number)
-
-
-def _require_amount(name: str, value: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+def _amount(name: str, value: Any) -> float:
+    """Return an amount as a plain number."""
+    number = plain_number(value)
+    if number is None:
         raise TypeError(f"progress() takes a number as {name}, not {value!r}")
-    if not 0 <= value <= MOST:
+    if not 0 <= number <= MOST:
         raise ValueError(f"progress() takes a {name} from 0 to 2**53")
+    return number
 
 
 _current: contextvars.ContextVar[CurrentJob] = contextvars.ContextVar(

@@ -6,6 +6,7 @@ import types
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from ..concurrency.moments import EndOfPause
 from .option_checks import checked
 from .options import NO_OPTIONS, Options
 
@@ -55,7 +56,8 @@ def job(**options: Any) -> Callable[[F], F]:
         result_timeout: how long the outcome is stored after the job's end, in
             seconds or as a ``timedelta``. The default is the setting
             ``zodb_async.result_timeout``.
-        title: a name of the job for people, a line of text.
+        title: a name of the job for people, a line of text or a translation
+            string.
 
     Returns:
         A decorator, which sets the options and returns the same function.
@@ -114,7 +116,8 @@ def resolved(
 
     Returns:
         The options, and the time before which the job is not to run, in
-        seconds since the epoch; ``None`` if it may run at once.
+        seconds since the epoch; ``None`` if it may run at once. After a delay
+        it is an :class:`~pyramid_zodb_async.concurrency.moments.EndOfPause`.
     """
     own = getattr(function, ATTRIBUTE, None)
     if own is None and isinstance(function, functools.partial):
@@ -123,10 +126,9 @@ def resolved(
         return NO_OPTIONS, None
     values = merged(own or {}, given)
     delay, due = values.pop("delay", None), values.pop("at", None)
-    now = time.time()
     if delay is not None:
-        due = now + delay
-    if due is not None and due <= now:
+        due = EndOfPause.after(delay) if delay > 0 else None
+    elif due is not None and due <= time.time():
         due = None
     # the value None stands for the default, as if the option were not given
     values = {

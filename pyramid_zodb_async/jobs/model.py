@@ -8,8 +8,15 @@ from typing import Any
 
 from .class_paths import stored_at
 from .options import NO_OPTIONS, Options
+from .translations import (
+    TranslatableText,
+    Translation,
+    loaded_text,
+    plain_text,
+)
 
 __all__ = [
+    "NO_PROGRESS",
     "Failure",
     "JobState",
     "JobView",
@@ -18,6 +25,7 @@ __all__ = [
     "make_version",
     "may_be_sid",
     "moment",
+    "stored_progress",
     "without_changes",
 ]
 
@@ -94,7 +102,49 @@ class Progress:
 
     def as_tuple(self) -> tuple[float, float | None, str | None]:
         """Return the three attributes as a tuple, as they are stored."""
-        return self.done, self.total, self.message
+        message = self.message
+        plain = None if message is None else plain_text(message)
+        return self.done, self.total, plain
+
+    @property
+    def translation(self) -> Translation | None:
+        """What the message is translated by, as it is stored."""
+        return getattr(self.message, "translation", None)
+
+    @classmethod
+    def load(
+        cls,
+        stored: tuple[float, float | None, str | None],
+        translation: Translation | None,
+    ) -> "Progress":
+        """Return a progress that was stored.
+
+        Args:
+            stored: what :meth:`as_tuple` has returned.
+            translation: the :attr:`translation`.
+        """
+        done, total, message = stored
+        if message is not None:
+            message = loaded_text(message, translation)
+        return cls(done=done, total=total, message=message)
+
+
+#: What :func:`stored_progress` returns if there was none.
+NO_PROGRESS: dict[str, Any] = {"progress": None, "progress_translation": None}
+
+
+def stored_progress(progress: Progress | None) -> dict[str, Any]:
+    """Return the attributes of a record that tell how far a job has come.
+
+    Args:
+        progress: the last progress, if there was one.
+    """
+    if progress is None:
+        return NO_PROGRESS
+    return {
+        "progress": progress.as_tuple(),
+        "progress_translation": progress.translation,
+    }
 
 
 @stored_at("pyramid_zodb_async.job")
@@ -108,6 +158,26 @@ class Failure:
     message: str
     #: Whether that text may be shown to users who wait for the job.
     public: bool = False
+
+    def stored(self) -> tuple[Any, ...]:
+        """Return the failure as plain data."""
+        parts = self.type, plain_text(self.message), self.public
+        if isinstance(self.message, TranslatableText):
+            # behind them, where earlier versions do not look
+            return *parts, self.message.translation
+        return parts
+
+    @classmethod
+    def load(cls, stored: tuple[Any, ...]) -> "Failure":
+        """Return the failure that :meth:`stored` was called of.
+
+        Args:
+            stored: what that has returned, perhaps in an earlier version.
+        """
+        kind, message, public, *translations = stored
+        if translations:
+            message = loaded_text(message, translations[0])
+        return cls(type=kind, message=message, public=public)
 
 
 def make_version(run: int, *, done: bool = False, changes: int = 0) -> int:
@@ -179,7 +249,7 @@ class JobView:
     finished_at: float | None = None
     #: When its outcome will be removed.
     expires_at: float | None = None
-    #: Why it failed; ``None`` unless it has failed.
+    #: Why it failed, or that it was undone; else ``None``.
     failure: Failure | None = None
     #: The options that it was scheduled with.
     options: Options = NO_OPTIONS

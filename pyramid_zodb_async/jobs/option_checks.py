@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from .options import QUEUE_NAME, Backoff, name_of_exception
+from .plain_numbers import plain_number
+from .translations import as_text
 
 __all__ = ["checked"]
 
@@ -55,14 +57,15 @@ def _unknown(name: str) -> str:
 
 def _whole(least: int, most: float) -> Callable[[str, Any], int]:
     def check(name: str, value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, int):
+        number = plain_number(value)
+        if not isinstance(number, int):
             raise TypeError(_refusal(name, "a whole number", value))
-        if not least <= value <= most:
+        if not least <= number <= most:
             upper = f" to {most}" if most < math.inf else ""
             raise ValueError(
                 _refusal(name, f"a whole number from {least}{upper}", value)
             )
-        return int(value)
+        return number
 
     return check
 
@@ -70,11 +73,12 @@ def _whole(least: int, most: float) -> Callable[[str, Any], int]:
 def _seconds(name: str, value: Any) -> float:
     if isinstance(value, datetime.timedelta):
         seconds = value.total_seconds()
-    elif isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(_refusal(name, "seconds or a timedelta", value))
     else:
+        number = plain_number(value)
+        if number is None:
+            raise TypeError(_refusal(name, "seconds or a timedelta", value))
         try:
-            seconds = float(value)
+            seconds = float(number)
         except OverflowError:  # an int that is too large for a float
             seconds = math.inf
     if not 0 <= seconds < math.inf:
@@ -136,9 +140,7 @@ def _moment(name: str, value: Any) -> float:
 def _title(name: str, value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(_refusal(name, "a text", value))
-    # only a plain text: the value may be of a subclass, such as a translation
-    # string, that refers to other objects
-    title = str.__str__(value)
+    title = as_text(value, LONGEST_TITLE + 1)
     if not title.strip() or len(title) > LONGEST_TITLE:
         raise ValueError(
             _refusal(name, f"a text of 1 to {LONGEST_TITLE} characters", value)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 from .class_paths import stored_at
+from .exception_groups import leaves_of
+from .translations import TranslatableText, loaded_text, plain_text
 
 __all__ = [
     "DEFAULT_QUEUE",
@@ -19,6 +21,9 @@ __all__ = [
 
 #: The queue of a job whose options name none.
 DEFAULT_QUEUE = "default"
+
+#: The name under which the translation of a title is stored.
+TITLE_TRANSLATION = "title_translation"
 
 #: The allowed names of queues: all brokers accept these characters.
 QUEUE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
@@ -83,10 +88,19 @@ class Options:
     def covers(self, error: BaseException) -> bool:
         """Return whether the job may be tried again after *error*.
 
+        After a group it may if :attr:`retry_on` has its class, or that of
+        each exception in it.
+
         Args:
             error: what an attempt has raised.
         """
-        return bool(self.retry_on) and any(
+        return bool(self.retry_on) and (
+            self._names(error) or all(map(self._names, leaves_of(error)))
+        )
+
+    def _names(self, error: BaseException) -> bool:
+        """Return whether :attr:`retry_on` has the class of *error*."""
+        return any(
             name_of_exception(kind) in self.retry_on
             for kind in type(error).__mro__
         )
@@ -98,11 +112,15 @@ class Options:
         """
         if self is NO_OPTIONS:  # the usual case, made fast
             return ()
-        return tuple(
+        stored = tuple(
             (field.name, _plain(getattr(self, field.name)))
             for field in fields(self)
             if getattr(self, field.name) != field.default
         )
+        if isinstance(self.title, TranslatableText):
+            # beside it, where earlier versions do not look
+            stored += ((TITLE_TRANSLATION, self.title.translation),)
+        return stored
 
     @classmethod
     def load(cls, stored: tuple[tuple[str, Any], ...]) -> "Options":
@@ -116,6 +134,8 @@ class Options:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, str):
+        return plain_text(value)
     return tuple(value) if isinstance(value, tuple) else value
 
 
@@ -128,6 +148,10 @@ def _load(stored: tuple[tuple[str, Any], ...]) -> Options:
     values = {name: value for name, value in stored if name in known}
     if "backoff" in values:
         values["backoff"] = Backoff(*values["backoff"])
+    if "title" in values:
+        values["title"] = loaded_text(
+            values["title"], dict(stored).get(TITLE_TRANSLATION)
+        )
     return Options(**values)
 
 

@@ -1,6 +1,7 @@
 """What the runs of both schedulers have in common."""
 
 import abc
+from typing import Any
 
 from ..exceptions import JobCancelled, JobError, ResultNotTransferable
 from .runnable_job import RunnableJob
@@ -17,6 +18,7 @@ class BaseRun(abc.ABC):
 
     def __init__(self, job: RunnableJob) -> None:
         self._out_of_time: JobError | None = None
+        self._runnable = job
         self.sid = job.sid
         self.attempt = job.attempt
         self.conflicts = job.conflicts
@@ -25,6 +27,7 @@ class BaseRun(abc.ABC):
         self.owner = job.owner
         self.base_url = job.base_url
         self.function = job.function
+        self.doubt: Any = None
 
     @abc.abstractmethod
     def has_ended(self) -> bool:
@@ -39,6 +42,15 @@ class BaseRun(abc.ABC):
         if self._out_of_time is None and self.has_ended():
             return self._cancelled()
         return self._out_of_time
+
+    def count_refusal(self) -> int:
+        """See :class:`~pyramid_zodb_async.contracts.IRun`."""
+        self._runnable.refusals += 1
+        return self._runnable.refusals
+
+    def keep_doubt(self, doubt: Any) -> None:
+        """See :class:`~pyramid_zodb_async.contracts.IRun`."""
+        self.doubt = doubt
 
     def _cancelled(self) -> JobError:
         return JobCancelled(f"The job {self.sid} is not to be run any more")

@@ -2,18 +2,32 @@
 
 from collections import deque
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from ..concurrency.forks import call_after_fork
+from ..concurrency.loggers import get_logger
 from ..concurrency.queues import drained
 from ..events import JobEvent
 from ..execution.subscribers import Announcer
 from ..jobs.model import JobView
 from .transaction_changes import CertainChange, Changes
 
-__all__ = ["CommitQueue"]
+__all__ = ["CANCEL", "REMOVAL", "CommitQueue", "LoggedEnd"]
+
+log = get_logger(__name__)
 
 J = TypeVar("J")
+
+
+class LoggedEnd(NamedTuple):
+    """What the log says of jobs that were ended in one of two ways."""
+
+    action: str
+    sentence: str
+
+
+CANCEL = LoggedEnd("job_cancelled", "Job %s was cancelled: %s.")
+REMOVAL = LoggedEnd("job_removed", "Job %s was removed unfinished: %s.")
 
 
 class CommitQueue(Generic[J]):
@@ -46,9 +60,12 @@ class CommitQueue(Generic[J]):
         """
         self._events: deque[tuple[type[JobEvent], JobView]] = deque()
         self._jobs: deque[J] = deque()
+        #: Of jobs that were ended from outside: what the log is to say of
+        #: that, the sid, and the name of the function.
+        self._ends: deque[tuple[LoggedEnd, str, str]] = deque()
 
     def __bool__(self) -> bool:
-        return bool(self._events or self._jobs)
+        return bool(self._events or self._jobs or self._ends)
 
     def add_job(self, job: J) -> None:
         """Have a job handed over by the next :meth:`work_off`.
@@ -57,6 +74,19 @@ class CommitQueue(Generic[J]):
             job: the job, whose transaction has committed.
         """
         self._jobs.append(job)
+
+    def add_end(self, end: LoggedEnd, sid: str, function: str) -> None:
+        """Have the next :meth:`work_off` log that a job was ended.
+
+        A run that ends is logged by the runner. This is for jobs that may
+        have no run.
+
+        Args:
+            end: how the job was ended.
+            sid: the sid of the job.
+            function: the name of its function.
+        """
+        self._ends.append((end, sid, function))
 
     def add_event(
         self, kind: type[JobEvent], view: Callable[[], JobView]
@@ -100,7 +130,7 @@ class CommitQueue(Generic[J]):
         self.deliver()
 
     def work_off(self) -> None:
-        """Deliver all events, and hand all jobs over.
+        """Deliver all events, hand all jobs over, and log what is left to.
 
         The caller must not hold a lock.
         """
@@ -110,11 +140,23 @@ class CommitQueue(Generic[J]):
             self.deliver()
         if self._jobs and (jobs := list(drained(self._jobs))):
             self._hand_over(jobs)
+        if self._ends:
+            self._log_ends()
 
     def deliver(self) -> None:
         """Deliver all events. The caller must not hold a lock."""
         for kind, job in drained(self._events):
             self.announcer.announce(kind, job)
+        self._log_ends()
+
+    def _log_ends(self) -> None:
+        for end, sid, function in drained(self._ends):
+            log.info(
+                end.sentence,
+                sid,
+                function,
+                extra={"action": end.action, "sid": sid, "function": function},
+            )
 
 
 class _Event(CertainChange):

@@ -154,6 +154,11 @@ class PersistentTransactionalScheduler(Store):
 
         Returns:
             Whether it has, or they have, ended within *timeout* seconds.
+
+        Raises:
+            RuntimeError: the transaction that schedules the job has not
+                committed.
+            UnknownJob: there is no such job.
         """
         return self._process().wait(sid, timeout)
 

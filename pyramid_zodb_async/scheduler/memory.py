@@ -86,8 +86,9 @@ class MemoryScheduler(BaseScheduler):
             owner=owner,
             base_url=base_url,
             options=own_options,
-            due=due,
         )
+        if due is not None:
+            job.wait_until(due)
         self.jobs.changes.add_unless_full(
             connections.transaction_manager,
             Scheduling(self.jobs, job, call),
@@ -166,7 +167,12 @@ class MemoryScheduler(BaseScheduler):
         """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
         self.jobs.work_off()
         self.jobs.try_again()
-        return self.jobs.table.wait(sid, timeout)
+        table = self.jobs.table
+        if sid is not None:
+            self.jobs.changes.require_committed(
+                sid, lambda: table.has_ended(sid) is not None
+            )
+        return table.wait(sid, timeout)
 
     def claim(self, sid: str) -> IRun | None:
         """See :class:`~pyramid_zodb_async.contracts.ISchedulerCore`."""

@@ -8,19 +8,20 @@ import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from BTrees.OOBTree import OOBTree, OOTreeSet
+from BTrees.OOBTree import OOBTree
 from persistent import Persistent
 from ZODB.POSException import POSKeyError
 
 from ..exceptions import JobCancelled, StoreNotUsable
 from ..jobs.model import Failure, JobState
 from ..jobs.options import Options
+from .beats import Beat
 from .contents import Outcome, Parts, PlainCall, StoredCall
 from .sids import make_sid, split_sid
+from .slices import Slice
 
 __all__ = [
     "FORMAT",
-    "KEPT",
     "Beat",
     "Fence",
     "Outcome",
@@ -34,14 +35,6 @@ __all__ = [
 
 #: The format of a store; a later version of this package has a greater one.
 FORMAT = 1
-
-#: Trees of a new slice. Measured: with 16 of them, four threads that finish
-#: jobs met 9 to 33 conflicts in a thousand; with 64, at most 4. With 256 each
-#: job loads and stores less, up to some thousands of jobs per slice.
-TREES = 256
-
-#: A key that is never removed: two inserts into an empty tree conflict.
-KEPT = b""
 
 REMOVED = "removed"
 
@@ -68,6 +61,8 @@ class Record(Persistent):
 
     state: str = JobState.PENDING.value
     owner: str | None = None
+    #: The type of the userid; ``None`` in jobs of earlier versions.
+    owner_kind: str | None = None
     base_url: str | None = None
     #: How it is to be run, as ``Options.stored()`` returns it.
     options: tuple[tuple[str, Any], ...] = ()
@@ -85,16 +80,24 @@ class Record(Persistent):
     suspect = False
     #: Whether a run began that counts as a crash if its process ends.
     begun = False
-    #: How often its process ended while it ran.
+    #: How often its process ended while it ran, as far as is known.
     crashes = 0
+    #: The crashes that may be none; see ``store.crash_counts``.
+    silences: tuple[tuple[str, int], ...] = ()
+    #: How many of its processes were silent for a lease, and lived.
+    survivals = 0
+    #: Whether it was one of several suspects that ran when their process
+    #: ended. Then it runs beside no other.
+    alone = False
     started: float | None = None
     finished: float | None = None
     expires: float | None = None
-    #: The last progress: done, total and message.
+    #: The last progress: done, total, message; and what translates that.
     progress: tuple[float, float | None, str | None] | None = None
-    #: Of a failure: type, message, and whether that is public.
-    error: tuple[str, str, bool] | None = None
-    #: What it calls; a failed job still has it, for a retry.
+    progress_translation: tuple[Any, ...] | None = None
+    #: Of a failure or an undo, as ``Failure.stored()`` returns it.
+    error: tuple[Any, ...] | None = None
+    #: What it calls; one that failed or was undone has it, for a retry.
     call: StoredCall | PlainCall | None = None
     #: The result, if that is plain and small.
     value: Any = None
@@ -140,89 +143,7 @@ class Record(Persistent):
     @property
     def failure(self) -> Failure | None:
         """Why the job failed; ``None`` if it did not."""
-        return self.error and Failure(
-            type=self.error[0], message=self.error[1], public=self.error[2]
-        )
-
-
-class Slice(Persistent):
-    """The jobs of about an hour, in many trees, to be dropped together."""
-
-    #: When it may be dropped; ``None`` until its last job has ended.
-    keep_until: float | None = None
-    #: Set when it is dropped: that write conflicts with a new job's fence.
-    closed = False
-
-    def __init__(self, opened: float, longest_timeout: float) -> None:
-        self.opened = opened
-        #: The longest time for which it stores an outcome, in seconds.
-        self.longest_timeout = longest_timeout
-        self.jobs = tuple(OOBTree({KEPT: None}) for _ in range(TREES))
-        self.unfinished = tuple(OOTreeSet([KEPT]) for _ in range(TREES))
-
-    def tree(self, key: bytes) -> OOBTree:
-        """Return the tree that has the record of *key*."""
-        return self.jobs[key[0] % len(self.jobs)]
-
-    def unfinished_of(self, key: bytes) -> OOTreeSet:
-        """Return the set that has *key* while its job is unfinished."""
-        return self.unfinished[key[0] % len(self.unfinished)]
-
-    def expect(self, timeout: float) -> None:
-        """Keep the slice for outcomes that are stored *timeout* s."""
-        if self.longest_timeout < timeout:  # noqa: PLR1730 - no idle write
-            self.longest_timeout = timeout
-
-    def reopen(self, key: bytes) -> None:
-        """Add a job that had ended to the unfinished ones."""
-        self.require_current()  # as in Store.add()
-        self.unfinished_of(key).add(key)
-        if self.keep_until is not None:  # else unfinished() skips the job
-            self.keep_until = None
-
-    def require_current(self) -> None:
-        """Let the commit conflict if another one has dropped the slice."""
-        if self._p_jar is not None and self._p_oid is not None:
-            self._p_jar.readCurrent(self)
-
-    def require_no_new_jobs(self) -> None:
-        """Let the commit conflict if another one has added a job.
-
-        If that commits first, its own fence cannot see the later drop. The
-        slice must be one that a transaction before this one has stored.
-        """
-        for keys in self.unfinished:
-            # its state has the keys, or else the children and the first of the
-            # buckets, which is the only one of so small a tree
-            _, *buckets = keys.__getstate__()
-            for part in (keys, *buckets):
-                part._p_jar.readCurrent(part)
-
-    def is_used(self) -> bool:
-        """Return whether a job was ever added."""
-        return any(tree.maxKey() != KEPT for tree in self.jobs)
-
-    def records(self) -> Iterator[tuple[bytes, Record]]:
-        """Return the keys and records of all jobs, also of removed ones."""
-        for tree in self.jobs:
-            yield from tree.items(KEPT, excludemin=True)
-
-    def unfinished_keys(self) -> Iterator[bytes]:
-        """Return the keys of the jobs that have not ended."""
-        for keys in self.unfinished:
-            yield from keys.keys(KEPT, excludemin=True)
-
-    def has_unfinished(self) -> bool:
-        """Return whether a job in it has not ended."""
-        return any(keys.maxKey() != KEPT for keys in self.unfinished)
-
-
-class Beat(Persistent):
-    """The sign of life of an incarnation: a number that grows."""
-
-    count = 0
-    #: By sid, of its running jobs; see ``process.progress_reports``.
-    reports: dict[str, tuple[Any, ...]] = {}  # noqa: RUF012 - set, not changed
+        return None if self.error is None else Failure.load(self.error)
 
 
 class Store(Persistent):
@@ -353,12 +274,36 @@ class Store(Persistent):
         return beat
 
     def unfinished(self) -> Iterator[str]:
-        """Return the sids of the jobs that have not ended."""
+        """Return the sids of the jobs that have not ended.
+
+        There may be many slices. So all but the newest leave the memory when
+        their jobs were returned.
+        """
+        newest = self.slices.maxKey()
         for number, slice_ in self.slices.items():
-            if slice_.keep_until is not None:  # has none, so load none
-                continue
-            for key in slice_.unfinished_keys():
+            if number == newest:
+                yield from self.unfinished_in(number, slice_)
+            else:
+                yield from self.unfinished_in(number, slice_, unload=True)
+                slice_._p_deactivate()
+
+    def unfinished_in(
+        self, number: int, slice_: Slice, *, unload: bool = False
+    ) -> Iterator[str]:
+        """Return the sids of the jobs of a slice that have not ended.
+
+        With *unload*, its sets leave the memory.
+        """
+        if slice_.keep_until is None:  # else it has none, so load none
+            for key in slice_.unfinished_keys(unload=unload):
                 yield make_sid(number, key)
+
+    def note_revival(self, job: "StoredJob") -> None:
+        """Have all processes find a job that had ended and is to run again."""
+        number, newest = self.newest()
+        own, key = job.place
+        if own != number:
+            newest.note_revival(job.sid, key, job.record.run_number)
 
 
 class StoredJob(NamedTuple):

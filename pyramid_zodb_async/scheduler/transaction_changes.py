@@ -13,7 +13,8 @@ from transaction.interfaces import (
 from zope.interface import implementer
 
 from ..concurrency.forks import call_after_fork
-from ..exceptions import QueueFull, TransactionRequired
+from ..database.commits import may_have_committed
+from ..exceptions import QueueFull, TransactionRequired, UnknownJob
 
 __all__ = ["CertainChange", "Change", "Changes", "OpenChanges"]
 
@@ -24,6 +25,8 @@ class Change(Protocol):
     #: How many pending jobs the change will make; they count against the
     #: bound of the queue from now on.
     pending_jobs: int
+    #: The sid of a job that the transaction schedules, if it does.
+    sid: str | None
 
     def prepare(self) -> None:
         """Do what may fail; an exception aborts the transaction."""
@@ -34,17 +37,24 @@ class Change(Protocol):
     def abandon(self) -> None:
         """Undo :meth:`prepare`, if it was called; there is no commit."""
 
+    def leave_in_doubt(self) -> None:
+        """Leave what :meth:`prepare` did: there may have been a commit."""
+
 
 class CertainChange:
     """A base class of changes that cannot fail and need no preparation."""
 
     pending_jobs = 0
+    sid: str | None = None
 
     def prepare(self) -> None:
         """Do nothing: nothing can fail."""
 
     def abandon(self) -> None:
         """Do nothing: there is nothing to undo."""
+
+    def leave_in_doubt(self) -> None:
+        """Do nothing: nothing was prepared."""
 
 
 @implementer(ISavepointDataManager)
@@ -144,8 +154,14 @@ class Changes:
 
     def abort(self, transaction: Any) -> None:
         """Drop all changes; there may be none left."""
+        # The commit aborts all participants when one has raised, also if
+        # others have finished by then.
+        is_in_doubt = bool(self._changes) and may_have_committed(transaction)
         for change in self._changes:
-            change.abandon()
+            if is_in_doubt:
+                change.leave_in_doubt()
+            else:
+                change.abandon()
         self.keep([])
         self._joined = False
 
@@ -247,6 +263,43 @@ class OpenChanges:
         except (NoTransaction, KeyError):
             return ()
         return changes
+
+    def require_committed(
+        self, sid: str, is_known: Callable[[], bool]
+    ) -> None:
+        """Raise an error unless a job is committed.
+
+        Args:
+            sid: the sid of the job.
+            is_known: returns whether there is such a job.
+
+        Raises:
+            RuntimeError: the transaction that schedules it has not ended.
+            UnknownJob: there is no such job.
+        """
+        # first: what commits between these two lines is known then
+        is_open = self._have_scheduled(sid)
+        if is_known():
+            return
+        if is_open:
+            raise RuntimeError(
+                f"The transaction that schedules the job {sid} has not"
+                " committed, and the job does not begin before that: wait"
+                " after the commit"
+            )
+        raise UnknownJob(
+            f"There is no job {sid!r}: it never was, or was forgotten, or its"
+            " transaction was aborted"
+        )
+
+    def _have_scheduled(self, sid: str) -> bool:
+        """Return whether a transaction schedules a job, and has not ended."""
+        with self._lock:
+            return any(
+                change.sid == sid
+                for changes in self._open
+                for change in changes
+            )
 
     def add_unless_full(
         self,

@@ -17,6 +17,7 @@ from ..interfaces import Connections, IEngine
 from ..jobs.given_options import NONE_GIVEN, resolved
 from ..jobs.model import JobView
 from ..jobs.options import NO_OPTIONS, Options
+from ..jobs.owners import stored_owner
 from ..transfer.callables import check_call, function_name
 from .base_scheduler import BaseScheduler, to_anybody
 from .maintenance.chores import Maintenance
@@ -108,9 +109,7 @@ class ZODBScheduler(BaseScheduler):
             if not self._maintenance.does(recover=recover):
                 if recover:
                     # makes the store here, so that no request has to
-                    self.process.location.write(
-                        self._prepare, note="the store of jobs"
-                    )
+                    self.process.location.prepare(self._prepare)
                 # first, as it is this that may fail
                 self._maintenance.start(recover=recover)
                 try:
@@ -140,9 +139,9 @@ class ZODBScheduler(BaseScheduler):
                 self._maintenance.stop()
             else:  # start() was called meanwhile, maybe in vain for the engine
                 engine.start()
-        suspect = self.process.assigned_jobs.running_suspect()
-        if suspect is not None:  # this stop, not the job, ends the process
-            clear_suspicion_in_time(self.process.location, suspect)
+        suspects = self.process.assigned_jobs.running_suspects()
+        if suspects:  # this stop, and no job, ends the process
+            clear_suspicion_in_time(self.process.location, suspects)
         return left
 
     def schedule_call(  # noqa: PLR0913 - the interface's
@@ -165,45 +164,61 @@ class ZODBScheduler(BaseScheduler):
         incarnation, is_handed_over = process.dispatcher.assign(
             due, own_options
         )
-        hand_off = None
-        if is_handed_over:
-            hand_off = self._make_room(connections.transaction_manager, due)
+        hand_off = self._add_hand_off(
+            connections.transaction_manager, due, counts=is_handed_over
+        )
         record = Record(
             function_name(function),
             time.time(),
             call,
-            owner=owner,
             base_url=base_url,
             runner=incarnation,
+            **({} if owner is None else stored_owner(owner)),
             **_given(own_options, due),
         )
         store = process.location.make(connections.to(db))
         timeout = store.outcome_timeout(own_options, process.timeout)
         job = store.add(record, timeout)
-        if hand_off is not None:
+        hand_off.sid = job.sid
+        if is_handed_over:
             hand_off.record = record
             hand_off.job = AssignedJob.of(job, is_new=due is None)
+            if due is not None:
+                hand_off.job.wait_until(due)
         if self.announcer.has_subscribers(JobScheduled):
             in_transaction = TransactionJob(process, store, job, connections)
             in_transaction.announce(JobScheduled)
         return job.sid
 
-    def _make_room(
-        self, transaction_manager: Any, due: float | None
+    def _add_hand_off(
+        self, transaction_manager: Any, due: float | None, *, counts: bool
     ) -> HandOff:
         """Return the hand-off of a job that is to be added.
+
+        Args:
+            transaction_manager: that of the transaction that schedules it.
+            due: when it is due; one that waits for that time does not count
+                as pending.
+            counts: whether this process is to do something for the job.
 
         Raises:
             QueueFull: too many jobs wait.
         """
-        # a job that waits until it is due does not count as pending
-        hand_off = HandOff(self.commit_queue, is_new=due is None)
-        self.process.changes.add_unless_full(
-            transaction_manager,
-            hand_off,
-            pending=self.backlog,
-            max_pending=self.process.max_pending,
+        changes = self.process.changes
+        hand_off = HandOff(
+            self.commit_queue,
+            self.process.assigned_jobs,
+            is_new=counts and due is None,
         )
+        if counts:
+            changes.add_unless_full(
+                transaction_manager,
+                hand_off,
+                pending=self.backlog,
+                max_pending=self.process.max_pending,
+            )
+        else:
+            changes.of(transaction_manager).add(hand_off)
         return hand_off
 
     def find(
@@ -265,7 +280,8 @@ class ZODBScheduler(BaseScheduler):
         unsent = (
             process.dispatcher.unsent() if process.dispatcher.remote else 0
         )
-        return process.assigned_jobs.new + unsent
+        jobs = process.assigned_jobs
+        return jobs.expected + jobs.new + unsent
 
     def wait(
         self, sid: str | None = None, timeout: float | None = None
@@ -302,4 +318,8 @@ def _given(options: Options, due: float | None) -> dict[str, Any]:
     """Return the attributes of a record for options; few jobs have any."""
     if options is NO_OPTIONS and due is None:
         return {}
-    return {"options": options.stored(), "due": due}
+    # plain, since this process alone knows the end of a pause by its clock
+    return {
+        "options": options.stored(),
+        "due": None if due is None else float(due),
+    }

@@ -108,6 +108,7 @@ export class JobError extends Error {
   name: "JobError";
   /**
    * The name of the exception that failed the job, `"JobCancelled"`,
+   * `"JobUndone"` (what it did was undone, and it can be retried),
    * `"UnknownJob"` (it never was, has expired, or belongs to somebody else),
    * `"AccessDenied"`, `"Unreachable"` (no usable answer for five minutes and
    * more) or `"HTTPError"`.

@@ -22,6 +22,7 @@ from ..engine.fault_injection import (
     Pause,
 )
 from ..engine.manual import ManualEngine
+from ..exceptions import UnknownJob
 from ..interfaces import IEngine, IScheduler
 from ..jobs.model import JobView
 from ..scheduler.records import Store
@@ -92,10 +93,14 @@ def wait_for(app: Any, sid: str, timeout: float = 10) -> JobView:
 
     Raises:
         LookupError: there is no such job.
+        RuntimeError: a transaction schedules it, and has not ended.
         TimeoutError: the job has not ended by then.
     """
     scheduler = _registry(app).getUtility(IScheduler)
-    ended = scheduler.wait(sid, timeout)
+    try:
+        ended = scheduler.wait(sid, timeout)
+    except UnknownJob:
+        ended = True  # and so there is no view
     view = inspect_job(scheduler, sid)
     if view is None:
         raise LookupError(f"There is no job {sid!r}: did its request commit?")

@@ -321,8 +321,14 @@ def callable_of(stored: Any) -> Callable[..., Any]:
     try:
         function = pkgutil.resolve_name(stored)
     except (AttributeError, ImportError, ValueError) as error:
+        hint = ""
+        if isinstance(error, ModuleNotFoundError):
+            hint = (
+                ". If it is of another application on the same database, each"
+                " needs a zodb_async.store of its own"
+            )
         raise JobNotLoadable(
-            f"Code that the job refers to is gone: {stored}"
+            f"Code that the job refers to is gone: {stored}{hint}"
         ) from error
     if not callable(function):
         raise JobNotLoadable(f"{stored} cannot be called any more")

@@ -1,7 +1,9 @@
 """Pickles of values, with references in place of persistent objects."""
 
+import functools
 import io
 import pickle
+import socket
 from typing import Any, NamedTuple
 
 from persistent import Persistent
@@ -176,9 +178,17 @@ _HELPERS = {
     " connection.root(), which is the persistent object",
     BaseRequest: "a request belongs to its thread; pass the values that are"
     " needed of it",
-    # pickling would refuse only large ones, which are temporary files
     cgi_FieldStorage: "an uploaded file ends with its request; pass its"
-    " bytes, as .file.read() gives them",
+    " bytes, as .file.read() gives them, or a persistent object that has them",
+}
+
+#: The same for what is open. Pickling would refuse only some of these, and
+#: an uploaded file only if it is large: a small one is in memory.
+_STREAMS = {
+    io.IOBase: "an open file belongs to who has opened it; pass its bytes, as"
+    " .read() gives them, or a persistent object that has them",
+    socket.socket: "a socket belongs to who has opened it; pass what another"
+    " one can be opened with",
 }
 
 
@@ -189,12 +199,27 @@ def refuse_helper(value: object) -> None:
         value: any object.
 
     Raises:
-        NotTransferable: it is a request, an uploaded file or the ``root`` of
-            a connection; the text says what to pass instead.
+        NotTransferable: it is a request, an uploaded or open file, a socket,
+            or the ``root`` of a connection; the text says what to pass
+            instead.
     """
     for kind, advice in _HELPERS.items():
         if isinstance(value, kind):
             raise NotTransferable(advice)
+    own: Any = type(value)
+    if advice := _advice_on_streams(own):
+        raise NotTransferable(advice)
+
+
+# cached: for classes such as io.IOBase the question takes long, and a value
+# may have many parts
+@functools.lru_cache(maxsize=512)
+def _advice_on_streams(kind: type) -> str:
+    """Return what to pass instead of objects of a class, or nothing."""
+    for stream, advice in _STREAMS.items():
+        if issubclass(kind, stream):
+            return advice
+    return ""
 
 
 def require_own(value: Any, connections: Connections) -> None:

@@ -1,21 +1,22 @@
 """The checks of what a user may do with a job."""
 
 import functools
-import logging
 from collections.abc import Callable
 from typing import Any
 
 from transaction.interfaces import TransientError
 
+from ..concurrency.loggers import get_logger
 from ..contracts import ITransactionJob
 from ..database.application import make_root
 from ..interfaces import IJobAccess
 from ..jobs.current_job import running_job
+from ..jobs.owners import as_owner, is_owner
 from ..settings import ISettings
 
 __all__ = ["Asker", "is_operator", "may", "owner_of"]
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 #: Stands for the owner of a job that does not exist; no userid is equal to it.
 NOBODY: Any = object()
@@ -32,12 +33,34 @@ def owner_of(request: Any) -> str | None:
 
     Returns:
         The userid, or ``None`` if no user is logged in.
+
+    Raises:
+        TypeError: the userid has no text by which it could be known again.
     """
     job = running_job()
     if job is not None:
         return job.owner
     userid = request.authenticated_userid
-    return None if userid is None else str(userid)
+    if userid is None:
+        return None
+    owner = as_owner(userid)
+    if owner is None:
+        raise TypeError(
+            "The job would have no owner: request.authenticated_userid is of"
+            f" the type {type(userid).__qualname__}, and has no text of its"
+            " own by which the user could be known again; have the security"
+            " policy return a str or an int"
+        )
+    return owner
+
+
+def _user_of(request: Any) -> str | None:
+    """Return who asks, ``None`` if that is nobody or cannot be told."""
+    job = running_job()
+    if job is not None:
+        return job.owner
+    userid = request.authenticated_userid
+    return None if userid is None else as_owner(userid)
 
 
 class Asker:
@@ -52,8 +75,8 @@ class Asker:
 
     @functools.cached_property
     def userid(self) -> str | None:
-        """The userid; ``None`` if no user is logged in."""
-        return owner_of(self._request)
+        """The userid; ``None`` if that is nobody, or cannot be told."""
+        return _user_of(self._request)
 
     def owns(self, owner: str | None) -> bool:
         """Return whether he may do everything without a further check.
@@ -63,7 +86,7 @@ class Asker:
         Args:
             owner: the owner of the job.
         """
-        return owner is None or owner == self.userid
+        return owner is None or is_owner(self.userid, owner)
 
 
 def may(

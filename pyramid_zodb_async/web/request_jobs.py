@@ -15,8 +15,9 @@ from ..interfaces import Connections, IScheduler
 from ..jobs.model import JobView, may_be_sid
 from .authorization import Asker, is_operator, may
 from .poll_pacing import SHORTEST
+from .request_schedule import has_transaction
 from .resources import make_job_url
-from .status_document import status_response
+from .status_document import localized, status_response
 
 __all__ = ["Jobs", "accepted", "job_url"]
 
@@ -56,7 +57,8 @@ class Jobs:
         """Return a view of the job.
 
         Persistent objects in its result are loaded through the request's
-        connection.
+        connection. Texts that were translation strings are in the language of
+        the request.
 
         Args:
             sid: the sid of the job.
@@ -66,7 +68,7 @@ class Jobs:
             see.
         """
         job = self._find(sid, "view")
-        return None if job is None else job.view()
+        return None if job is None else localized(job.view(), self._request)
 
     def glance(self, sid: str) -> JobView | None:
         """Return what :meth:`get` does, without the database if possible.
@@ -87,9 +89,9 @@ class Jobs:
         asker = Asker(self._request)
         view: JobView | None = self._scheduler.glance(sid, asker.owns)
         if view is not None:
-            return view
+            return localized(view, self._request)
         job = self._find(sid, "view", asker)
-        return None if job is None else job.view()
+        return None if job is None else localized(job.view(), self._request)
 
     def completed(self, sid: str) -> bool | None:
         """Return whether the job has ended.
@@ -166,7 +168,7 @@ class Jobs:
 
         Returns:
             Whether there is such a job, the user may retry it, and it had
-            failed.
+            failed, or was undone.
         """
         job = self._find(sid, "retry")
         return job is not None and job.retry() is not None
@@ -188,10 +190,11 @@ class Jobs:
             Whether the job has ended in that time.
 
         Raises:
-            UnknownJob: there is no such job that the user may see, or the
-                transaction that scheduled it has not committed.
-            RuntimeError: a view or a job has called this. During the wait its
-                transaction would stay open, and a thread would be blocked.
+            UnknownJob: there is no such job that the user may see.
+            RuntimeError: the transaction that schedules the job has not
+                committed; or a view or a job has called this, whose
+                transaction would stay open during the wait, and a thread
+                would be blocked.
         """
         if is_tm_active(self._request):
             raise RuntimeError(
@@ -200,12 +203,23 @@ class Jobs:
                 " client ask for the job"
             )
         if not (may_be_sid(sid) and self._may_view_committed(sid)):
-            raise UnknownJob(
-                f"There is no job {sid!r} that this request may see. Wait for"
-                " it when its transaction is committed: after the block `with"
-                " request.tm:`"
+            self._refuse_wait(sid)
+        try:
+            return bool(self._scheduler.wait(sid, timeout))
+        except UnknownJob:
+            return True  # it was forgotten since this call has seen it
+
+    def _refuse_wait(self, sid: str) -> None:
+        """Raise the error for a job that cannot be waited for."""
+        if has_transaction(self._connections.transaction_manager) and (
+            self._find(sid, "view") is not None
+        ):
+            raise RuntimeError(
+                f"The transaction that schedules the job {sid} has not"
+                " committed. Wait for the job after that: after the block"
+                " `with request.tm:`"
             )
-        return bool(self._scheduler.wait(sid, timeout))
+        raise UnknownJob(f"There is no job {sid!r} that this request may see")
 
     def _may_view_committed(self, sid: str) -> bool:
         """Return whether the user may see a job that was committed."""

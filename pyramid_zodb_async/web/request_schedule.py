@@ -8,6 +8,7 @@ from pyramid_tm import is_tm_active
 from transaction.interfaces import NoTransaction
 
 from ..database.application import RequestConnections
+from ..database.begun_transactions import IN_REQUEST, was_begun
 from ..exceptions import TransactionRequired
 from ..interfaces import Connections, IScheduler
 from ..jobs.given_options import NONE_GIVEN, merged
@@ -74,7 +75,7 @@ class Schedule:
 
         Raises:
             TypeError: *function* cannot be a job, or cannot be called with
-                these arguments.
+                these arguments; or the userid has no text.
             ArgumentNotTransferable: an argument cannot go to another thread.
             TransactionRequired: there is no transaction that would commit the
                 job.
@@ -102,16 +103,30 @@ def _require_transaction(request: Any) -> None:
             "request.schedule() needs a transaction that commits the job:"
             " config.include('pyramid_tm')"
         )
-    manager = request.tm
-    # an implicit one begins a transaction when it is asked for one
-    begins_it = not manager.explicit and is_tm_active(request)
-    if not begins_it and not has_transaction(manager):
+    if not _will_commit(request, request.tm):
         raise TransactionRequired(
             "request.schedule() was called outside a transaction, so nothing"
             " would commit the job. Either pyramid_tm is not active for this"
-            " request, or its transaction was ended before; in a script,"
-            " schedule inside `with request.tm:`"
+            " request, or its transaction was ended before, as in a response"
+            " callback; there, and in a script, schedule inside `with"
+            " request.tm:`"
         )
+
+
+def _will_commit(request: Any, manager: Any) -> bool:
+    """Return whether there is a transaction that somebody is to commit."""
+    if is_tm_active(request) and not manager.explicit:
+        return True  # begins a transaction when it is asked for one
+    if not has_transaction(manager):
+        return False
+    # In a request that pyramid_tm has done with, or does nothing for, a
+    # transaction that nobody has begun is one that nobody commits. A script
+    # may leave the begin to the manager.
+    return (
+        manager.explicit
+        or IN_REQUEST not in request.environ
+        or was_begun(manager)
+    )
 
 
 def has_transaction(manager: Any) -> bool:

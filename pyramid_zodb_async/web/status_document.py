@@ -3,32 +3,36 @@
 import dataclasses
 import datetime
 import json
-import logging
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from pyramid.i18n import TranslationString
 from pyramid.renderers import render
 from pyramid.response import Response
 from transaction.interfaces import TransientError
 
+from ..concurrency.loggers import get_logger
 from ..exceptions import (
     JobCancelled,
     JobError,
     JobNotLoadable,
     ResultNotRenderable,
 )
+from ..jobs.exception_groups import is_of
 from ..jobs.model import Failure, JobState, JobView
+from ..jobs.translations import TranslatableText
 from ..transfer.failures import describe
 from .answer_headers import NO_SNIFFING
 from .problem_documents import NOT_SHARED
 
 __all__ = [
+    "localized",
     "not_modified_response",
     "status_list_response",
     "status_response",
 ]
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 #: How many bytes the documents of a list may have together. Where a document
 #: of a job that has ended would make it more, it is not in the list.
@@ -119,7 +123,7 @@ def _render(view: JobView, request: Any) -> bytes:
 
     A result that cannot be loaded or rendered is replaced by an error.
     """
-    document = _document(view)
+    document = _document(localized(view, request))
     if view.state is not JobState.SUCCEEDED:
         return json.dumps(document).encode()
     try:
@@ -131,18 +135,19 @@ def _render(view: JobView, request: Any) -> bytes:
         reason = _not_loadable(error)
     else:
         try:
-            return _as_json(document | {"result": result}, request)
+            shown = _translated(result, request)
+            return _as_json(document | {"result": shown}, request)
         except TransientError:
             raise
         except Exception as error:  # noqa: BLE001 - renderers as well
             _log_not_shown(view, error)
             reason = _not_renderable(result, request)
-    shown = _error("The result cannot be shown", describe(reason))
-    return _as_json(document | {"error": shown}, request)
+    document["error"] = _error("The result cannot be shown", describe(reason))
+    return _as_json(document, request)
 
 
 def _not_loadable(error: Exception) -> JobError:
-    if isinstance(error, JobError):
+    if is_of(error, JobError):
         return error
     kind = type(error).__qualname__
     return JobNotLoadable(f"The result cannot be loaded ({kind})")
@@ -166,6 +171,68 @@ def _log_not_shown(view: JobView, error: Exception) -> None:
     )
 
 
+def localized(view: JobView, request: Any) -> JobView:
+    """Return a view whose texts for people are in the language of a request.
+
+    Args:
+        view: the view of a job.
+        request: the request of whom it is shown to.
+    """
+    progress, failure, options = view.progress, view.failure, view.options
+    texts = (
+        progress and progress.message,
+        failure and failure.message,
+        options.title,
+    )
+    if not any(isinstance(text, TranslatableText) for text in texts):
+        return view
+    message, reason, title = (
+        text.translate(request.localizer)
+        if isinstance(text, TranslatableText)
+        else text
+        for text in texts
+    )
+    replace = dataclasses.replace
+    return replace(
+        view,
+        progress=progress and replace(progress, message=message),
+        failure=failure and replace(failure, message=reason),
+        options=replace(options, title=title),
+    )
+
+
+def _translated(value: Any, request: Any) -> Any:
+    """Return a result with its translation strings translated."""
+    if not _has_translation_strings(value):
+        return value
+    return _with_translations(value, request.localizer)
+
+
+def _has_translation_strings(value: Any) -> bool:
+    parts, seen = [value], set()
+    for part in parts:  # the loop appends to the list
+        if isinstance(part, dict | list | tuple):
+            if id(part) not in seen:  # it may contain itself
+                seen.add(id(part))
+                parts += part.values() if isinstance(part, dict) else part
+        elif isinstance(part, TranslationString):
+            return True
+    return False
+
+
+def _with_translations(value: Any, localizer: Any) -> Any:
+    if isinstance(value, TranslationString):
+        return localizer.translate(value)
+    if isinstance(value, dict):
+        return {
+            key: _with_translations(part, localizer)
+            for key, part in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [_with_translations(part, localizer) for part in value]
+    return value
+
+
 def _document(view: JobView) -> dict[str, Any]:
     """Return the status document of a job without its result."""
     document = {
@@ -186,7 +253,9 @@ def _document(view: JobView) -> dict[str, Any]:
             "title": "The job was cancelled",
         }
     if view.failure:
-        document["error"] = _error("The job failed", view.failure)
+        is_undone = view.state is JobState.CANCELLED
+        title = "The job was undone" if is_undone else "The job failed"
+        document["error"] = _error(title, view.failure)
     return document
 
 

@@ -1,5 +1,6 @@
 """An application whose jobs count how often they took effect."""
 
+import ctypes
 import os
 import random
 import signal
@@ -132,6 +133,29 @@ def end_process(number):
     end_this_process()
 
 
+def keep_gil(number):
+    """Count, and let no other thread of the process run for seconds."""
+    count(number)
+    folder = Path(os.environ["CHAOS_FOLDER"])
+    with (folder / f"{number} came").open("a") as came:
+        came.write(f"{os.getpid()}\n")
+    # unlike CDLL, this does not release the GIL during the call
+    ctypes.PyDLL(None).sleep(int(os.environ["CHAOS_SECONDS"]))
+
+
+def count_for_long(number):
+    """Count, and take seconds."""
+    count(number)
+    time.sleep(float(os.environ["CHAOS_SECONDS"]))
+
+
+def end_process_late(number):
+    """End the process, but not at once."""
+    count(number)
+    time.sleep(float(os.environ["CHAOS_SECONDS"]) / 2)
+    end_this_process()
+
+
 def end_this_process(*_):
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -145,7 +169,10 @@ JOBS = {
         count_in_time,
         count_slowly,
         count_and_raise_if_first,
+        count_for_long,
         end_process,
+        end_process_late,
+        keep_gil,
     )
 }
 

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import storages
-from ports import free_port
+from ports import answers, free_port
 from processes import HERE, Process, wait_until
 
 #: How long a ZEO client waits for its server, in seconds.
@@ -50,8 +50,16 @@ class ZEO:
             ],
             folder / "zeo.log",
         )
-        self.server.start()
+        self.start_server()
         self.uri = self.make_uri(folder)
+
+    def start_server(self):
+        """Start it, and wait until it answers.
+
+        A client that is started before ends by itself when it has waited.
+        """
+        self.server.start()
+        wait_until(lambda: answers(self.port), "the ZEO server answers", 60)
 
     def make_uri(self, folder):
         return storages.zeo_uri(folder, self.port, ZEO_WAIT)

@@ -47,14 +47,17 @@ KINDS = {
 
 
 def mend(cluster):
-    """Start all that was killed, in any order."""
-    steps = [cluster.restart_ended]
-    if cluster.broker.has_ended():
-        steps.append(cluster.broker.start)
+    """Start all that was killed, in any order.
+
+    But the storage first: a process that is started without it ends by itself.
+    """
     server = getattr(cluster.storage, "server", None)
     if server is not None and server.has_ended():
         server.kill()
-        steps.append(server.start)
+        cluster.storage.start_server()
+    steps = [cluster.restart_ended]
+    if cluster.broker.has_ended():
+        steps.append(cluster.broker.start)
     random.shuffle(steps)
     for step in steps:
         step()

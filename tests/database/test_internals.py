@@ -122,3 +122,89 @@ def test_a_connection_knows_what_was_added_only_by_a_reference(db):
     manager.commit()
     assert implicit() == set()
     connection.close()
+
+
+def test_a_connection_has_a_storage_that_tells_the_history_of_objects(
+    tmp_path,
+):
+    db = ZODB.DB(str(tmp_path / "Data.fs"))
+    with db.transaction() as connection:
+        connection.root()["thing"] = Thing()
+    for number in range(2):
+        with db.transaction() as connection:
+            connection.root()["thing"].number = number
+    connection = db.open()
+    thing = connection.root()["thing"]
+    thing._p_activate()
+    history = connection._storage.history(thing._p_oid, size=2)
+    states = [
+        connection.oldstate(thing, revision["tid"]) for revision in history
+    ]
+    connection.close()
+    db.close()
+
+    assert history[0]["tid"] == thing._p_serial
+    assert states == [{"number": 1}, {"number": 0}]
+
+
+class Raising(Resource):
+    """Raises at one step of the commit."""
+
+    def __init__(self, step):
+        setattr(self, step, self.refuse)
+
+    def refuse(self, transaction):
+        raise OSError("refused")
+
+
+@pytest.mark.parametrize(
+    ("step", "voted"),
+    [
+        ("tpc_begin", False),
+        ("commit", False),
+        ("tpc_vote", False),
+        ("tpc_finish", True),
+    ],
+)
+def test_a_transaction_knows_who_has_voted_when_its_commit_has_raised(
+    step, voted
+):
+    manager = transaction.TransactionManager()
+    current = manager.begin()
+    resource = Raising(step)
+    current.join(resource)
+    with pytest.raises(OSError, match="refused"):
+        manager.commit()
+
+    assert manager.get() is current
+    assert current._resources == [resource]
+    assert (id(resource) in current._voted) is voted
+    manager.abort()
+
+
+def test_it_knows_them_as_well_if_a_synchronizer_raises_after_the_commit():
+    errors = [OSError("too late")]
+
+    class Synchronizer:
+        def newTransaction(self, transaction):
+            """Have nothing to do."""
+
+        def beforeCompletion(self, transaction):
+            """Have nothing to do."""
+
+        def afterCompletion(self, transaction):
+            if errors:
+                raise errors.pop()
+
+    manager, synchronizer = transaction.TransactionManager(), Synchronizer()
+    manager.registerSynch(synchronizer)
+    current = manager.begin()
+    resource = Resource()
+    current.join(resource)
+    with pytest.raises(OSError, match="too late"):
+        manager.commit()
+
+    assert manager.get() is current
+    assert current._resources == [resource]
+    assert id(resource) in current._voted
+    manager.abort()

@@ -81,3 +81,59 @@ def test_the_threads_transaction_is_left_alone(db, connection):
 
     assert transaction.get() is current
     assert connection.root()["mine"] == "not committed"
+
+
+@pytest.fixture
+def lose_answers(db, monkeypatch):
+    """Have commits raise these after they have succeeded."""
+    finish = type(db.storage).tpc_finish
+    errors = []
+
+    def tpc_finish(self, transaction, f=None):
+        done = finish(self, transaction, f)
+        if errors:
+            raise errors.pop()
+        return done
+
+    monkeypatch.setattr(type(db.storage), "tpc_finish", tpc_finish)
+    return errors
+
+
+def test_work_looks_again_after_a_commit_that_may_have_succeeded(
+    db, lose_answers, monkeypatch
+):
+    monkeypatch.setattr(own_transaction, "LONGEST_WAIT", 0)
+    lose_answers += [OSError("reset by peer"), ConflictError()]
+    seen = []
+
+    def work(connection):
+        root = connection.root()
+        seen.append(root.get("count", 0))
+        root["count"] = seen[-1] + 1
+
+    in_own_transaction(db, work, "counts")
+    assert seen == [0, 1, 2]
+    assert shop.count_open(db) == 0
+
+
+def test_it_raises_what_the_last_of_these_commits_has_raised(
+    db, lose_answers, monkeypatch
+):
+    monkeypatch.setattr(own_transaction, "LONGEST_WAIT", 0)
+    lose_answers += [OSError("reset by peer")] * TRIES
+
+    def work(connection):
+        connection.root()["product"] = "book"
+
+    with pytest.raises(OSError, match="reset by peer"):
+        in_own_transaction(db, work, "stores a book")
+    assert lose_answers == []
+    assert shop.count_open(db) == 0
+
+
+def test_an_exit_is_not_held_up_by_a_doubt(db, lose_answers):
+    lose_answers.append(SystemExit())
+    with pytest.raises(SystemExit):
+        in_own_transaction(
+            db, lambda own: own.root().update(product="book"), "stores a book"
+        )

@@ -1,9 +1,11 @@
 """Jobs come out of the queue in their order, and at their times."""
 
+import sys
 import time
 
 import pytest
 
+from pyramid_zodb_async.concurrency.moments import EndOfPause
 from pyramid_zodb_async.engine import queue
 from pyramid_zodb_async.engine.queue import Entry, JobQueue
 
@@ -116,3 +118,91 @@ def test_a_job_is_removed_wherever_it_waits():
         jobs.remove(sid)
 
     assert len(jobs) == 0
+
+
+def test_a_pause_ends_when_the_monotonic_clock_says_so(clocks):
+    """The other clock was ahead when the pause began."""
+    jobs = JobQueue()
+    jobs.put(Entry("paused"), due=EndOfPause(88_000.0, 53.0))
+    assert take_all(jobs) == []
+    assert jobs.pause() == 3.0
+    clocks.pass_by(3)
+
+    assert take_all(jobs) == ["paused"]
+    assert jobs.pause() is None
+    assert len(jobs) == 0
+
+
+def test_a_pause_ends_when_the_wall_clock_says_so(clocks):
+    """The machine has slept meanwhile."""
+    jobs = JobQueue()
+    jobs.put(Entry("paused"), due=EndOfPause(1003.0, 53.0))
+    clocks.wall += 3
+
+    assert take_all(jobs) == ["paused"]
+    clocks.pass_by(9)
+    assert take_all(jobs) == []
+
+
+def test_a_moment_is_one_of_the_wall_clock_only(clocks):
+    jobs = JobQueue()
+    jobs.put(Entry("at"), due=1003.0)
+    clocks.counted += 9
+
+    assert take_all(jobs) == []
+
+
+def test_what_was_removed_is_gone_from_each_place(clocks):
+    jobs = JobQueue()
+    jobs.put(Entry("gone"))
+    jobs.put(Entry("gone"), due=1003.0)
+    jobs.put(Entry("gone"), due=EndOfPause(1002.0, 52.0))
+    jobs.rest(Entry("gone"), 1)
+    jobs.put(Entry("left"), due=1004.0)
+    jobs.remove("gone")
+
+    assert len(jobs) == 1
+    assert jobs.ready() == 0
+    assert jobs.pause() == 4.0
+    jobs.put(Entry("gone"))
+    assert take_all(jobs) == ["gone"]
+    clocks.pass_by(9)
+    assert take_all(jobs) == ["left"]
+
+
+def test_what_was_removed_takes_no_room_for_long():
+    jobs = JobQueue()
+    for number in range(3000):
+        jobs.put(Entry(str(number)), due=1e12 + number)
+        jobs.remove(str(number))
+    heaps = [jobs._ready, jobs._resting, jobs._scheduled]
+
+    assert sum(map(len, heaps)) < 200
+
+
+def test_to_remove_a_job_costs_the_same_beside_many_others():
+    """Counted, not timed: a heap of so many is not even looked through."""
+    few, many = lines_of_a_removal(10), lines_of_a_removal(10_000)
+
+    assert many == few
+
+
+def lines_of_a_removal(others):
+    """Count the lines of Python that the removal of a job takes."""
+    jobs = JobQueue()
+    for number in range(others):
+        jobs.put(Entry(str(number)), due=1e12 + number)
+    lines = []
+
+    def trace(frame, event, _):
+        if frame.f_code.co_filename == queue.__file__:
+            lines.append(frame.f_lineno)
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        jobs.remove("5")
+    finally:
+        sys.settrace(before)
+    return lines

@@ -24,7 +24,7 @@ from pyramid_zodb_async import (
     transactional,
 )
 from pyramid_zodb_async.events import JobSucceeded
-from pyramid_zodb_async.execution import verdicts
+from pyramid_zodb_async.execution import rules
 from pyramid_zodb_async.execution.runner import Runner
 from pyramid_zodb_async.execution.surroundings import bare_thread
 from pyramid_zodb_async.scheduler.in_memory.run import MemoryRun
@@ -90,14 +90,14 @@ def test_an_error_of_a_job_that_was_removed_is_only_logged(
     drain(app)
 
     (record,) = [
-        record for record in caplog.records if record.name.endswith("runner")
+        record for record in caplog.records if ".execution." in record.name
     ]
     assert record.action == "job_overruled"
     assert record.levelname == "WARNING"
 
 
 def test_many_conflicts_do_not_end_the_counting(run, monkeypatch):
-    monkeypatch.setattr(verdicts, "GREATEST_DELAY", 0)
+    monkeypatch.setattr(rules, "GREATEST_DELAY", 0)
     shop.attempts.clear()
     view = run(shop.conflict, 1100, zodb_async__max_conflicts=1100)
 
@@ -188,7 +188,7 @@ def refuse(monkeypatch):
         return vote(self, transaction)
 
     monkeypatch.setattr(FileStorage, "tpc_vote", tpc_vote)
-    monkeypatch.setattr(verdicts, "GREATEST_DELAY", 0.01)
+    monkeypatch.setattr(rules, "GREATEST_DELAY", 0.01)
     return to_raise.extend
 
 
@@ -200,15 +200,6 @@ def test_a_job_whose_storage_fails_is_repeated(run, refuse):
     assert view.result == 1
     assert view.attempt == 1
     assert shop.effects(run.app) == ["word"]
-
-
-def test_a_job_that_its_storage_always_refuses_fails(run, refuse):
-    refuse([DriverError() for _ in range(4)])
-
-    view = run(shop.add, "word", zodb_async__max_conflicts=3)
-
-    assert view.failure.type == "DriverError"
-    assert shop.effects(run.app) == []
 
 
 def test_that_the_storage_is_away_never_fails_a_job(run, refuse):
@@ -442,7 +433,7 @@ def test_a_retry_that_cannot_be_recorded_repeats_the_job(
         return request.accepted(schedule(shop.try_luck, "done"))
 
     monkeypatch.setattr(kind, "retry", refuse_once)
-    monkeypatch.setattr(verdicts, "GREATEST_DELAY", 0.1)
+    monkeypatch.setattr(rules, "GREATEST_DELAY", 0.1)
     shop.luck[:] = [False, False, True]
     app = make_app({"/view": view})
     ended = wait_for(app, app.get("/view").json["sid"])

@@ -71,6 +71,16 @@ def test_what_fails_is_logged_and_others_are_told_of_all_the_same(caplog):
     assert record.action == "watchdog_failed"
 
 
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
+def test_nothing_that_is_raised_ends_the_watch(error):
+    def fail():
+        raise error
+
+    barked, dog = threading.Event(), Watchdog()
+    with dog.limit(0.05, fail), dog.limit(0.1, barked.set):
+        assert barked.wait(shop.PATIENCE)
+
+
 def test_its_thread_ends_when_there_is_nothing_to_watch(monkeypatch):
     monkeypatch.setattr(time_limit, "IDLE", 0.05)
     dog = Watchdog()

@@ -1,10 +1,16 @@
 """What a running job knows of itself, and tells of its progress."""
 
+import subprocess
+import sys
 import threading
+from decimal import Decimal
+from fractions import Fraction
+from http import HTTPStatus
 
 import pytest
 import shop
 import transaction
+from folders import PYTHONPATH, TESTS
 
 from pyramid_zodb_async import (
     JobError,
@@ -210,7 +216,10 @@ def test_a_job_that_nobody_wants_any_more_is_stopped(
 
     assert "went on" not in shop.gates
     assert scheduler.get(sid) is None
-    assert [record.action for record in caplog.records] == ["job_given_up"]
+    assert [record.action for record in caplog.records] == [
+        "job_removed",
+        "job_given_up",
+    ]
 
 
 def test_progress_is_part_of_no_transaction(scheduler, gate):
@@ -225,3 +234,88 @@ def report_and_wait(gate):
     """Report progress in the middle of a transaction."""
     current_job().progress(1, 2)
     shop.wait_at(gate)
+
+
+@pytest.mark.parametrize("how", ["check", "progress", "track"])
+def test_a_forked_child_is_told_that_it_cannot_speak_for_the_job(
+    kept_in, tmp_path, how
+):
+    ended = subprocess.run(
+        [
+            sys.executable,
+            TESTS / "scripts/fork_in_job.py",
+            kept_in,
+            how,
+            tmp_path,
+        ],
+        check=False,
+        capture_output=True,
+        env={"PYTHONPATH": PYTHONPATH},
+        text=True,
+        timeout=shop.PATIENCE,
+    )
+
+    assert ended.returncode == 0, ended.stderr
+    lines = ended.stdout.splitlines()
+    assert len(lines) == 2
+    for line in lines:
+        assert line.startswith("the job refused: ")
+        assert "in a child of the process that runs the job" in line
+
+
+class Count:
+    """A whole number of some library."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def __index__(self):
+        return self.number
+
+
+class NoCount:
+    """What looks like a whole number, and is none."""
+
+    def __index__(self):
+        raise TypeError("not one number")
+
+
+@pytest.mark.parametrize(
+    ("number", "plain"),
+    [
+        (Fraction(1, 4), 0.25),
+        (Fraction(3), 3.0),
+        (Decimal("0.5"), 0.5),
+        (Count(3), 3),
+        (HTTPStatus.CONTINUE, 100),
+    ],
+)
+def test_progress_may_be_a_number_of_any_kind(run, number, plain):
+    progress = run(report, number, number).progress
+
+    assert progress == Progress(done=plain, total=plain)
+    assert type(progress.done) is type(plain)
+    assert type(progress.total) is type(plain)
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [
+        (Decimal("nan"), "ValueError"),
+        (Decimal("snan"), "ValueError"),
+        (Decimal("inf"), "ValueError"),
+        (Fraction(-1, 3), "ValueError"),
+        (Fraction(10**400), "ValueError"),
+        (Count(-1), "ValueError"),
+        (NoCount(), "TypeError"),
+        (1j, "TypeError"),
+    ],
+)
+def test_progress_is_a_number_from_nothing_to_much(run, number, kind):
+    assert run(report, number).failure.type == kind
+
+
+def test_a_long_message_is_cut(run):
+    assert run(report, 1, 2, "x" * 1000).progress.message == "x" * 1000
+    message = run(report, 1, 2, "x" * 1001).progress.message
+    assert message == "x" * 999 + "…"

@@ -303,6 +303,15 @@ def test_a_job_that_waits_for_its_next_attempt_survives_a_restart(
     shop.at_last(is_on_time)
 
 
+def logged(caplog, action):
+    """Give the records of the log that have an action."""
+    return [
+        record
+        for record in caplog.records
+        if getattr(record, "action", "") == action
+    ]
+
+
 @everywhere
 def test_a_job_past_its_time_limit_fails_while_its_thread_goes_on(
     app, gate, caplog
@@ -320,11 +329,9 @@ def test_a_job_past_its_time_limit_fails_while_its_thread_goes_on(
         assert document["error"]["type"] == "JobTimeout"
         assert "more than 0.3 seconds" in document["error"]["detail"]
         assert shop.effects(app) == []
-        (record,) = [
-            record
-            for record in caplog.records
-            if getattr(record, "action", "") == "job_timed_out"
-        ]
+        # it is logged when it is recorded already
+        shop.wait_until(lambda: logged(caplog, "job_timed_out"))
+        (record,) = logged(caplog, "job_timed_out")
         assert record.sid == sid
         # its stack, when it has come that far
         return "pass_through" in record.getMessage()

@@ -3,6 +3,9 @@
 import datetime
 import functools
 import time
+from decimal import Decimal
+from fractions import Fraction
+from http import HTTPStatus
 
 import pytest
 
@@ -60,6 +63,9 @@ def test_a_decorated_function_stays_an_ordinary_one():
             ("builtins:ValueError", "pyramid_zodb_async.exceptions:JobError"),
         ),
         ("retry_on", (), ()),
+        ("attempts", HTTPStatus.CONTINUE, 100),
+        ("time_limit", Fraction(1, 2), 0.5),
+        ("result_timeout", Decimal("0.5"), 0.5),
     ],
 )
 def test_an_option_is_kept_in_one_form(name, given, kept):
@@ -89,6 +95,8 @@ def test_an_option_is_kept_in_one_form(name, given, kept):
         ("delay", float("nan"), ValueError, "seconds, 0 or more"),
         ("delay", float("inf"), ValueError, "seconds, 0 or more"),
         ("delay", 10**400, ValueError, "seconds, 0 or more"),
+        ("delay", Decimal("snan"), ValueError, "seconds, 0 or more"),
+        ("attempts", Fraction(2), TypeError, "a whole number"),
         ("delay", False, TypeError, "seconds or a timedelta"),
         ("at", "tomorrow", TypeError, "a datetime"),
         ("at", NOON.date(), TypeError, "a datetime"),
@@ -210,6 +218,30 @@ def test_retries_are_for_the_exceptions_named_and_their_subclasses():
     assert options.covers(KeyError("x"))
     assert not options.covers(ValueError())
     assert not NO_OPTIONS.covers(ValueError())
+
+
+def test_a_group_is_covered_by_its_class_or_by_what_is_in_it():
+    def group(*errors):
+        return ExceptionGroup("some", errors)
+
+    options = Options(**checked({"retry_on": (ConnectionError, LookupError)}))
+    groups = Options(**checked({"retry_on": ExceptionGroup}))
+
+    assert options.covers(group(ConnectionResetError(), KeyError()))
+    assert options.covers(group(group(group(KeyError())), KeyError()))
+    assert not options.covers(group(KeyError(), ValueError()))
+    assert not options.covers(BaseExceptionGroup("some", [SystemExit()]))
+    assert groups.covers(group(ValueError()))
+    assert not groups.covers(ValueError())
+    assert not NO_OPTIONS.covers(group(KeyError()))
+
+
+def test_groups_may_be_nested_to_any_depth():
+    error = KeyError()
+    for _ in range(10_000):
+        error = ExceptionGroup("in a group", [error])
+
+    assert Options(**checked({"retry_on": KeyError})).covers(error)
 
 
 def test_a_job_waits_a_random_time_that_grows_up_to_a_limit():

@@ -1,5 +1,7 @@
 """The scheduler that is a persistent object, as a script uses it."""
 
+import logging
+
 import pytest
 import shop
 import transaction
@@ -251,3 +253,30 @@ calls = []
 def conflict():
     calls.append("job")
     raise ConflictError
+
+
+def test_jobs_of_a_removed_scheduler_end_with_one_warning(root, db, caplog):
+    caplog.set_level(logging.INFO, "pyramid_zodb_async")
+    gate = shop.gates["removed"] = shop.Gate()
+    removed = root["removed"] = PersistentTransactionalScheduler()
+    transaction.commit()
+    for _ in range(6):
+        removed.schedule(shop.wait_at, "removed")
+    transaction.commit()
+    process = removed._process()
+    jobs = process.process.assigned_jobs
+    shop.wait_until(lambda: jobs.new == 4)  # two of them run
+    del root["removed"]
+    transaction.commit()
+    db.pack()
+    gate.open()
+    shop.wait_until(lambda: not len(jobs))
+    process.stop(60)
+    told = [
+        record.action
+        for record in caplog.records
+        if record.name.startswith("pyramid_zodb_async")
+        and record.levelno >= logging.WARNING
+    ]
+
+    assert told == ["scheduler_removed"]

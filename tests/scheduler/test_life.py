@@ -49,7 +49,7 @@ from pyramid_zodb_async.events import JobStarted
 from pyramid_zodb_async.execution.runner import Runner
 from pyramid_zodb_async.execution.surroundings import thread_transaction
 from pyramid_zodb_async.jobs.option_checks import checked
-from pyramid_zodb_async.scheduler import records
+from pyramid_zodb_async.scheduler import slices
 from pyramid_zodb_async.scheduler.maintenance.expiry import SliceExpiry
 from pyramid_zodb_async.scheduler.memory import MemoryScheduler
 from pyramid_zodb_async.scheduler.process.progress_reports import write_reports
@@ -113,7 +113,7 @@ class Life(RuleBasedStateMachine):
             lambda length: next(numbers).to_bytes(length, "little"),
         )
         # 256 are more than a few jobs need, and take their time to make
-        self.trees = mock.patch.object(records, "TREES", 4)
+        self.trees = mock.patch.object(slices, "TREES", 4)
         self.chance.start()
         self.trees.start()
         logging.disable(logging.CRITICAL)
@@ -681,12 +681,26 @@ class LifeInDatabase(Life):
     def take_over_all(self, process):
         process.process.take_over()
         for job in self.jobs:
-            if not job.is_pending or job.number in process.held:
-                continue
+            held = process.held.get(job.number)
+            # what runs is compared with its record, and what waits is not
+            if held and held.started and not job.counts(held):
+                del process.held[job.number]
+                self.tally["noticed"] += 1
+        lost = [
+            job
+            for job in self.jobs
+            if job.is_pending and job.number not in process.held
+        ]
+        begun = Counter(job.runner for job in lost if job.begun)
+        for job in lost:
             # it should have held its own
             assert job.runner != process.name
             crashes = job.crashes
-            if job.take_over(process.name, self.clock.now):
+            are_several = begun[job.runner] > 1
+            self.tally["crashes of several"] += job.begun and are_several
+            if job.take_over(
+                process.name, self.clock.now, are_several=are_several
+            ):
                 process.held[job.number] = Held(job.run, job.suspect)
                 self.tally["taken over"] += 1
                 self.tally["crashes counted"] += job.crashes - crashes
@@ -756,13 +770,14 @@ class LifeInDatabase(Life):
             assert view.expires == moment(job.expires)
         if job.is_pending:
             record = process.process.record(job.sid)
-            names = ("failures", "crashes", "suspect", "begun", "run_number")
-            found = [record.get(name, 0) for name in names]
+            names = ("failures", "crashes", "suspect", "begun", "alone")
+            found = [record.get(name, 0) for name in (*names, "run_number")]
             assert found == [
                 job.failures,
                 job.crashes,
                 job.suspect,
                 job.begun,
+                job.alone,
                 job.run,
             ]
             assert record["runner"] == self.runners[job.runner]

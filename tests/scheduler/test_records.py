@@ -12,15 +12,15 @@ from ZODB.POSException import ConflictError
 
 from pyramid_zodb_async import PersistentTransactionalScheduler, StoreNotUsable
 from pyramid_zodb_async.jobs.model import JobState
-from pyramid_zodb_async.scheduler import records
+from pyramid_zodb_async.scheduler import records, slices
 from pyramid_zodb_async.scheduler.records import (
-    TREES,
     Record,
     Store,
     StoredCall,
     TakenOver,
 )
 from pyramid_zodb_async.scheduler.sids import make_sid, split_sid
+from pyramid_zodb_async.scheduler.slices import TREES
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_the_jobs_of_a_slice_lie_in_many_trees(store):
 
 
 def test_a_slice_may_have_another_number_of_trees(store, monkeypatch):
-    monkeypatch.setattr(records, "TREES", 64)
+    monkeypatch.setattr(slices, "TREES", 64)
     store.open_slice(0, longest_timeout=1)
     monkeypatch.undo()
     sids = {add(store) for _ in range(200)}

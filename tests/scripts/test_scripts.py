@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -113,3 +114,72 @@ def test_a_script_and_the_jobs_of_a_server_lose_nothing_to_each_other(server):
     shop.wait_until(lambda: server.tell()["total"] >= 60, 60)
 
     assert server.tell()["total"] == 60
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "file://{}/Data.fs?connection_pool_size=20",
+        "file://{}/Data.fs?connection_pool_size=20&blobstorage_dir={}/blobs",
+        "zconfig://{}/zodb.conf#main",
+    ],
+    ids=["file", "file with blobs", "blobstorage of a file"],
+)
+def test_on_a_file_no_lease_is_waited_for_after_a_kill(uri, tmp_path):
+    (tmp_path / "zodb.conf").write_text(
+        f"<zodb main>\npool-size 20\n<blobstorage>\nblob-dir {tmp_path}/blobs"
+        f"\n<filestorage>\npath {tmp_path}/Data.fs\n</filestorage>\n"
+        "</blobstorage>\n</zodb>\n"
+    )
+    uri = uri.replace("{}", str(tmp_path))
+    ini = tmp_path / "script.ini"
+    ini.write_text(
+        f"[app:main]\nuse = call:serve:main\nzodbconn.uri = {uri}\n"
+        "zodb_async.lease = 3600\nzodb_async.autostart = true\n"
+    )
+    killed = run("killed.py", ini, "kill")
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert killed.stdout.count("\n") == 1
+    said = run("killed.py", ini)
+
+    assert said.stdout == "1\n", said.stderr
+
+
+class Application:
+    """One of two on one database, with a module that the other has not."""
+
+    def __init__(self, folder, uri, name, store):
+        self.name = name
+        self.folder = folder / name
+        self.folder.mkdir()
+        (self.folder / f"only_{name}.py").write_text("def work(): pass\n")
+        self._text = (
+            f"[app:main]\nuse = call:serve:main\nzodbconn.uri = {uri}\n"
+            f"zodb_async.lease = 1\nzodb_async.store = {store}\n"
+        )
+
+    def script(self, delay=0, *sids, runs_jobs=True):
+        """Schedule a job, or wait for one; give its sid and its state."""
+        ini = self.folder / "script.ini"
+        more = "zodb_async.autostart = true\n" if runs_jobs else ""
+        ini.write_text(self._text + more)
+        function = f"only_{self.name}:work"
+        said = run("beside.py", ini, self.folder, function, str(delay), *sids)
+        assert said.returncode == 0, said.stderr
+        return said.stdout.split()
+
+
+@pytest.mark.parametrize(
+    "stores", [("pyramid_zodb_async", "admin"), ("site", "admin")]
+)
+def test_an_application_leaves_the_jobs_of_another_alone(
+    storage_uri, tmp_path, stores
+):
+    site = Application(tmp_path, storage_uri, "site", stores[0])
+    admin = Application(tmp_path, storage_uri, "admin", stores[1])
+    sid, state = site.script(runs_jobs=False)
+    assert state == "pending"
+    # meanwhile, it would take over what nobody runs
+    assert admin.script(delay=3)[1] == "succeeded"
+
+    assert site.script(0, sid) == [sid, "succeeded"]

@@ -96,3 +96,22 @@ class Process:
     def stop(self):
         """End without a trace, as a process that is killed does."""
         self.scheduler._maintenance.stop()
+
+
+def leased(process, lease=0.3):
+    """Give the takeover of a process as it is on a shared storage."""
+    this_process = process.scheduler.process
+    this_process.lease, this_process.is_shared = lease, True
+    return Takeover(this_process)
+
+
+def look_until(takeover, condition, *, between=lambda: None):
+    """Look again and again, as the housekeeper does."""
+    pause = threading.Event()
+    for _ in range(100):
+        takeover.take_over_lost()
+        if condition():
+            return
+        between()
+        pause.wait(0.1)
+    raise AssertionError("it did not come to pass")

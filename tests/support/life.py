@@ -247,6 +247,8 @@ class Job:
     run: int = 0
     suspect: bool = False
     begun: bool = False
+    #: Whether it was one of several suspects that ran when a process ended.
+    alone: bool = False
     effects: int = 0
     error: str | None = None
     expires: float | None = None
@@ -306,19 +308,23 @@ class Job:
             return False
         self.failures += 1
         self.run += 1
-        self.suspect = self.begun = False
+        self.suspect = self.begun = self.alone = False
         self.due = now
         return True
 
-    def take_over(self, runner, now):
-        """Let another process have it; tell whether it is to run."""
-        crashes = self.crashes + self.begun
+    def take_over(self, runner, now, *, are_several=False):
+        """Let another process have it; tell whether it is to run.
+
+        And whether several suspects ran in the process that had it.
+        """
+        crashes = self.crashes + (self.begun and not are_several)
         if crashes and crashes + self.failures >= self.attempts:
             self.end("failed", now, error="JobCrashed")
             return False
         self.crashes = crashes
         is_due = self.due is None or self.due <= now
         self.suspect = is_due and (self.suspect or self.runner is not None)
+        self.alone = self.alone or (self.begun and are_several)
         self.begun = False
         self.runner = runner
         self.run += 1
@@ -327,7 +333,7 @@ class Job:
     def revive(self, runner):
         self.state, self.error, self.expires = "pending", None, None
         self.crashes = self.failures = 0
-        self.begun = False
+        self.begun = self.alone = False
         self.runner = runner
         self.run += 1
 

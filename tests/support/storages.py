@@ -6,6 +6,7 @@ import uuid
 from urllib.parse import urlsplit
 
 import psycopg2
+import pymysql
 import pytest
 import ZEO
 from needed import missing
@@ -26,9 +27,12 @@ EVERYWHERE = [
 ]
 LASTING = [place for place in EVERYWHERE[1:] if place[1] != "mapping"]
 SHARED = [place for place in LASTING if place[1] != "file"]
+#: Those that can undo what was committed.
+UNDOING = LASTING
 
 everywhere = pytest.mark.parametrize(("kept_in", "storage"), EVERYWHERE)
 on_lasting_storages = pytest.mark.parametrize(("kept_in", "storage"), LASTING)
+on_undoing_storages = pytest.mark.parametrize(("kept_in", "storage"), UNDOING)
 on_shared_storages = pytest.mark.parametrize(("kept_in", "storage"), SHARED)
 
 ZEO_CONFIG = """
@@ -85,6 +89,13 @@ def sqlite(folder):
 
 
 @contextlib.contextmanager
+def forgetful(folder):
+    """Give a RelStorage on SQLite that keeps no history."""
+    with sqlite(folder) as uri:
+        yield f"{uri}&keep_history=false"
+
+
+@contextlib.contextmanager
 def postgres(folder):
     """Make a database in PostgreSQL, and give a RelStorage on it."""
     name = f"zodb_async_{uuid.uuid4().hex}"
@@ -112,6 +123,25 @@ def admin():
         yield connection.cursor()
     finally:
         connection.close()
+
+
+@contextlib.contextmanager
+def mariadb():
+    """Make a database in MariaDB, and give a connection to it and its URI."""
+    server = {"host": "127.0.0.1", "port": 3306, "user": "root"}
+    try:
+        connection = pymysql.connect(**server, autocommit=True)
+    except pymysql.err.OperationalError as error:
+        missing(f"MariaDB does not answer ({error})")
+    name = f"zodb_async_{uuid.uuid4().hex}"
+    with connection, connection.cursor() as cursor:
+        cursor.execute(f"CREATE DATABASE {name}")
+        cursor.execute(f"USE {name}")
+        try:
+            options = "driver=PyMySQL&keep_history=false"
+            yield cursor, f"mysql://root@127.0.0.1:3306/{name}?{options}"
+        finally:
+            cursor.execute(f"DROP DATABASE {name}")
 
 
 @contextlib.contextmanager

@@ -220,11 +220,9 @@ def test_a_scheduler_that_was_stopped_runs_nothing(app):
 
 
 def test_a_job_that_is_not_due_is_run_only_if_it_is_wanted(app, monkeypatch):
+    monkeypatch.setattr("pyramid_zodb_async.execution.rules.FIRST_DELAY", 1e9)
     monkeypatch.setattr(
-        "pyramid_zodb_async.execution.verdicts.FIRST_DELAY", 1e9
-    )
-    monkeypatch.setattr(
-        "pyramid_zodb_async.execution.verdicts.GREATEST_DELAY", 1e9
+        "pyramid_zodb_async.execution.rules.GREATEST_DELAY", 1e9
     )
     path = begin(app, "add", "a")
     conflict_next(app)

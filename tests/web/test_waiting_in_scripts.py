@@ -43,7 +43,7 @@ def test_waiting_ends_with_the_job(script, gate):
 def test_waiting_inside_the_transaction_that_schedules_is_an_error(script):
     with script.tm:
         sid = script.schedule(shop.nothing)
-        with pytest.raises(UnknownJob, match="after the block `with request"):
+        with pytest.raises(RuntimeError, match="after the block `with requ"):
             script.jobs.wait(sid)
 
 

@@ -1,17 +1,18 @@
 """The publisher, a thread that sends messages until the broker has them."""
 
 import atexit
-import logging
+import contextlib
 import threading
 from collections.abc import Callable
 
 from ...concurrency.forks import call_after_fork
+from ...concurrency.loggers import get_logger
 from ...concurrency.threads import start_thread
 from ..queue import Entry, JobQueue
 
 __all__ = ["Publisher"]
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 #: The pauses after one, two and more failures in a row to send a message, in
 #: seconds. The last one is also that after further failures.
@@ -168,7 +169,7 @@ class Publisher:
         """Send a message, outside of the lock: the broker may be slow."""
         try:
             self._publish(message)
-        except Exception as error:  # noqa: BLE001 - of any library
+        except BaseException as error:  # noqa: BLE001 - of any library
             self._note_failure(message, error)
         else:
             self._note_success(message)
@@ -177,7 +178,7 @@ class Publisher:
         """Call *callback* with the number of messages in a queue."""
         try:
             callback(self._count(queue))
-        except Exception:
+        except BaseException:
             log.info(
                 "The messages in the queue %s cannot be counted now.",
                 queue,
@@ -197,11 +198,13 @@ class Publisher:
                 # which are not worth a wait at the end of the process
                 if self._stopping:
                     self._asked.clear()
-                    # on this thread, which uses the connection alone; in the
-                    # lock, so that put() finds a thread that sees its message,
-                    # or none
-                    self._close()
+                    # in the lock, so that put() finds a thread that sees its
+                    # message, or none; first, so that it finds none also if
+                    # the connection cannot be closed
                     self._thread = None
+                    # on this thread, which uses the connection alone
+                    with contextlib.suppress(BaseException):
+                        self._close()
                     return None
                 if self._asked:
                     return self._asked.popitem()
@@ -213,7 +216,7 @@ class Publisher:
         self._condition.wait_for(lambda: self._stopping, pause)
         return not self._stopping
 
-    def _note_failure(self, message: Entry, error: Exception) -> None:
+    def _note_failure(self, message: Entry, error: BaseException) -> None:
         """Put a message back that could not be sent."""
         with self._condition:
             self._failures += 1

@@ -1,6 +1,5 @@
 """The worker, a process that runs the jobs that messages name."""
 
-import logging
 import threading
 import time
 from typing import Any
@@ -8,13 +7,14 @@ from typing import Any
 from pyramid.exceptions import ConfigurationError
 from pyramid.paster import get_app
 
+from ...concurrency.loggers import get_logger
 from ...database.pool_sizes import check_pools_of_worker
 from ...interfaces import IEngine, IScheduler
 from .engine import FOR_WORKER, RemoteEngine
 
 __all__ = ["Worker"]
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 #: How long a worker waits before it gives a message back to the broker, for
 #: instance while the storage is away, in seconds. The broker delivers such a

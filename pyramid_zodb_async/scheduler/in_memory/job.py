@@ -42,6 +42,29 @@ class Job(RunnableJob):
     failure: Failure | None = None
     exception: bytes | None = None
 
+    def reset(self) -> None:
+        """Set it back to pending, for another attempt."""
+        self.state = JobState.PENDING
+        self.retries += 1
+        self.conflicts, self.refusals, self.repeats = 0, 0, False
+        self.progress = self.started = self.finished = self.expires = None
+        self.failure = self.exception = None
+
+    def end(self, state: JobState, timeout: float) -> None:
+        """Set how it has ended.
+
+        Args:
+            state: how.
+            timeout: for how long its outcome is stored, in seconds.
+        """
+        self.state = state
+        self.committing = False
+        self.due = None
+        if state is not JobState.FAILED:  # a failed job can be retried
+            self.call = None
+        self.finished = time.time()
+        self.expires = self.finished + timeout
+
     @property
     def version(self) -> int:
         """The version of a view of the job as it is now."""

@@ -11,6 +11,7 @@ from ...interfaces import Connections
 from ...jobs.current_job import running_job
 from ...jobs.model import JobState, JobView
 from ...transfer.failures import loaded_exception
+from ..commit_queue import CANCEL, REMOVAL
 from ..transaction_changes import CertainChange
 from .call import Call
 from .job import Job, load, view_of
@@ -32,6 +33,7 @@ class Scheduling(CertainChange):
         self.pending_jobs = int(job.due is None)
         self._jobs = jobs
         self.job = job
+        self.sid = job.sid
         self._call = call
 
     def prepare(self) -> None:
@@ -114,6 +116,11 @@ class MemoryJob:
         # already finds that the job is gone when it claims the job.
         self._jobs.table.forget(self.sid)
         self._jobs.withdraw(self.sid)
+        if not self.done:
+            self._jobs.commit_queue.add_end(
+                REMOVAL, self.sid, self._job.function
+            )
+            self._work_off()
 
     def _discard(self) -> bool:
         """Return whether it was not committed yet, and is not to be."""
@@ -134,10 +141,15 @@ class MemoryJob:
             return None
         self._jobs.withdraw(self.sid)
         self._jobs.note(JobWasCancelled, job)
+        self._jobs.commit_queue.add_end(CANCEL, job.sid, job.function)
+        self._work_off()
+        return view_of(job, None)
+
+    def _work_off(self) -> None:
+        """Tell of the end, unless a run of the job itself has caused it."""
         running = running_job()
         if running is None or running.sid != self.sid:
             self._jobs.work_off()  # else when the run's transaction is over
-        return view_of(job, None)
 
     def retry(self) -> JobView | None:
         """See :class:`~pyramid_zodb_async.contracts.ITransactionJob`."""

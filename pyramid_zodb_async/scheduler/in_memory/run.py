@@ -1,15 +1,17 @@
 """The run of a job in memory, and the ways in which it ends."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
+from ZODB.DB import DB
 from zope.interface import implementer
 
 from ...contracts import IRun
+from ...database.probes import can_be_read
 from ...exceptions import NotTransferable
 from ...interfaces import Connections
-from ...jobs.model import Failure, JobView, Progress
+from ...jobs.model import Failure, JobState, JobView, Progress
 from ...transfer.references import Dumped, dump
 from ..base_run import BaseRun
 from .job import Job, view_of
@@ -95,9 +97,33 @@ class MemoryRun(BaseRun):
         """
         self._table.succeed(self._job, self._number, value)
 
-    def fail(self, failure: Failure, exception: bytes) -> bool:
+    def find_out(self) -> bool | None:
         """See :class:`~pyramid_zodb_async.contracts.IRun`."""
-        return self._table.fail(self._job, self._number, failure, exception)
+        if not self.has_ended():
+            return False
+        job = self._job
+        # a success is final, and the run number of a job never comes again
+        return (
+            job.state is JobState.SUCCEEDED and job.run_number == self._number
+        ) or None
+
+    def can_find_out(self, participants: list[Any]) -> bool:
+        """See :class:`~pyramid_zodb_async.contracts.IRun`."""
+        # what is in memory says nothing of what is in databases
+        return False
+
+    def storage_works(self, databases: Iterable[DB]) -> bool:
+        """See :class:`~pyramid_zodb_async.contracts.IRun`."""
+        # It only reads: there is nothing of this package to write.
+        return all(map(can_be_read, databases))
+
+    def fail(
+        self, failure: Failure, exception: bytes, *, in_doubt: bool = False
+    ) -> bool:
+        """See :class:`~pyramid_zodb_async.contracts.IRun`."""
+        return self._table.fail(
+            self._job, self._number, failure, exception, in_doubt=in_doubt
+        )
 
     def retry(self, due: float) -> bool:
         """See :class:`~pyramid_zodb_async.contracts.IRun`."""
@@ -133,10 +159,12 @@ class _Success:
 
     Other participants commit between ``prepare()`` and ``apply()``. In this
     time the job must not be cancelled, so ``prepare()`` marks it. If the
-    transaction fails, ``abandon()`` removes the mark.
+    transaction fails, ``abandon()`` removes the mark. If the commit raises
+    when it may have succeeded, the mark stays until the job has failed.
     """
 
     pending_jobs = 0
+    sid: str | None = None
 
     def __init__(
         self, run: MemoryRun, value: Any, connections: Connections
@@ -154,6 +182,9 @@ class _Success:
 
     def abandon(self) -> None:
         self._run.abort_commit()
+
+    def leave_in_doubt(self) -> None:
+        pass
 
     def apply(self) -> None:
         self._run.has_succeeded(self._dumped)

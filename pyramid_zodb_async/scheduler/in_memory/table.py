@@ -262,7 +262,13 @@ class JobTable:
             return True
 
     def fail(
-        self, job: Job, run_number: int, failure: Failure, exception: bytes
+        self,
+        job: Job,
+        run_number: int,
+        failure: Failure,
+        exception: bytes,
+        *,
+        in_doubt: bool = False,
     ) -> bool:
         """Record the failure of a job.
 
@@ -271,15 +277,20 @@ class JobTable:
             run_number: the number of the run.
             failure: why it failed.
             exception: the pickled exception.
+            in_doubt: whether it fails since nobody knows whether its effects
+                are committed.
 
         Returns:
             Whether the run was the current one. If not, or if its effects may
-            be committed already, nothing changes.
+            be committed already and it does not fail for that, nothing
+            changes.
         """
         # The watchdog of time limits calls this while the run goes on, so a
         # commit may be under way.
         with self._lock:
-            if not self.is_current(job, run_number) or job.committing:
+            if not self.is_current(job, run_number) or (
+                job.committing and not in_doubt
+            ):
                 return False
             job.failure = failure
             job.exception = exception
@@ -300,19 +311,11 @@ class JobTable:
         with self._lock:
             if not self.is_current(job, run_number) or job.committing:
                 return False
-            self._reset(job)
+            job.reset()
             job.failures += 1
-            job.due = due
+            job.wait_until(due)
         self._waiters.wake(job.sid)
         return True
-
-    def _reset(self, job: Job) -> None:
-        """Set a job back to pending, for another attempt."""
-        job.state = JobState.PENDING
-        job.retries += 1
-        job.conflicts, job.repeats = 0, False
-        job.progress = job.started = job.finished = job.expires = None
-        job.failure = job.exception = None
 
     def cancel(self, sid: str) -> Job | None:
         """Cancel a job, if it has not ended.
@@ -354,7 +357,7 @@ class JobTable:
                 return None
             self._expiring.discard(sid)
             self._unfinished.add(sid)
-            self._reset(job)
+            job.reset()
             job.failures = 0
             return copy.copy(job)
 
@@ -378,13 +381,7 @@ class JobTable:
         timeout = job.options.result_timeout
         if timeout is None:
             timeout = self._timeout()
-        job.state = state
-        job.committing = False
-        job.due = None
-        if state is not JobState.FAILED:  # a failed job can be retried
-            job.call = None
-        job.finished = time.time()
-        job.expires = job.finished + timeout
+        job.end(state, timeout)
         self._unfinished.discard(job.sid)
         self._expire()
         self._expiring.set(job.sid, time.monotonic() + timeout)

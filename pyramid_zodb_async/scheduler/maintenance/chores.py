@@ -36,6 +36,7 @@ class Maintenance:
         self._housekeeper: Housekeeper | None = None
         self._observer = Observer(process)
         process.wake_maintenance = self.wake
+        process.assigned_jobs.wake_maintenance = self.wake
 
     def does(self, *, recover: bool) -> bool:
         """Return whether :meth:`start` with this argument has been called.
@@ -60,6 +61,7 @@ class Maintenance:
         """
         process = self._process
         process.is_shared = not is_for_one_process(process.location.db.storage)
+        process.assigned_jobs.needs_sign = process.is_shared
         self._recovers = recover
         # Before any job is assigned: on a storage for one process, another
         # scheduler of this process would take the jobs over at once.
@@ -117,25 +119,40 @@ class Maintenance:
         )
         tidy = SliceExpiry(self._process).open_and_drop
         interval = self._process.lease / 3
+        jobs = self._process.assigned_jobs
         # The beat comes first, and also while the process stops: other
         # processes must see it while jobs still run here.
         return [
-            Chore(takeover.beat, interval),
+            Chore(takeover.heartbeat.beat, interval),
             Chore(search, interval, is_wanted=self._runs_jobs),
             Chore(tidy, interval, is_wanted=self._runs_jobs),
             Chore(self._try_again, interval, is_wanted=self._runs_jobs),
+            # for the first job at once: before that, others do not know for
+            # how long this process may be silent
+            Chore(
+                takeover.heartbeat.beat,
+                interval,
+                is_wanted=lambda: jobs.needs_sign and len(jobs) > 0,
+            ),
         ]
 
     def _quick_chores(self) -> list[Chore]:
-        """Return the chores that let processes see the changes of others."""
-        observer = self._observer
+        """Return the chores that let processes see the changes of others.
+
+        And the one that lets suspects run when others have run for a while.
+        """
+        observer, jobs = self._observer, self._process.assigned_jobs
         chores = [
             Chore(
                 observer.observe, CHECK_INTERVAL, PATIENCE, observer.is_wanted
-            )
+            ),
+            Chore(
+                jobs.submit_suspects,
+                CHECK_INTERVAL,
+                is_wanted=jobs.suspects_wait,
+            ),
         ]
         if self._process.is_shared:  # else no other could read the reports
-            jobs = self._process.assigned_jobs
             chores.append(
                 Chore(
                     self._write_reports,
@@ -157,6 +174,8 @@ class Maintenance:
         process = self._process
         jobs = process.assigned_jobs.take_begun()
         process.location.write(
-            lambda store: write_reports(store, process.incarnation, jobs),
+            lambda store: write_reports(
+                store, process.incarnation, jobs, process.lease
+            ),
             note=f"progress of the jobs of incarnation {process.incarnation}",
         )

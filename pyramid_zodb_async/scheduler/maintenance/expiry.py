@@ -1,6 +1,6 @@
 """The expiry of jobs: old slices are dropped whole, and new ones opened."""
 
-import logging
+import functools
 import time
 
 from ...events import JobExpired
@@ -9,13 +9,16 @@ from ..process.job_views import view_of_record
 from ..process.this_process import ThisProcess
 from ..records import REMOVED, Slice, Store
 from ..sids import make_sid
+from .slice_checks import SliceChecks
 
 __all__ = ["SliceExpiry"]
 
-log = logging.getLogger(__name__)
-
 #: For how many seconds new jobs go to the same slice.
 SPAN = 3600
+
+#: Which part of its age passes until a slice with an unfinished job is checked
+#: again, unless a job in it ends here. Its jobs are kept longer by that part.
+SHARE = 1 / 16
 
 
 class SliceExpiry:
@@ -29,8 +32,10 @@ class SliceExpiry:
     """
 
     def __init__(self, process: ThisProcess) -> None:
+        self._process = process
         self._location = process.location
         self._commit_queue = process.commit_queue
+        self._checks = SliceChecks(SHARE)
 
     def open_and_drop(self) -> None:
         """Open a slice, or set the end of slices and drop them, if it is due.
@@ -39,56 +44,97 @@ class SliceExpiry:
         dropped when the longest time that it stores an outcome has passed
         since then.
         """
-        # reads first: most of the time there is nothing to write
-        if self._location.read(_is_due, default=False):
-            expired = self._location.write(
-                self._open_and_drop, note="slices of jobs"
-            )
-            # after the commit, of which write() may need several tries
-            self._commit_queue.deliver_now(JobExpired, expired)
+        # the set is replaced, as other threads add to it
+        process, ended = self._process, self._process.slices_to_check
+        process.slices_to_check = set()
+        self._checks.check_soon(ended)
+        while True:
+            # reads first: most of the time there is nothing to write
+            nothing: list[int] = []
+            due = self._location.read(self._find_due, nothing)
+            if due:
+                expired = self._location.write(
+                    functools.partial(self._open_and_drop, numbers=due),
+                    note="slices of jobs",
+                )
+                # after the commit, of which write() may need several tries
+                self._commit_queue.deliver_now(JobExpired, expired)
+            if not self._checks.remain():
+                return
 
-    def _open_and_drop(self, store: Store) -> list[JobView]:
+    def _find_due(self, store: Store) -> list[int]:
+        """Return the numbers of slices to be changed; the newest: to be left.
+
+        Those that need no change are checked again at their time.
+        """
+        now = time.time()
+        if self._needs_slice(store, now):
+            return [store.slices.maxKey()]
+        due = []
+        for number, slice_ in self._checks.portion(store):
+            if _verdict(slice_, now):
+                due.append(number)
+            elif (end := slice_.keep_until) is not None:
+                since = now - (end - slice_.longest_timeout)
+                self._checks.check_at(number, min(end, now + since * SHARE))
+        # also if the write fails; and what is set may have to be taken back
+        self._checks.check_soon(due)
+        return due
+
+    def _needs_slice(self, store: Store, now: float) -> bool:
+        """Return whether a new slice must be opened."""
+        _, newest = store.newest()
+        return (
+            # abs(), since the clock may have been set back by more than a span
+            abs(now - newest.opened) >= SPAN
+            or self._process.is_newest_slice_full
+        ) and newest.is_used()
+
+    def _open_and_drop(
+        self, store: Store, numbers: list[int]
+    ) -> list[JobView]:
         now = time.time()
         expired: list[JobView] = []
-        if _needs_slice(store, now):
+        if self._needs_slice(store, now):
             _, newest = store.newest()
             store.open_slice(now, newest.longest_timeout)
+            self._process.is_newest_slice_full = False
             # The slice that was the newest is left for the next time:
             # transactions that have begun before may still add jobs to it.
             return expired
-        for number in list(store.slices.keys())[:-1]:
-            slice_ = store.slices[number]
-            verdict = _verdict(slice_, now)
-            if verdict == "open":
-                slice_.keep_until = None
-            elif verdict:
-                # A job may be added, or retried, at the same time. Such a
-                # transaction has declared by readCurrent that it depends on
-                # the slice, and this one that it depends on the sets of
-                # unfinished jobs. So the one that commits later conflicts;
-                # else the job would be dropped with the slice.
-                slice_.require_no_new_jobs()
-                if verdict == "drop":
-                    if self._commit_queue.announcer.has_subscribers(
-                        JobExpired
-                    ):
-                        expired += _outcomes(number, slice_)
-                    # The deletion alone changes only the tree of slices. This
-                    # write of the slice itself is what conflicts with the
-                    # readCurrent of a transaction that adds a job.
-                    slice_.closed = True
-                    del store.slices[number]
-                else:
-                    slice_.keep_until = now + slice_.longest_timeout
+        for number in numbers:
+            slice_ = store.slices.get(number)
+            # another process may have dropped it, or opened a newer one
+            if slice_ is not None and number != store.slices.maxKey():
+                expired += self._change(store, number, slice_, now)
         return expired
 
-
-def _is_due(store: Store) -> bool:
-    """Return whether a slice must be opened, dropped or changed."""
-    now = time.time()
-    return _needs_slice(store, now) or any(
-        _verdict(slice_, now) for slice_ in _old(store)
-    )
+    def _change(
+        self, store: Store, number: int, slice_: Slice, now: float
+    ) -> list[JobView]:
+        """Do what is due for a slice; return the views of dropped jobs."""
+        expired: list[JobView] = []
+        verdict = _verdict(slice_, now)
+        if verdict == "open":
+            slice_.keep_until = None
+        elif verdict:
+            # A job may be added, or retried, at the same time. Such a
+            # transaction has declared by readCurrent that it depends on
+            # the slice, and this one that it depends on the sets of
+            # unfinished jobs. So the one that commits later conflicts;
+            # else the job would be dropped with the slice.
+            slice_.require_no_new_jobs()
+            if verdict == "drop":
+                if self._commit_queue.announcer.has_subscribers(JobExpired):
+                    expired = _outcomes(number, slice_)
+                # The deletion alone changes only the tree of slices. This
+                # write of the slice itself is what conflicts with the
+                # readCurrent of a transaction that adds a job.
+                slice_.closed = True
+                del store.slices[number]
+            else:
+                slice_.keep_until = now + slice_.longest_timeout
+        return expired
 
 
 def _outcomes(number: int, slice_: Slice) -> list[JobView]:
@@ -100,18 +146,6 @@ def _outcomes(number: int, slice_: Slice) -> list[JobView]:
     ]
 
 
-def _old(store: Store) -> list[Slice]:
-    """Return all slices but the newest."""
-    return list(store.slices.values())[:-1]
-
-
-def _needs_slice(store: Store, now: float) -> bool:
-    """Return whether a new slice must be opened."""
-    _, newest = store.newest()
-    # abs(), since the clock may have been set back by more than a span
-    return abs(now - newest.opened) >= SPAN and newest.is_used()
-
-
 def _verdict(slice_: Slice, now: float) -> str:
     """Return what to do with a slice that is not the newest.
 
@@ -121,9 +155,8 @@ def _verdict(slice_: Slice, now: float) -> str:
     """
     end = slice_.keep_until
     if end is not None:
-        # For a span after the end was set, the sets are checked each time.
-        # After that they are not, since that would load all of them three
-        # times in a lease; a retry removes the end by itself.
+        # For a span after the end was set, the sets are checked again. After
+        # that they are not: a retry removes the end by itself.
         age = now - (end - slice_.longest_timeout)
         if age > SPAN and now < end:
             return ""

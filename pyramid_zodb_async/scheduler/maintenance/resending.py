@@ -4,12 +4,13 @@ import functools
 import itertools
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from ..process.assigned_jobs import AssignedJob
 from ..process.dispatch import Dispatcher
+from ..records import Fence
 
 __all__ = ["Resender"]
 
@@ -54,9 +55,18 @@ class Resender:
     Args:
         dispatcher: sends the messages.
         lease: the first pause, in seconds.
+        end_undone: ends those of some jobs whose end was undone, and returns
+            their sids; it gets the fences by sid. Else a message would be sent
+            for such a job.
     """
 
-    def __init__(self, dispatcher: Dispatcher, lease: float) -> None:
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        lease: float,
+        end_undone: Callable[[dict[str, Fence]], set[str]],
+    ) -> None:
+        self._end_undone = end_undone
         self._dispatcher = dispatcher
         self._lease = lease
         #: The jobs that wait, by sid; those that were read last come last.
@@ -135,7 +145,11 @@ class Resender:
         # those that have waited longest first
         late.sort(key=lambda job_and_known: job_and_known[1].again)
         now = time.monotonic()
-        for job, known in late[: max(1, waiting - messages)]:
+        late = late[: max(1, waiting - messages)]
+        undone = self._end_undone({job.sid: job.fence for job, _ in late})
+        for job, known in late:
+            if job.sid in undone:
+                continue
             self._dispatcher.send(job)
             known.pause = min(2 * known.pause, LONGEST_PAUSE)
             known.again = now + known.pause

@@ -1,27 +1,28 @@
-"""The takeover of jobs whose process is gone, and the beat of this process."""
+"""The takeover of jobs whose process is gone."""
 
 import functools
-import logging
 import math
 import time
-from dataclasses import dataclass, field
 
+from ...concurrency.loggers import get_logger
 from ...events import JobFailed
-from ...exceptions import JobCrashed
-from ...jobs.model import JobView
+from ...jobs.model import JobState, JobView
 from ...jobs.options import Options
-from ...transfer.failures import as_bytes, describe
 from ..process.assigned_jobs import AssignedJob
-from ..process.job_views import view_of_record
 from ..process.this_process import ThisProcess
-from ..records import Fence, Store, StoredJob
-from ..store.transitions import End, fail
+from ..records import Fence, Record, Store, StoredJob
+from ..store.crash_counts import Death
+from .claiming import LostJob, claim_lost
+from .findings import Findings
+from .heartbeat import Heartbeat
 from .liveness import LivenessMonitor
 from .resending import Resender
+from .undone import UndoneJobs
+from .unfinished_jobs import UnfinishedJobs
 
 __all__ = ["LIVE_INCARNATIONS", "Takeover"]
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 #: The incarnations of this very process, one for each of its schedulers.
 LIVE_INCARNATIONS: set[str] = set()
@@ -29,31 +30,9 @@ LIVE_INCARNATIONS: set[str] = set()
 #: How many jobs are taken over in one transaction.
 BATCH = 50
 
-#: After how many checks that found no job of an incarnation its beat is
-#: removed. If the incarnation is alive and needs it, it makes a new one.
-FORGOTTEN_AFTER = 100
-
-
-@dataclass(slots=True)
-class _Findings:
-    """What a check has found, as plain data."""
-
-    #: Jobs of this incarnation that are not assigned in its memory.
-    lost: list[AssignedJob] = field(default_factory=list)
-    #: Jobs without a runner, for which this process sends messages.
-    waiting: list[AssignedJob] = field(default_factory=list)
-    #: The sids and fences of other jobs, by incarnation.
-    others: dict[str | None, list[tuple[str, Fence]]] = field(
-        default_factory=dict
-    )
-    #: The beats of the incarnations that have jobs in ``others``.
-    beats: dict[str, int] = field(default_factory=dict)
-    #: When jobs are due that are not to be assigned yet, by sid.
-    later: dict[str, float] = field(default_factory=dict)
-    #: The sids of jobs that are known to wait and were not read.
-    left_out: set[str] = field(default_factory=set)
-    #: All incarnations that have a beat.
-    runners: set[str] = field(default_factory=set)
+#: With how many unfinished jobs another slice is opened before its time. All
+#: of those in the newest slice are looked at three times in a lease.
+FULL = 5000
 
 
 class Takeover:
@@ -72,40 +51,17 @@ class Takeover:
         self._dispatcher = process.dispatcher
         self._incarnation = process.incarnation
         self._lease = lease
-        self._resender = Resender(process.dispatcher, lease or 0.0)
+        #: The signs of life of this process.
+        self.heartbeat = Heartbeat(process)
+        self._undone = UndoneJobs(process)
+        self._resender = Resender(
+            process.dispatcher, lease or 0.0, self._undone.end
+        )
         self._liveness = LivenessMonitor(lease) if lease is not None else None
         #: Claimed jobs that were not assigned at the last check; see
         #: ``_assign_lost()``.
-        self._unassigned: list[tuple[str, Fence]] = []
-        #: When :meth:`beat` was called last, on the monotonic clock.
-        self._last_beat = 0.0
-        #: What the last check found as ``later``.
-        self._later: dict[str, float] = {}
-        #: How many checks in a row have found no job of an incarnation.
-        self._unused: dict[str, int] = {}
-
-    def beat(self) -> None:
-        """Give a sign of life, if jobs are assigned to this process.
-
-        Without jobs no process checks for it, and nothing is written.
-        """
-        # Set before the write: if that fails, it is not repeated at once.
-        self._last_beat = time.monotonic()
-        if self._liveness is None or not len(self._assigned):
-            return
-
-        def count_up(store: Store) -> None:
-            store.beat_of(self._incarnation).count += 1
-
-        self._location.write(
-            count_up, note=f"incarnation {self._incarnation} is alive"
-        )
-
-    def _beat_if_due(self) -> None:
-        """Give a sign of life while a takeover keeps the thread busy."""
-        silence = time.monotonic() - self._last_beat
-        if self._lease is not None and silence >= self._lease / 3:
-            self.beat()
+        self._unassigned: list[LostJob] = []
+        self._unfinished = UnfinishedJobs()
 
     def find_unassigned(self) -> None:
         """Assign the jobs of this incarnation that were never handed over.
@@ -113,7 +69,7 @@ class Takeover:
         A commit may succeed on the server, and raise in the client
         nevertheless: then no hook has handed its jobs over.
         """
-        self._assign_lost(self._location.read(self._find, _Findings()))
+        self._assign_lost(self._look())
 
     def take_over_lost(self) -> None:
         """Do :meth:`find_unassigned`, and take over the jobs of others.
@@ -123,7 +79,7 @@ class Takeover:
         messages are sent again.
         """
         try:
-            found = self._location.read(self._find, _Findings())
+            found = self._look()
         except BaseException:
             # else the time without a storage would count as silence
             if self._liveness is not None:
@@ -131,55 +87,121 @@ class Takeover:
             raise
         self._assign_lost(found)
         if self._liveness is not None:
-            self._liveness.observe(found.beats, time.monotonic())
-            self._forget(
+            now = time.monotonic()
+            self._liveness.observe(found.beats, now, found.leases)
+            self.heartbeat.forget(
                 found.runners - found.beats.keys() - {self._incarnation}
             )
         for incarnation, jobs in found.others.items():
-            if self._is_gone(incarnation):
-                self._take_over(incarnation, jobs)
+            lost = self._lost(incarnation, jobs)
+            if lost:
+                # without a lease it is certain that the process has ended
+                beat = found.beats.get(incarnation or "")
+                beat = beat if self._liveness else None
+                self._take_over(incarnation, lost, beat)
         self._resender.check(found.waiting, found.left_out)
 
-    def _assign_lost(self, found: _Findings) -> None:
+    def _look(self) -> Findings:
+        """Return what is to be done, and drop the jobs that others have.
+
+        The jobs that run here are compared with their records each time: a
+        run may go on for ever, and does not notice that another process has
+        taken its job over. All others are compared when their run begins; and
+        here, once, if this process was silent for so long that others may
+        have taken over what it has.
+        """
+        # Before the read: a job that is assigned after it may have a newer
+        # record than the one that is read.
+        self._held = self._assigned.running()
+        if self.heartbeat.was_silent:
+            self._held = self._assigned.all()
+        found = self._check()
+        self._held, self.heartbeat.was_silent = [], False
+        for assigned in found.stale:
+            self._assigned.drop_ended(assigned)
+        return found
+
+    def _lost(
+        self, incarnation: str | None, jobs: list[LostJob]
+    ) -> list[LostJob]:
+        """Return the jobs of an incarnation that may be taken over now.
+
+        Those that were running come first, to be in one transaction: if they
+        are several, none of them is blamed.
+        """
+        are_several = sum(job.begun for job in jobs) > 1
+        lost = [
+            job
+            for job in jobs
+            if self._is_gone(incarnation, 1 if are_several else job.leases)
+        ]
+        return sorted(lost, key=lambda job: not job.begun)
+
+    def _assign_lost(self, found: Findings) -> None:
         """Assign the jobs of this incarnation that were found, or free them.
 
         It frees those of queues that threads of this process do not run.
         """
-        self._later = found.later
         own, unassigned = [], []
-        for assigned in self._really_lost(found.lost):
+        lost = self._really_lost(found.lost)
+        undone = self._undone.end({job.sid: job.fence for job in lost})
+        for assigned in lost:
+            if assigned.sid in undone:
+                continue
             if self._dispatcher.runs(assigned.options.queue):
                 own.append(assigned)
             else:
-                unassigned.append((assigned.sid, assigned.fence))
+                unassigned.append(LostJob(assigned.sid, assigned.fence))
         self._assigned.assign(own)
         # The claim of these, for a message, was committed but raised here, so
         # no thread waits for them. One that is found for the first time may
         # be assigned a moment later; only those of the last check are freed.
-        lost, self._unassigned = self._unassigned, unassigned
+        before, self._unassigned = self._unassigned, unassigned
         self._take_over(
-            self._incarnation, [job for job in unassigned if job in lost]
+            self._incarnation, [job for job in unassigned if job in before]
         )
 
-    def _find(self, store: Store) -> _Findings:
+    def _check(self) -> Findings:
+        """Read what is unfinished, and note what need not be read again."""
+        unfinished = self._unfinished
+        # several transactions at the start only, when all slices are new
+        while self._location.read(unfinished.check_slices, default=False):
+            self.heartbeat.beat_if_due()
+        found = self._location.read(self._find, Findings())
+        # after the read, which may need several tries
+        for sid in found.settled:
+            unfinished.leave(sid)
+        for sid, due in found.later.items():
+            unfinished.leave_until(sid, due)
+        self._process.is_newest_slice_full = unfinished.in_newest > FULL
+        return found
+
+    def _find(self, store: Store) -> Findings:
         """Sort the unfinished jobs, and load as few records as possible."""
-        found = _Findings(runners=set(store.runners.keys("", excludemin=True)))
+        found = Findings(runners=set(store.runners.keys("", excludemin=True)))
+        found.stale = [
+            assigned
+            for assigned in self._held
+            if not _has_fence(store.find(assigned.sid), assigned.fence)
+        ]
+        stale = {assigned.sid for assigned in found.stale}
         now, postponed = time.time(), self._resender.postponed()
-        for sid in store.unfinished():
-            if sid in self._assigned:
+        self._unfinished.check_slices(store)
+        for sid in self._unfinished.sids(store, self._horizon(now)):
+            if sid in self._assigned and sid not in stale:
                 continue  # it runs here, or will
             if sid in postponed:
                 found.left_out.add(sid)
                 continue
-            due = self._later.get(sid, now)
-            if due > self._horizon(now):  # so its record need not be loaded
-                found.later[sid] = due
-                continue
-            self._sort(found, store, store.job(sid), now)
+            job = store.locate(sid)
+            if job is None or job.record.state != JobState.PENDING:
+                found.settled.append(sid)
+            else:
+                self._sort(found, store, job, now)
         return found
 
     def _sort(
-        self, found: _Findings, store: Store, job: StoredJob, now: float
+        self, found: Findings, store: Store, job: StoredJob, now: float
     ) -> None:
         """Add a job to what a check has found."""
         sid, record = job.sid, job.record
@@ -191,6 +213,7 @@ class Takeover:
             return
         queue = Options.load(record.options).queue
         if self._dispatcher.leaves(queue):
+            found.settled.append(sid)
             return
         if due > self._horizon(now):
             found.later[sid] = due
@@ -199,16 +222,21 @@ class Takeover:
             incarnation is not None
             and self._liveness is not None
             and due > now
+            and not record.begun
         ):
             return  # its process will run it; it is not late yet
         if incarnation is None and not self._dispatcher.runs(queue):
             # only a worker can claim it, for a message
             found.waiting.append(AssignedJob.of(job))
             return
-        found.others.setdefault(incarnation, []).append((sid, record.fence))
+        found.others.setdefault(incarnation, []).append(
+            LostJob.of(job, self._process.attempts)
+        )
         if incarnation is not None and incarnation not in found.beats:
             beat = store.runners.get(incarnation)
             found.beats[incarnation] = beat.count if beat else 0
+            if beat and beat.lease is not None:
+                found.leases[incarnation] = beat.lease
 
     def _horizon(self, now: float) -> float:
         """Return the time until which a job must be due to be assigned now.
@@ -233,40 +261,27 @@ class Takeover:
             return [
                 assigned
                 for assigned, record in records
-                if record is not None and record.fence == assigned.fence
+                if _has_fence(record, assigned.fence)
             ]
 
         return self._location.read(find, []) if lost else []
 
-    def _forget(self, unused: set[str]) -> None:
-        """Remove the beats of incarnations that ended long ago."""
-        self._unused = {
-            incarnation: self._unused.get(incarnation, 0) + 1
-            for incarnation in unused
-        }
-        old = [
-            incarnation
-            for incarnation, looks in self._unused.items()
-            if looks > FORGOTTEN_AFTER
-        ]
+    def _is_gone(self, incarnation: str | None, leases: int) -> bool:
+        """Return whether a job of an incarnation may be taken over.
 
-        def remove(store: Store) -> None:
-            for incarnation in old:
-                store.runners.pop(incarnation, None)
-
-        if old:
-            self._location.write(remove, note="incarnations that ended")
-
-    def _is_gone(self, incarnation: str | None) -> bool:
-        """Return whether the jobs of an incarnation may be taken over."""
+        On a shared storage, that must have been silent for so many leases.
+        """
         if incarnation is None:
             return True
         if self._liveness is None:  # all of other processes are gone
             return incarnation not in LIVE_INCARNATIONS
-        return self._liveness.is_dead(incarnation)
+        return self._liveness.is_dead(incarnation, leases)
 
     def _take_over(
-        self, incarnation: str | None, jobs: list[tuple[str, Fence]]
+        self,
+        incarnation: str | None,
+        jobs: list[LostJob],
+        beat: int | None = None,
     ) -> None:
         """Take over jobs, in batches.
 
@@ -274,11 +289,16 @@ class Takeover:
         to *incarnation*, and the next check of a process finds them.
         """
         taken = 0
-        for start in range(0, len(jobs), BATCH):
-            claimed, ended = self._location.write(
-                functools.partial(
-                    self._claim, batch=jobs[start : start + BATCH]
-                ),
+        # those that were running are in one batch; see _lost()
+        size = max(BATCH, sum(job.begun for job in jobs))
+        for start in range(0, len(jobs), size):
+            claim = functools.partial(
+                self._end_or_claim,
+                batch=jobs[start : start + size],
+                death=Death(incarnation, beat),
+            )
+            claimed, ended, undone = self._location.write(
+                claim,
                 note=f"incarnation {self._incarnation} takes jobs over"
                 f" from {incarnation}",
             )
@@ -286,7 +306,8 @@ class Takeover:
             # must give signs of life also between the batches.
             self._dispatcher.hand_over(claimed)
             self._process.commit_queue.deliver_now(JobFailed, ended)
-            self._beat_if_due()
+            self._undone.tell(undone)
+            self.heartbeat.beat_if_due()
             taken += len(claimed)
         if taken:
             log.info(
@@ -299,74 +320,21 @@ class Takeover:
                 },
             )
 
-    def _claim(
-        self, store: Store, batch: list[tuple[str, Fence]]
-    ) -> tuple[list[AssignedJob], list[JobView]]:
-        """Take over a batch; return those jobs, and views of failed ones.
+    def _end_or_claim(
+        self, store: Store, batch: list[LostJob], death: Death
+    ) -> tuple[list[AssignedJob], list[JobView], list[JobView]]:
+        """Take over what was not undone; return that, what failed, the rest.
 
-        If another process writes one of the records at the same time, the
-        commit conflicts, and this is called again and reads them anew.
+        In one transaction, so that an undo of one of the jobs conflicts.
         """
-        claimed, ended = [], []
-        announcer = self._process.commit_queue.announcer
-        for sid, fence in batch:
-            job = store.locate(sid)
-            if job is None or job.record.fence != fence:
-                continue  # it has ended, or another process was faster
-            record = job.record
-            # A run that is marked as begun has not ended, but its process has.
-            crashes = record.crashes + record.begun
-            options = Options.load(record.options)
-            attempts = options.attempts or self._process.attempts
-            if crashes and crashes + record.failures >= attempts:
-                self._give_up(store, job, options, crashes)
-                if announcer.has_subscribers(JobFailed):
-                    ended.append(view_of_record(sid, record))
-                continue
-            is_due = record.due is None or record.due <= time.time()
-            job.change(
-                fence,
-                # without a runner, the worker that gets the message claims it
-                runner=self._incarnation
-                if self._dispatcher.runs(options.queue)
-                else None,
-                # The fence: an incarnation that is not dead, but was cut off,
-                # cannot write for its run any more.
-                run_number=fence.run_number + 1,
-                # A job without a runner, or one that was not due, has not
-                # run, so it cannot have ended its process.
-                suspect=is_due
-                and (record.suspect or fence.runner is not None),
-                # counted in crashes, and must not be counted again
-                begun=False,
-                crashes=crashes,
-            )
-            claimed.append(AssignedJob.of(job))
-        return claimed, ended
-
-    def _give_up(
-        self, store: Store, job: StoredJob, options: Options, crashes: int
-    ) -> None:
-        """Record that a job failed, since it ended its process too often."""
-        error = JobCrashed(
-            f"The process ended {_times(crashes)} while the job ran"
+        undone = self._undone.end_in(
+            store, {lost.sid: lost.fence for lost in batch}
         )
-        log.error(
-            "Job %s failed: its process ended %s while %s ran.",
-            job.sid,
-            _times(crashes),
-            job.record.function,
-            extra={"action": "job_crashed", "sid": job.sid},
-        )
-        timeout = store.outcome_timeout(options, self._process.timeout)
-        fail(
-            job,
-            job.record.fence,
-            End.now(timeout),
-            describe(error),
-            as_bytes(error),
-        )
+        ended = {view.sid for view in undone}
+        batch = [lost for lost in batch if lost.sid not in ended]
+        claimed, failed = claim_lost(store, self._process, batch, death)
+        return claimed, failed, undone
 
 
-def _times(number: int) -> str:
-    return "once" if number == 1 else f"{number} times"
+def _has_fence(record: Record | None, fence: Fence) -> bool:
+    return record is not None and record.fence == fence

@@ -1,17 +1,21 @@
 """The maintenance thread, which does chores at intervals."""
 
 import atexit
-import logging
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ...concurrency.loggers import get_logger
 from ...concurrency.threads import start_thread
 
 __all__ = ["Chore", "Housekeeper"]
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
+
+#: How long the thread waits after a failure in what is around the chores, in
+#: seconds.
+PAUSE = 1.0
 
 
 def _always() -> bool:
@@ -92,18 +96,33 @@ class Housekeeper:
             self._thread = None
 
     def _work(self) -> None:
-        while True:
-            # Cleared before anything is checked: stop() and wake() change
-            # something first and set the event then, so neither is missed.
-            self._woken.clear()
+        while not self._stopping:
+            try:
+                self._do_what_is_due()
+            except BaseException:
+                # for example, there is no memory left; nothing would start
+                # another thread, so this one must go on
+                log.warning(
+                    "Looking after jobs failed, and will be tried again in"
+                    " %g s.",
+                    PAUSE,
+                    exc_info=True,
+                    extra={"action": "housekeeping_failed"},
+                )
+                self._woken.wait(PAUSE)
+
+    def _do_what_is_due(self) -> None:
+        """Do the chores that are due, and wait until another one is."""
+        # Cleared before anything is checked: stop() and wake() change
+        # something first and set the event then, so neither is missed.
+        self._woken.clear()
+        wanted = [chore for chore in self._chores if chore.is_wanted()]
+        for chore in wanted:
             if self._stopping:
                 return
-            wanted = [chore for chore in self._chores if chore.is_wanted()]
-            for chore in wanted:
-                if self._stopping:
-                    return
-                if chore.due <= time.monotonic():
-                    chore.due = time.monotonic() + self._do(chore)
+            if chore.due <= time.monotonic():
+                chore.due = time.monotonic() + self._do(chore)
+        if not self._stopping:
             self._woken.wait(self._pause(wanted))
 
     def _pause(self, wanted: list[Chore]) -> float | None:
@@ -114,7 +133,7 @@ class Housekeeper:
         """Do a chore, and return the seconds to its next beginning."""
         try:
             chore.do()
-        except Exception:
+        except BaseException:  # SystemExit would end this thread only
             pause = max(chore.interval, chore.patience)
             log.warning(
                 "Looking after jobs failed, and will be tried again in %g s.",

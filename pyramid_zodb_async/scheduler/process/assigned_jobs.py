@@ -2,17 +2,23 @@
 
 import threading
 import time
-from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from ...engine.submission import submit
-from ...jobs.model import Progress, make_version
+from ...jobs.model import (
+    NO_PROGRESS,
+    Progress,
+    make_version,
+    stored_progress,
+)
 from ...jobs.options import NO_OPTIONS, Options
+from ...jobs.owners import loaded_owner
 from ..records import Fence, StoredJob
 from ..runnable_job import RunnableJob
 from ..waiters import Waiters
+from .suspects import Suspects
 
 __all__ = ["AssignedJob", "AssignedJobs"]
 
@@ -28,10 +34,14 @@ class AssignedJob(RunnableJob):
     place: tuple[int, bytes]
     #: The state of the record that the run expects whenever it writes.
     fence: Fence
-    #: Whether it may have ended its process. It runs beside no other suspect.
+    #: Whether it may have ended its process; see ``Suspects``.
     suspect: bool = False
     #: How often its process ended while it ran.
     crashes: int = 0
+    #: Whether it is a suspect that was one of several that ran at a crash.
+    alone: bool = False
+    #: When a run of it began here first, on the monotonic clock.
+    begun: float | None = None
     #: Whether this process has accepted it and not begun to run it.
     is_new: bool = False
 
@@ -39,6 +49,11 @@ class AssignedJob(RunnableJob):
     def version(self) -> int:
         """The version of the views that this process makes of the job."""
         return make_version(self.fence.run_number, changes=self.changes)
+
+    @property
+    def runs_alone(self) -> bool:
+        """Whether no other suspect may run beside it."""
+        return self.alone or self.crashes > 0
 
     def history(self) -> dict[str, Any]:
         """Return the attributes of the record that describe the run.
@@ -51,7 +66,11 @@ class AssignedJob(RunnableJob):
         return {
             "attempt": self.attempt,
             "started": self.started,
-            "progress": self.progress and self.progress.as_tuple(),
+            **(
+                stored_progress(self.progress)
+                if self.progress
+                else NO_PROGRESS
+            ),
         }
 
     @classmethod
@@ -70,7 +89,8 @@ class AssignedJob(RunnableJob):
             sid=job.sid,
             place=job.place,
             function=record.function,
-            owner=record.owner,
+            owner=record.owner
+            and loaded_owner(record.owner, record.owner_kind),
             base_url=record.base_url,
             attempt=record.attempt + 1,
             scheduled=record.scheduled,
@@ -82,15 +102,18 @@ class AssignedJob(RunnableJob):
             failures=record.failures,
             suspect=record.suspect,
             crashes=record.crashes,
+            alone=record.alone,
         )
+
+
+def _do_nothing() -> None:
+    """Stand for the maintenance, until there is one."""
 
 
 class AssignedJobs:
     """The assigned jobs, from their commit or takeover until they end here.
 
-    Threads may use it at the same time. Only one suspect at a time is given
-    to the engine, the one with the fewest crashes first. So if the process
-    ends, the crash is counted for that job only, and not for harmless ones.
+    Threads may use it at the same time.
 
     Args:
         waiters: are woken when a job changes.
@@ -99,19 +122,28 @@ class AssignedJobs:
     def __init__(self, waiters: Waiters) -> None:
         #: Gets the jobs to run, without the lock; set before there are any.
         self.engine: Any = None
+        #: Wakes the maintenance, if that is running; it sets this.
+        self.wake_maintenance: Callable[[], None] = _do_nothing
         self._waiters = waiters
         self._lock = threading.RLock()
         self._dropped = threading.Condition(self._lock)
         self._jobs: dict[str, AssignedJob] = {}
+        #: Those of them of which a run is under way.
+        self._running: dict[str, AssignedJob] = {}
         #: How many of them this process has accepted and not begun. Those
         #: that it took over do not count, since they cannot be refused.
         self.new = 0
-        #: The sids of the suspects that the engine has not got.
-        self._suspects: deque[str] = deque()
-        #: The suspect that the engine has got.
-        self._current_suspect: AssignedJob | None = None
+        #: How many jobs of committed transactions will be accepted: hooks of
+        #: others may come before ours, and take their time.
+        self.expected = 0
+        self._suspects: Suspects[AssignedJob] = Suspects()
+        #: Whether there are any, which is seldom.
+        self._has_suspects = False
         #: How many times :meth:`drop` was called.
         self.drops = 0
+        #: Whether the first of the next jobs is to wake the maintenance, for a
+        #: sign of life.
+        self.needs_sign = False
         #: Whether a job has reported progress since :meth:`take_running`.
         self.has_new_progress = False
 
@@ -129,6 +161,15 @@ class AssignedJobs:
         """
         return self._jobs.get(sid)
 
+    def expect(self, number: int) -> None:
+        """Count jobs that this process is to accept after their commit.
+
+        Args:
+            number: how many; less than 0 if it has sent messages for them.
+        """
+        with self._lock:
+            self.expected += number
+
     def assign(self, jobs: Iterable[AssignedJob]) -> None:
         """Add jobs, and submit them to the engine.
 
@@ -139,17 +180,21 @@ class AssignedJobs:
         # The jobs are added before the engine gets them: begin() must find
         # them. The engine gets them without the lock, since it may run a job
         # at once, which calls begin() and drop().
+        jobs = list(jobs)
         with self._lock:
+            self.expected -= sum(assigned.is_new for assigned in jobs)
             new = [assigned for assigned in jobs if self._is_unknown(assigned)]
             self._jobs.update((assigned.sid, assigned) for assigned in new)
             self.new += sum(assigned.is_new for assigned in new)
-            suspects = [assigned for assigned in new if assigned.suspect]
-            suspects.sort(key=lambda assigned: assigned.crashes)
-            self._suspects.extend(assigned.sid for assigned in suspects)
             due = [assigned for assigned in new if not assigned.suspect]
-            due += self._next_suspect()
+            if len(due) < len(new):
+                self._suspects.add(job for job in new if job.suspect)
+                self._has_suspects = True
+            due += self._next_suspects()
         if due:
             submit(self.engine, due)
+        if (new and self.needs_sign) or self.suspects_wait():
+            self.wake_maintenance()
 
     def _is_unknown(self, assigned: AssignedJob) -> bool:
         known = self._jobs.get(assigned.sid)
@@ -159,35 +204,44 @@ class AssignedJobs:
             known is None or known.fence.run_number < assigned.fence.run_number
         )
 
-    def _next_suspect(self) -> list[AssignedJob]:
-        """Return the suspect to submit now, if there is one; needs the lock.
-
-        There is none as long as another suspect is with the engine.
-        """
-        if self._current_suspect is not None and self._is_out(
-            self._current_suspect
-        ):
+    def _next_suspects(self) -> list[AssignedJob]:
+        """Return the suspects to submit now, if any; needs the lock."""
+        if not self._has_suspects:
             return []
-        self._current_suspect = None
-        # a suspect that was dropped while it waited is skipped
-        while self._current_suspect is None and self._suspects:
-            self._current_suspect = self._jobs.get(self._suspects.popleft())
-        return [self._current_suspect] if self._current_suspect else []
+        workers, now = self.engine.workers or 1, time.monotonic()
+        taken = self._suspects.take(self._holds, workers, now)
+        self._has_suspects = bool(self._suspects)
+        return taken
 
-    def _is_out(self, assigned: AssignedJob) -> bool:
-        """Return whether a job is assigned, or still runs after its drop."""
-        return (
-            self._jobs.get(assigned.sid) is assigned
-            or assigned.started is not None
-        )
+    def _holds(self, assigned: AssignedJob) -> bool:
+        """Return whether a job is assigned; its retry is another one."""
+        return self._jobs.get(assigned.sid) is assigned
 
-    def running_suspect(self) -> AssignedJob | None:
-        """Return the suspect that runs; ``None`` if none does."""
+    def suspects_wait(self) -> bool:
+        """Return whether :meth:`submit_suspects` is to be called again."""
+        return self._has_suspects and self._suspects.wait_for_time()
+
+    def submit_suspects(self) -> None:
+        """Give the engine the suspects that may run by now."""
         with self._lock:
-            assigned = self._current_suspect
-            if assigned is not None and assigned.started is not None:
-                return assigned
-            return None
+            due = self._next_suspects()
+        if due:
+            submit(self.engine, due)
+
+    def running_suspects(self) -> list[AssignedJob]:
+        """Return the suspects that run."""
+        with self._lock:
+            return self._suspects.running()
+
+    def running(self) -> list[AssignedJob]:
+        """Return the assigned jobs of which a run is under way."""
+        with self._lock:
+            return list(self._running.values())
+
+    def all(self) -> list[AssignedJob]:
+        """Return all jobs, in the order in which they came."""
+        with self._lock:
+            return list(self._jobs.values())
 
     def begin(self, sid: str) -> AssignedJob | None:
         """Record that a run of a job begins.
@@ -206,6 +260,9 @@ class AssignedJobs:
             if assigned is None or assigned.started is not None:
                 return None
             assigned.started = time.time()
+            if assigned.suspect and assigned.begun is None:
+                assigned.begun = time.monotonic()
+            self._running[sid] = assigned
             assigned.progress = None
             assigned.changes += 1
             self.new -= assigned.is_new
@@ -257,9 +314,9 @@ class AssignedJobs:
                 and assigned.started is not None
             ):
                 assigned.conflicts += counts
-            assigned.started = None
+            self._end_run(assigned)
             assigned.changes += 1
-            due = self._next_suspect()
+            due = self._next_suspects()
         self._waiters.wake(assigned.sid, is_progress=True)
         if due:
             submit(self.engine, due)
@@ -275,10 +332,9 @@ class AssignedJobs:
         with self._lock:
             assigned = self._jobs.get(sid)
             if assigned is not None and (only is None or only is assigned):
-                del self._jobs[sid]
-                self.new -= assigned.is_new
+                self._remove(assigned)
             if only is not None:
-                only.started = None
+                self._end_run(only)
             due = self._note_drop()
         # after the removal: a waiter that is woken reads the job again
         self._waiters.wake(sid)
@@ -296,18 +352,33 @@ class AssignedJobs:
         with self._lock:
             if self._jobs.get(assigned.sid) is not assigned:
                 return
-            del self._jobs[assigned.sid]
-            self.new -= assigned.is_new
+            self._remove(assigned)
             due = self._note_drop()
         self._waiters.wake(assigned.sid)
         if due:
             submit(self.engine, due)
 
+    def _remove(self, assigned: AssignedJob) -> None:
+        """Remove a job that is assigned; needs the lock."""
+        del self._jobs[assigned.sid]
+        self.new -= assigned.is_new
+        self._leave_running(assigned)
+
+    def _end_run(self, assigned: AssignedJob) -> None:
+        """Record that no run of a job is under way; needs the lock."""
+        assigned.started = None
+        self._leave_running(assigned)
+
+    def _leave_running(self, assigned: AssignedJob) -> None:
+        # the run of a retry may be under way beside an older one
+        if self._running.get(assigned.sid) is assigned:
+            del self._running[assigned.sid]
+
     def _note_drop(self) -> list[AssignedJob]:
-        """Count a drop, and return the suspect that may run now, if any."""
+        """Count a drop, and return the suspects that may run now."""
         self.drops += 1
         self._dropped.notify_all()
-        return self._next_suspect()
+        return self._next_suspects()
 
     def wait_for_drop(self, drops: int, timeout: float) -> None:
         """Wait until a job is dropped.

@@ -135,6 +135,8 @@ class Dispatcher:
                 own.append(job)
             elif self._is_sent_at_once(job.due, job.options):
                 self.send(job)
+                # after that, so that each counts at least once
+                self._assigned_jobs.expect(-job.is_new)
         if own:
             self._assigned_jobs.assign(own)
 

@@ -8,6 +8,7 @@ from ...interfaces import Connections
 from ...jobs.class_paths import stored_at
 from ...jobs.model import Failure, JobState, JobView, Progress, make_version
 from ...jobs.options import NO_OPTIONS, Options
+from ...jobs.owners import loaded_owner
 from ..records import Outcome, Record
 from ..store.location import StoreLocation
 from ..store.stored_values import refuse_broken
@@ -108,7 +109,9 @@ def view_of(
         load_result: loads its result.
     """
     state, attempt = JobState(record.state), record.attempt
-    started, progress = record.started, record.progress
+    started, progress = record.started, None
+    if record.progress is not None:
+        progress = Progress.load(record.progress, record.progress_translation)
     if report is not None and report.started:
         state, attempt = JobState.RUNNING, report.attempt
         started, progress = report.started, report.progress
@@ -116,9 +119,9 @@ def view_of(
         sid=sid,
         state=state,
         function=record.function,
-        owner=record.owner,
+        owner=record.owner and loaded_owner(record.owner, record.owner_kind),
         attempt=attempt,
-        progress=_progress(progress),
+        progress=progress,
         scheduled_at=record.scheduled,
         due_at=record.due if state is JobState.PENDING else None,
         started_at=started,
@@ -176,12 +179,3 @@ class Result:
         value = Outcome.load(connection.get(self._oid))
         refuse_broken(value)
         return value
-
-
-def _progress(
-    parts: tuple[float, float | None, str | None] | None,
-) -> Progress | None:
-    if parts is None:
-        return None
-    done, total, message = parts
-    return Progress(done=done, total=total, message=message)

@@ -6,7 +6,7 @@ the record of a running job would conflict with the commit of the job.
 
 from typing import Any, NamedTuple
 
-from ...jobs.model import JobState
+from ...jobs.model import JobState, Progress, stored_progress
 from ..records import Record, Store
 from .assigned_jobs import AssignedJob
 
@@ -30,8 +30,9 @@ class ProgressReport(NamedTuple):
     #: When the run began, in seconds since the epoch; 0 if it has ended, and
     #: is to be repeated.
     started: float
-    #: Done, total and message.
-    progress: tuple[float, float | None, str | None] | None
+    #: In the database it is a tuple; what its message is translated by is
+    #: beside the reports, where that build does not look.
+    progress: Progress | None
     #: How often a run began in its process, has reported progress, or was set
     #: back to be repeated.
     changes: int
@@ -48,7 +49,7 @@ class ProgressReport(NamedTuple):
         return {
             "attempt": self.attempt,
             "started": self.started,
-            "progress": self.progress,
+            **stored_progress(self.progress),
         }
 
 
@@ -74,13 +75,21 @@ def report_of(store: Store, sid: str, record: Record) -> ProgressReport | None:
         # written when a run ends.
         return None
     report = ProgressReport(*parts)
+    progress: Any = report.progress
     return report._replace(
-        run_number=number, changes=report.changes + report.starts, starts=0
+        run_number=number,
+        progress=progress
+        and Progress.load(progress, beat.translations.get(sid)),
+        changes=report.changes + report.starts,
+        starts=0,
     )
 
 
 def write_reports(
-    store: Store, incarnation: str, jobs: list[AssignedJob]
+    store: Store,
+    incarnation: str,
+    jobs: list[AssignedJob],
+    lease: float | None = None,
 ) -> None:
     """Replace the reports of a process.
 
@@ -88,10 +97,24 @@ def write_reports(
         store: the store.
         incarnation: the identity of the process.
         jobs: all jobs that it runs, or has run and is to repeat.
+        lease: that of the process, in seconds.
     """
     beat = store.beat_of(incarnation)
-    beat.count += 1  # this write is a sign of life as well
-    beat.reports = {job.sid: tuple(_report(job)) for job in jobs}
+    beat.sign(lease)  # this write is a sign of life as well
+    reports = {job.sid: _report(job) for job in jobs}
+    beat.reports = {sid: _stored(report) for sid, report in reports.items()}
+    beat.translations = {
+        sid: report.progress.translation
+        for sid, report in reports.items()
+        if report.progress and report.progress.translation
+    }
+
+
+def _stored(report: ProgressReport) -> tuple[Any, ...]:
+    plain: dict[str, Any] = {
+        "progress": report.progress and report.progress.as_tuple()
+    }
+    return tuple(report._replace(**plain))
 
 
 def _report(job: AssignedJob) -> ProgressReport:
@@ -104,6 +127,6 @@ def _report(job: AssignedJob) -> ProgressReport:
         run_number=number if started else ~number,
         attempt=job.attempt,
         started=started or 0.0,
-        progress=progress.as_tuple() if progress else None,
+        progress=progress,
         changes=changes,
     )

@@ -1,9 +1,9 @@
 """The claim of a job for which this process has got a message."""
 
 import enum
-import logging
 import time
 
+from ...concurrency.loggers import get_logger
 from ...jobs.model import JobState
 from ..records import Store, StoredJob
 from ..store.location import StoreLocation
@@ -11,7 +11,7 @@ from .assigned_jobs import AssignedJob
 
 __all__ = ["claim_announced"]
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 #: The pauses in seconds before further tries, if the record cannot be seen yet
 #: or belongs to another process. A storage, for instance a ZEO client without

@@ -1,20 +1,26 @@
 """The run of a job that is in the database, and the ways in which it ends."""
 
+import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from ZODB.DB import DB
+from ZODB.POSException import POSKeyError
 from zope.interface import implementer
 
 from ...contracts import IRun
-from ...exceptions import JobError, NotTransferable
+from ...database.internals import participants_of
+from ...exceptions import JobError, NotTransferable, TransactionRequired
 from ...interfaces import Connections
 from ...jobs.model import Failure, JobState, JobView, Progress
 from ...transfer.callables import callable_of
 from ..base_run import BaseRun
-from ..records import Store, StoredJob, TakenOver
+from ..records import Fence, Outcome, Store, StoredJob, TakenOver
+from ..store.crash_counts import counts_of
 from ..store.stored_values import refuse_broken, storable_result
 from ..store.transitions import End, fail, finish, try_again
+from ..transaction_changes import Changes
 from .assigned_jobs import AssignedJob
 from .crash_suspects import clear_suspicion
 from .job_views import view_of_assigned, view_of_ended
@@ -67,7 +73,7 @@ class StoredRun(BaseRun):
             process's any more.
         """
         try:
-            self._process.location.write(
+            crashes = self._process.location.write(
                 self._mark, note=f"job {self.sid} begins"
             )
         except TakenOver:
@@ -78,10 +84,16 @@ class StoredRun(BaseRun):
             # suspect could begin.
             self._jobs.release(self._assigned, counts=False)
             raise
+        # fewer than before if a process turned out to live
+        self.failures = self._assigned.failures + crashes
         return True
 
-    def _mark(self, store: Store) -> None:
-        store.change(self.sid, self._fence, begun=True)
+    def _mark(self, store: Store) -> int:
+        """Write the mark, and return how often the job has crashed."""
+        job = self._of(store)
+        counts = counts_of(store, job.record)
+        job.change(self._fence, begun=True, **counts._asdict())
+        return counts.crashes
 
     def load(self, connections: Connections) -> Callable[[], Any]:
         """Return a callable that makes the call.
@@ -93,6 +105,10 @@ class StoredRun(BaseRun):
             JobNotLoadable: something that the call refers to is gone.
             TakenOver: the job is not this process's any more.
         """
+        with self._expecting_the_store():
+            return self._load(connections)
+
+    def _load(self, connections: Connections) -> Callable[[], Any]:
         _, job = self._find(connections)
         # This check saves a run whose commit would fail anyway. What counts
         # is the one in succeed(), since another process may change the record
@@ -121,6 +137,17 @@ class StoredRun(BaseRun):
             raise self._taken_over()
         self._loaded = found, located, found._p_jar.opened
         return found, located
+
+    @contextlib.contextmanager
+    def _expecting_the_store(self) -> Iterator[None]:
+        """End the run for good if the store is gone."""
+        try:
+            yield
+        except POSKeyError as error:
+            if not self._process.location.is_gone():
+                raise
+            self._is_lost = True
+            raise self._taken_over() from error
 
     def _taken_over(self) -> TakenOver:
         return TakenOver(f"The job {self.sid} is not this run's any more")
@@ -160,6 +187,13 @@ class StoredRun(BaseRun):
             )
         except NotTransferable as error:
             raise self._not_transferable(error) from error
+        with self._expecting_the_store():
+            self._finish(value, outcome, connections)
+
+    def _finish(
+        self, value: Any, outcome: Outcome | None, connections: Connections
+    ) -> None:
+        """Record the success in the transaction of *connections*."""
         store, job = self._find(connections)
         end = self._end(store)
         # In the transaction of the job's effects, so both are committed or
@@ -178,6 +212,15 @@ class StoredRun(BaseRun):
         except TakenOver:
             self._is_lost = True
             raise
+        if store._p_jar not in participants_of(
+            connections.transaction_manager.get()
+        ):
+            # Else the commit would commit nothing, and the job be run again
+            # and again.
+            raise TransactionRequired(
+                "The job has taken its connection out of its transaction, so"
+                " that neither its effects nor its success can be committed"
+            )
         # Not announced yet: the runner does that after the commit.
         self._note(JobState.SUCCEEDED, end)
 
@@ -193,15 +236,64 @@ class StoredRun(BaseRun):
             view_of_ended, self._assigned, self._started, state, end, failure
         )
 
-    def fail(self, failure: Failure, exception: bytes) -> bool:
+    def can_find_out(self, participants: list[Any]) -> bool:
+        """See :class:`~pyramid_zodb_async.contracts.IRun`."""
+        # Other databases, and what else takes part, may have committed
+        # although that of the record has not.
+        jar = self._loaded[0]._p_jar if self._loaded is not None else None
+        return all(
+            participant is jar or isinstance(participant, Changes)
+            for participant in participants
+        )
+
+    def find_out(self) -> bool | None:
         """See :class:`~pyramid_zodb_async.contracts.IRun`."""
 
+        def find(store: Store) -> Fence | None:
+            record = store.find(self.sid)
+            return record and record.fence
+
+        fence = self._process.location.read(find, None)
+        if fence == self._fence:
+            return False
+        # Only this run has its number, and only a run writes a success.
+        succeeded = self._fence._replace(state=JobState.SUCCEEDED.value)
+        return fence == succeeded or None
+
+    def storage_works(self, databases: Iterable[DB]) -> bool:
+        """See :class:`~pyramid_zodb_async.contracts.IRun`."""
+
+        # A write: a storage may still be read when it takes no commits any
+        # more. The store itself is small, and nobody else writes it.
+        def write(store: Store) -> None:
+            store._p_changed = True
+
+        try:
+            self._process.location.write(
+                write, note="a test whether the storage works"
+            )
+        except Exception:  # noqa: BLE001 - whatever a driver raises
+            return False
+        return True
+
+    def fail(
+        self, failure: Failure, exception: bytes, *, in_doubt: bool = False
+    ) -> bool:
+        """See :class:`~pyramid_zodb_async.contracts.IRun`."""
         # The transaction of the job is aborted; this is one of its own. The
-        # fence makes sure that the run can still speak for the job.
+        # fence makes sure that the run can still speak for the job. This is
+        # called again if a commit of it raised that may have succeeded.
+        ends: dict[float | None, End] = {}
+
         def write(store: Store) -> End:
+            job = self._of(store)
+            known = ends.get(job.record.finished)
+            if known is not None:
+                return known
             end = self._end(store)
+            ends[end.finished] = end
             fail(
-                self._of(store),
+                job,
                 self._fence,
                 end,
                 failure,
@@ -230,13 +322,19 @@ class StoredRun(BaseRun):
         """See :class:`~pyramid_zodb_async.contracts.IRun`."""
         dispatcher = self._process.dispatcher
         incarnation, _ = dispatcher.assign(due, self.options)
+        is_retried = self._fence._replace(
+            runner=incarnation, run_number=self._fence.run_number + 1
+        )
 
         def write(store: Store) -> AssignedJob:
             job = self._of(store)
+            # It may be: a commit of this can raise and succeed nevertheless.
+            if job.record.fence == is_retried and job.record.due == due:
+                return AssignedJob.of(job)
             try_again(
                 job,
                 self._fence,
-                due,
+                float(due),  # plain, as it is stored
                 incarnation,
                 attempt=self.attempt,
                 failures=self._assigned.failures + 1,
@@ -248,6 +346,7 @@ class StoredRun(BaseRun):
             assigned = self._process.location.write(write, note=note)
         except TakenOver:
             return False
+        assigned.wait_until(due)
         self._view = functools.partial(view_of_assigned, assigned)
         # After the commit: the next run expects the fence of the committed
         # record. If the process dies before this line, a takeover finds the
@@ -260,7 +359,7 @@ class StoredRun(BaseRun):
         # First the mark in the database: as soon as the job is released, the
         # next run may begin and set the mark again.
         if self._assigned.suspect:
-            clear_suspicion(self._process.location, self._assigned)
+            clear_suspicion(self._process.location, [self._assigned])
         self._jobs.release(self._assigned, counts=counts)
 
     def give_back(self) -> None:
@@ -294,3 +393,5 @@ class StoredRun(BaseRun):
     def close(self) -> None:
         """See :class:`~pyramid_zodb_async.contracts.IRun`."""
         self._jobs.drop(self.sid, self._assigned)
+        number, _ = self._assigned.place
+        self._process.slices_to_check.add(number)

@@ -60,6 +60,11 @@ class ThisProcess:
         self.is_shared = False
         #: The sids of running jobs whose records are to be checked.
         self.to_check: set[str] = set()
+        #: The numbers of slices in which jobs have ended here.
+        self.slices_to_check: set[int] = set()
+        #: Whether the newest slice has so many unfinished jobs that another
+        #: one is to be opened.
+        self.is_newest_slice_full = False
         #: Wakes the maintenance, if that is running; set by the maintenance.
         self.wake_maintenance: Callable[[], None]
 

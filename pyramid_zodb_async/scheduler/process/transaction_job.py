@@ -10,16 +10,18 @@ from ...contracts import ITransactionJob
 from ...database.connections import JarConnections
 from ...database.own_transaction import in_own_transaction
 from ...events import JobEvent, JobRetried, JobWasCancelled
-from ...exceptions import JobCancelled
+from ...exceptions import JobCancelled, JobUndone
 from ...interfaces import Connections
 from ...jobs.current_job import running_job
 from ...jobs.model import JobState, JobView
 from ...jobs.options import NO_OPTIONS, Options
+from ...jobs.owners import loaded_owner
 from ...transfer.failures import loaded_exception
+from ..commit_queue import CANCEL, REMOVAL, LoggedEnd
 from ..records import Store, StoredJob
-from ..store.transitions import End, finish, forget, revive
+from ..store.transitions import End, can_revive, finish, forget, revive
 from ..transaction_changes import CertainChange, Changes
-from .assigned_jobs import AssignedJob, AssignedJobs
+from .assigned_jobs import AssignedJob
 from .intake import HandOff
 from .job_views import Result, view_of, view_of_assigned, view_of_record
 from .progress_reports import report_of
@@ -62,7 +64,9 @@ class TransactionJob:
         self._connections = connections
         self._is_apart = is_apart
         self.sid = job.sid
-        self.owner = job.record.owner
+        self.owner = job.record.owner and loaded_owner(
+            job.record.owner, job.record.owner_kind
+        )
 
     @property
     def done(self) -> bool:
@@ -98,7 +102,11 @@ class TransactionJob:
         if has_failed and outcome is not None and outcome.exception:
             error = loaded_exception(outcome.exception)
         elif record.state == JobState.CANCELLED:
-            error = JobCancelled(f"The job {self.sid} was cancelled")
+            error = (
+                JobUndone(f"What the job {self.sid} did was undone")
+                if record.error
+                else JobCancelled(f"The job {self.sid} was cancelled")
+            )
         # before forget(), which removes the reference to the outcome
         value = Result(self._process.location, record, self._connections)()
         forget(self._job, record.fence)
@@ -109,8 +117,11 @@ class TransactionJob:
         if self._is_own():
             self._change_apart(TransactionJob.remove)
             return
+        # before forget(), which removes the name
+        function = self._record.function
+        end = REMOVAL if self._record.state == JobState.PENDING else None
         forget(self._job, self._record.fence)
-        self._drop()
+        self._drop(function, end)
 
     def cancel(self) -> JobView | None:
         """See :class:`~pyramid_zodb_async.contracts.ITransactionJob`."""
@@ -137,7 +148,7 @@ class TransactionJob:
             **self._history(),
         )
         # after the record has changed: the event shows the cancelled job
-        self._drop()
+        self._drop(record.function, CANCEL)
         if not self._is_apart:
             self.announce(JobWasCancelled)
         return view_of_record(self.sid, record)
@@ -145,13 +156,16 @@ class TransactionJob:
     def retry(self) -> JobView | None:
         """See :class:`~pyramid_zodb_async.contracts.ITransactionJob`."""
         record, process = self._record, self._process
-        if record.state != JobState.FAILED:
+        if not can_revive(record):
             return None
         options = Options.load(record.options)
         incarnation, is_handed_over = process.dispatcher.assign(None, options)
         revive(self._job, record.fence, incarnation)
+        self._store.note_revival(self._job)
         if is_handed_over:
-            hand_off = HandOff(process.commit_queue, is_new=False)
+            hand_off = HandOff(
+                process.commit_queue, process.assigned_jobs, is_new=False
+            )
             self._changes().add(hand_off)
             # after revive(): the run needs the new fence of the record
             hand_off.record = record
@@ -209,8 +223,8 @@ class TransactionJob:
             process.location.db, work, f"job {self.sid} ends itself"
         )
 
-    def _drop(self) -> None:
-        self._changes().add(_Drop(self._process.assigned_jobs, self.sid))
+    def _drop(self, function: str, end: LoggedEnd | None) -> None:
+        self._changes().add(_Drop(self._process, self._job, function, end))
 
     def _history(self) -> dict[str, Any]:
         """Return the attributes of the record that describe the present run.
@@ -235,9 +249,23 @@ class _Drop(CertainChange):
     is under way notices that when it asks whether to go on.
     """
 
-    def __init__(self, jobs: AssignedJobs, sid: str) -> None:
-        self._jobs = jobs
-        self._sid = sid
+    def __init__(
+        self,
+        process: ThisProcess,
+        job: StoredJob,
+        function: str,
+        end: LoggedEnd | None,
+    ) -> None:
+        self._process = process
+        self._sid = job.sid
+        self._slice, _ = job.place
+        self._function = function
+        self._end = end
 
     def apply(self) -> None:
-        self._jobs.drop(self._sid)
+        self._process.assigned_jobs.drop(self._sid)
+        self._process.slices_to_check.add(self._slice)
+        if self._end is not None:
+            self._process.commit_queue.add_end(
+                self._end, self._sid, self._function
+            )

@@ -35,10 +35,19 @@ def wait_for_end(
 
     Returns:
         Whether that has happened in that time.
+
+    Raises:
+        RuntimeError: the transaction that schedules the job has not ended.
+        UnknownJob: there is no such job. One that is forgotten during the
+            wait has ended.
     """
     jobs = process.assigned_jobs
     end = math.inf if timeout is None else time.monotonic() + timeout
     pause = SHORTEST_PAUSE
+    if sid is not None:
+        process.changes.require_committed(
+            sid, lambda: _is_committed(process, sid)
+        )
     while True:
         drops = jobs.drops  # read before the check
         if _has_ended(process, sid):
@@ -50,6 +59,18 @@ def wait_for_end(
         jobs.wait_for_drop(drops, min(pause, left))
         if sid is not None and sid not in jobs:
             pause = min(2 * pause, LONGEST_PAUSE)
+
+
+def _is_committed(process: ThisProcess, sid: str) -> bool:
+    """Return whether the database has a job that has not expired."""
+
+    def is_known(store: Store) -> bool:
+        record = store.find(sid)
+        return record is not None and (
+            record.expires is None or record.expires > time.time()
+        )
+
+    return process.location.read(is_known, default=False)
 
 
 def _has_ended(process: ThisProcess, sid: str | None) -> bool:

@@ -9,17 +9,20 @@ from ZODB.Connection import Connection
 from ZODB.DB import DB
 from ZODB.POSException import POSKeyError
 
+from ...concurrency.loggers import get_logger
 from ...database.own_transaction import in_own_transaction
+from ...database.storages import storage_failed
 from ...exceptions import DatabaseForked, StoreNotUsable
 from ...interfaces import Connections
-from ..records import FORMAT, Store
+from ...settings import DEFAULT_STORE
+from ..records import FORMAT, Store, TakenOver
+from .other_stores import other_stores, tell_of_other_stores
 
 __all__ = ["ObjectLocation", "RootLocation", "StoreLocation"]
 
 T = TypeVar("T")
 
-#: The key of the store in the root of the database.
-KEY = "pyramid_zodb_async"
+log = get_logger(__name__)
 
 
 class StoreLocation(abc.ABC):
@@ -93,6 +96,10 @@ class StoreLocation(abc.ABC):
             StoreNotUsable: see :meth:`find`.
         """
 
+    def is_gone(self) -> bool:
+        """Return whether the store was there, and is not any more."""
+        return False
+
     def read(self, work: Callable[[Store], T], default: T) -> T:
         """Read the store in a transaction of its own.
 
@@ -129,6 +136,27 @@ class StoreLocation(abc.ABC):
             note,
         )
 
+    def prepare(self, work: Callable[[Store], None]) -> None:
+        """Make the store if it is not made yet, before jobs are run.
+
+        Args:
+            work: changes the store; see :meth:`write`.
+
+        Raises:
+            StoreNotUsable: see :meth:`find`; or nothing can be written, for
+                the database is MariaDB.
+        """
+        try:
+            self.write(work, note="the store of jobs")
+        except Exception as error:
+            # what the server itself says of SQL that it does not understand
+            if storage_failed(error) and "MariaDB" in str(error):
+                raise StoreNotUsable(
+                    "RelStorage does not work with MariaDB, whose SQL is not"
+                    " that of MySQL: use MySQL, PostgreSQL or ZEO"
+                ) from error
+            raise
+
 
 class RootLocation(StoreLocation):
     """The location of a store at a fixed key in the root of a database.
@@ -136,6 +164,7 @@ class RootLocation(StoreLocation):
     Args:
         get_db: returns the database.
         factory: makes the store; it is called with *timeout*.
+        key: the key. Applications that share a database have one each.
         timeout: for how long the store's first slice stores outcomes, in
             seconds.
     """
@@ -145,22 +174,26 @@ class RootLocation(StoreLocation):
         get_db: Callable[[], DB],
         factory: Callable[..., Store] = Store,
         *,
+        key: str = DEFAULT_STORE,
         timeout: float = 3600,
     ) -> None:
         super().__init__(get_db)
+        self._key = key
         self._factory = factory
         self._timeout = timeout
 
     def find(self, connection: Connection) -> Store | None:
         """See :class:`StoreLocation`."""
-        found: Any = connection.root().get(KEY)
+        found: Any = connection.root().get(self._key)
         if found is None:
             return None
         if not isinstance(found, Store):
             raise StoreNotUsable(
-                f"root()[{KEY!r}] of the database is no store of jobs, but a"
-                f" {type(found).__qualname__}; what the application keeps"
-                " there must have another name"
+                f"root()[{self._key!r}] of the database"
+                f" {connection.db().database_name!r} is no store of jobs, but"
+                f" a {type(found).__qualname__}; what the application keeps"
+                " there must have another name, or the setting"
+                " zodb_async.store be another one"
             )
         if found.format != FORMAT:
             found.require_format()
@@ -172,8 +205,22 @@ class RootLocation(StoreLocation):
         # Of two processes that make it at the same time, one conflicts on the
         # root; in write() it is then repeated and finds the other's store.
         if store is None:
-            store = connection.root()[KEY] = self._factory(self._timeout)
+            store = self._factory(self._timeout)
+            connection.root()[self._key] = store
         return store
+
+    def prepare(self, work: Callable[[Store], None]) -> None:
+        """See :class:`StoreLocation`; also log which jobs are not run."""
+
+        def look(connection: Connection) -> tuple[bool, list[str]]:
+            is_new = self.find(connection) is None
+            return is_new, other_stores(connection, self._key)
+
+        is_new, others = in_own_transaction(self.db, look)
+        super().prepare(work)
+        tell_of_other_stores(
+            self.db.database_name, self._key, others, is_new=is_new
+        )
 
 
 class ObjectLocation(StoreLocation):
@@ -187,6 +234,52 @@ class ObjectLocation(StoreLocation):
     def __init__(self, db: DB, oid: bytes) -> None:
         super().__init__(lambda: db)
         self._oid = oid
+        self._gone_was_logged = False
+
+    def is_gone(self) -> bool:
+        """See :class:`StoreLocation`; that it is gone is logged once."""
+
+        def load(connection: Connection) -> None:
+            store = connection.get(self._oid)
+            # the connection may have its state still
+            store._p_deactivate()
+            store._p_activate()
+
+        try:
+            in_own_transaction(self.db, load)
+        except POSKeyError:
+            if not self._gone_was_logged:
+                self._gone_was_logged = True
+                log.warning(
+                    "The scheduler with the oid %s was removed from the"
+                    " database; its jobs end without an outcome.",
+                    self._oid.hex(),
+                    extra={"action": "scheduler_removed"},
+                )
+            return True
+        return False
+
+    def read(self, work: Callable[[Store], T], default: T) -> T:
+        """See :class:`StoreLocation`."""
+        try:
+            return super().read(work, default)
+        except POSKeyError:
+            if not self.is_gone():
+                raise
+            return default
+
+    def write(self, work: Callable[[Store], T], note: str) -> T:
+        """See :class:`StoreLocation`.
+
+        Raises:
+            TakenOver: the store is gone, and with it its jobs.
+        """
+        try:
+            return super().write(work, note)
+        except POSKeyError as error:
+            if not self.is_gone():
+                raise
+            raise TakenOver("The scheduler of the job was removed") from error
 
     def find(self, connection: Connection) -> Store | None:
         """See :class:`StoreLocation`."""

@@ -7,15 +7,18 @@ that the caller expects.
 import time
 from typing import Any, NamedTuple
 
+from ...exceptions import JobUndone
 from ...jobs.model import Failure, JobState
 from ..records import REMOVED, Fence, Outcome, Record, StoredJob
 
 __all__ = [
     "End",
+    "can_revive",
     "fail",
     "finish",
     "forget",
     "revive",
+    "stay_undone",
     "try_again",
 ]
 
@@ -95,7 +98,7 @@ def fail(
         expected,
         JobState.FAILED,
         end,
-        error=(failure.type, failure.message, failure.public),
+        error=failure.stored(),
         outcome=Outcome(exception=exception),
         **values,
     )
@@ -130,15 +133,56 @@ def try_again(
         # The attempt has ended, and its process has not.
         suspect=False,
         begun=False,
+        alone=False,
         **values,
     )
 
 
-def revive(job: StoredJob, expected: Fence, incarnation: str | None) -> None:
-    """Record that a failed job is to run again, as if it had not run.
+def stay_undone(
+    job: StoredJob, expected: Fence, end: End, run_number: int
+) -> None:
+    """Record that a job whose end was undone has ended nevertheless.
+
+    It is cancelled, and keeps its call, so that it can be revived.
 
     Args:
-        job: the job.
+        job: the job, which is pending again.
+        expected: what the caller knows of the record.
+        end: the end that is to be recorded.
+        run_number: of the end that was undone. It is counted up, so that the
+            version of the job is greater than any that somebody has seen.
+
+    Raises:
+        TakenOver: the record is not as *expected*.
+    """
+    job.change(
+        expected,
+        state=JobState.CANCELLED.value,
+        run_number=run_number + 1,
+        finished=end.finished,
+        expires=end.expires,
+        due=None,
+        error=(JobUndone.__qualname__, str(JobUndone()), JobUndone.public),
+    )
+
+
+def can_revive(record: Record) -> bool:
+    """Return whether a job has ended so that it can be revived.
+
+    Args:
+        record: the record of the job. It has failed, or was undone; one that
+            somebody has cancelled has no call any more.
+    """
+    return record.state == JobState.FAILED or (
+        record.state == JobState.CANCELLED and record.call is not None
+    )
+
+
+def revive(job: StoredJob, expected: Fence, incarnation: str | None) -> None:
+    """Record that an ended job is to run again, as if it had not run.
+
+    Args:
+        job: the job; see :func:`can_revive`.
         expected: what the caller knows of the record.
         incarnation: which process is to run it; ``None`` for any.
 
@@ -153,12 +197,16 @@ def revive(job: StoredJob, expected: Fence, incarnation: str | None) -> None:
         # any more.
         run_number=expected.run_number + 1,
         begun=False,
+        alone=False,
         crashes=0,
+        silences=(),
+        survivals=0,
         failures=0,
         started=None,
         finished=None,
         expires=None,
         progress=None,
+        progress_translation=None,
         error=None,
         outcome=None,
     )
@@ -189,13 +237,16 @@ _NOTHING = {
     name: getattr(Record, name)
     for name in (
         "owner",
+        "owner_kind",
         "base_url",
         "options",
         "due",
+        "silences",
         "started",
         "finished",
         "expires",
         "progress",
+        "progress_translation",
         "error",
         "call",
         "value",

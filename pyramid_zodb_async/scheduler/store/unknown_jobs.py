@@ -1,7 +1,8 @@
 """What is done for a job that does not exist, so that time does not tell."""
 
-from ..records import KEPT, Record, Slice, Store
+from ..records import Record, Store
 from ..sids import split_sid
+from ..slices import KEPT, Slice
 
 __all__ = ["load_another"]
 

@@ -103,6 +103,25 @@ def test_rabbitmq_brings_jobs_as_well(make_site):
         assert site.counts() == {"jobs": 12, "late": 1}
 
 
+def test_a_worker_that_gets_a_message_of_another_application_says_so(
+    make_site, broker, queue
+):
+    """They share the database and the broker, which they should not do."""
+    site = make_site(broker, store="site.jobs")
+    admin = make_site(broker)
+    stranger = admin.work("-Q", queue, "-c", "1")
+    path = site.begin("count", "jobs", queue=queue)
+    wait_until(lambda: "another application's" in stranger.log.read_text())
+    stranger.kill()
+    site.work("-Q", queue, "-c", "1")
+
+    assert site.end_of(path)["state"] == "succeeded"
+    assert site.counts() == {"jobs": 1}
+    told = stranger.log.read_text()
+    assert "pyramid_zodb_async.run:site.jobs" in told
+    assert "zodb_async.store = pyramid_zodb_async" in told
+
+
 def messages_of(broker, queue):
     """Give the messages that wait in Redis, with the first to go last."""
     connection = redis.Redis.from_url(broker)

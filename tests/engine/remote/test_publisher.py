@@ -7,6 +7,7 @@ import time
 import pytest
 import shop
 from exhausted import no_new_threads
+from shop import wait_until
 
 from pyramid_zodb_async.engine.queue import Entry
 from pyramid_zodb_async.engine.remote import publisher as module
@@ -225,3 +226,51 @@ def test_without_a_thread_the_same_message_tries_again(publisher, broker):
     assert publisher.wait(shop.PATIENCE)
 
     assert broker.got == ["a"]
+
+
+@pytest.mark.parametrize("error", [OSError, SystemExit])
+def test_a_connection_that_cannot_be_closed_ends_no_publisher(
+    publisher, broker, error
+):
+    def close():
+        broker.close()
+        raise error
+
+    publisher = Publisher(broker, close, broker.count)
+    publisher.put(Entry("first"))
+    assert publisher.wait(shop.PATIENCE)
+    publisher.stop(shop.PATIENCE)
+    assert broker.closed == 1
+    publisher.put(Entry("second"))
+    assert publisher.wait(shop.PATIENCE)
+    publisher.stop(shop.PATIENCE)
+
+    assert broker.got == ["first", "second"]
+
+
+def test_nothing_that_sending_raises_ends_the_publisher(broker):
+    raised = [SystemExit, KeyboardInterrupt]
+
+    def send(message):
+        if raised:
+            raise raised.pop()
+        broker(message)
+
+    publisher = Publisher(send, broker.close, broker.count)
+    publisher.put(Entry("sid"))
+    assert publisher.wait(shop.PATIENCE)
+    publisher.stop(shop.PATIENCE)
+
+    assert broker.got == ["sid"]
+
+
+def test_nothing_that_a_count_raises_ends_the_publisher(publisher, broker):
+    def take(count):
+        raise SystemExit
+
+    publisher.count("queue", take)
+    wait_until(lambda: not publisher._asked)
+    publisher.put(Entry("sid"))
+
+    assert publisher.wait(shop.PATIENCE)
+    assert broker.got == ["sid"]

@@ -10,7 +10,7 @@ from ZODB.POSException import ConflictError, ReadConflictError
 
 from pyramid_zodb_async.scheduler.maintenance.expiry import SPAN, SliceExpiry
 from pyramid_zodb_async.scheduler.records import Record, Slice, StoredCall
-from pyramid_zodb_async.scheduler.store.location import KEY
+from pyramid_zodb_async.settings import DEFAULT_STORE
 
 
 class Clock:
@@ -204,7 +204,7 @@ def rename_in_between(product):
     """Rename a product, after what the test does meanwhile."""
     product.name = "in vain"
     # as other jobs on the same connection have done before
-    assert list(product._p_jar.root()[KEY].unfinished())
+    assert list(product._p_jar.root()[DEFAULT_STORE].unfinished())
     in_between.pop()()
 
 

@@ -74,3 +74,30 @@ def test_it_takes_three_looks_however_far_apart():
     look({"other": 1}, after=1000)
 
     assert made.is_dead("other")
+
+
+def test_each_runner_is_judged_by_the_lease_that_it_has_told():
+    made, _ = watch(lease=3)
+    leases = {"patient": 30.0, "hasty": 1.0}
+    beats = {"patient": 1, "hasty": 1, "silent about it": 1}
+    dead = {}
+    for now in range(40):
+        made.observe(beats, now, leases)
+        for runner in beats:
+            if made.is_dead(runner):
+                dead.setdefault(runner, now)
+
+    # it takes three looks after the first at least
+    assert dead == {"hasty": 3, "silent about it": 3, "patient": 30}
+
+
+def test_for_some_jobs_a_runner_must_be_silent_for_several_leases():
+    made, look = watch()
+    look({"other": 1})
+    for _ in range(11):
+        look({"other": 1})
+        assert not made.is_dead("other", 4)
+    assert made.is_dead("other")
+    look({"other": 1})
+
+    assert made.is_dead("other", 4)

@@ -6,15 +6,14 @@ import types
 
 import pytest
 import shop
+from hand_driven import leased, look_until
 
 from pyramid_zodb_async import JobError, job
 from pyramid_zodb_async.events import JobFailed
 from pyramid_zodb_async.execution.subscribers import Announcer
+from pyramid_zodb_async.scheduler.maintenance import heartbeat
 from pyramid_zodb_async.scheduler.maintenance import takeover as module
-from pyramid_zodb_async.scheduler.maintenance.takeover import (
-    FORGOTTEN_AFTER,
-    Takeover,
-)
+from pyramid_zodb_async.scheduler.maintenance.heartbeat import FORGOTTEN_AFTER
 
 
 def test_jobs_of_a_process_that_has_gone_run_in_the_next(processes):
@@ -110,25 +109,6 @@ def test_a_look_leaves_alone_what_ends_in_the_meantime(processes, monkeypatch):
 # with a lease
 
 
-def leased(process, lease=0.3):
-    """Give the takeover of a process as it is on a shared storage."""
-    this_process = process.scheduler.process
-    this_process.lease, this_process.is_shared = lease, True
-    return Takeover(this_process)
-
-
-def look_until(takeover, condition, *, between=lambda: None):
-    """Look again and again, as the housekeeper does."""
-    pause = threading.Event()
-    for _ in range(100):
-        takeover.take_over_lost()
-        if condition():
-            return
-        between()
-        pause.wait(0.1)
-    raise AssertionError("it did not come to pass")
-
-
 def test_a_silent_runner_loses_its_jobs(processes):
     silent, process = processes(), processes()
     sid = silent.schedule(shop.nothing)
@@ -148,7 +128,7 @@ def test_a_runner_that_gives_signs_keeps_its_jobs(processes):
     look_until(
         leased(process),
         lambda: looks.append(1) or len(looks) == 12,
-        between=signs.beat,
+        between=signs.heartbeat.beat,
     )
 
     assert process.engine.submitted == []
@@ -157,11 +137,11 @@ def test_a_runner_that_gives_signs_keeps_its_jobs(processes):
 def test_a_runner_without_jobs_gives_no_signs(processes, db):
     process = processes()
     before = db.lastTransaction()
-    leased(process).beat()
+    leased(process).heartbeat.beat()
     assert db.lastTransaction() == before
     process.schedule(shop.nothing)
     before = db.lastTransaction()
-    leased(process).beat()
+    leased(process).heartbeat.beat()
 
     assert db.lastTransaction() > before
 
@@ -192,11 +172,11 @@ def test_signs_of_life_do_not_pile_up(processes):
     for _ in range(3):
         ended = processes()
         ended.schedule(shop.nothing)
-        leased(ended).beat()
+        leased(ended).heartbeat.beat()
         ended.run()
     unfinished = processes()
     unfinished.schedule(shop.nothing)
-    leased(unfinished).beat()
+    leased(unfinished, lease=1000).heartbeat.beat()
     takeover = leased(process, lease=1000)
     for _ in range(FORGOTTEN_AFTER + 2):
         takeover.take_over_lost()
@@ -235,9 +215,10 @@ def test_a_long_takeover_gives_signs_of_life(processes, monkeypatch):
 
     monkeypatch.setattr(module, "BATCH", 1)
     clock = types.SimpleNamespace(monotonic=lambda: now[0], time=time.time)
-    monkeypatch.setattr(module, "time", clock)
+    for module_of_time in (heartbeat, module):
+        monkeypatch.setattr(module_of_time, "time", clock)
     monkeypatch.setattr(process.location, "write", write_slowly)
-    process.takeover.beat()
+    process.takeover.heartbeat.beat()
     process.take_over()
     runner = process.scheduler.process.incarnation
     monkeypatch.undo()

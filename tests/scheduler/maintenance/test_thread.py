@@ -3,9 +3,9 @@
 import threading
 
 import pytest
-import shop
 from exhausted import no_new_threads
 
+from pyramid_zodb_async.scheduler.maintenance import thread
 from pyramid_zodb_async.scheduler.maintenance.thread import Chore, Housekeeper
 
 
@@ -94,20 +94,40 @@ def test_a_thread_that_cannot_be_started_is_told_and_tried_again(caplog):
     housekeeper.stop()
 
 
-# pytest warns of a thread that ends so
-@pytest.mark.filterwarnings(
-    "ignore::pytest.PytestUnhandledThreadExceptionWarning"
-)
-def test_a_thread_that_something_has_ended_is_replaced():
-    ended, done = [], threading.Event()
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
+def test_nothing_that_a_chore_raises_ends_the_thread(error, caplog):
+    failed, done = threading.Event(), threading.Event()
 
-    def end():
-        ended.append(threading.current_thread())
-        raise SystemExit
+    def fail():
+        failed.set()
+        raise error
 
     housekeeper = Housekeeper()
-    housekeeper.start([Chore(end, 60)])
-    shop.wait_until(lambda: ended and not ended[0].is_alive())
-    assert housekeeper.start([Chore(done.set, 60)])
+    housekeeper.start([Chore(fail, 60), Chore(done.set, 60)])
+    assert failed.wait(60)
     assert done.wait(60)
     housekeeper.stop()
+
+    assert [record.action for record in caplog.records] == [
+        "housekeeping_failed"
+    ]
+
+
+def test_the_thread_outlives_a_round_that_cannot_begin(caplog, monkeypatch):
+    monkeypatch.setattr(thread, "PAUSE", 0.05)
+    answers, done = [MemoryError, SystemExit], threading.Event()
+
+    def is_wanted():
+        if answers:
+            raise answers.pop()
+        return True
+
+    housekeeper = Housekeeper()
+    housekeeper.start([Chore(done.set, 60, is_wanted=is_wanted)])
+    assert done.wait(60)
+    housekeeper.stop()
+
+    assert [record.action for record in caplog.records] == [
+        "housekeeping_failed",
+        "housekeeping_failed",
+    ]

@@ -471,6 +471,19 @@ def test_what_was_renamed_while_the_job_waited_fails_it_by_name(
     assert f"vanishing:{name}" in view.failure.message
 
 
+def test_where_there_is_no_such_module_two_applications_are_thought_of(
+    process, module, monkeypatch
+):
+    sid = process.schedule(module.vanish)
+    monkeypatch.delitem(sys.modules, "vanishing")
+    process.run()
+    failure = process.view(sid).failure
+
+    assert failure.type == "JobNotLoadable"
+    assert "vanishing:vanish" in failure.message
+    assert "each needs a zodb_async.store of its own" in failure.message
+
+
 def test_a_method_that_is_gone_fails_the_job(process, product, monkeypatch):
     sid = process.schedule(product.rename, "new name")
     monkeypatch.delattr(shop.Product, "rename")

@@ -119,7 +119,7 @@ def test_a_job_of_an_old_slice_that_is_tried_again_is_not_lost(db, clock):
 
 
 def test_to_drop_a_slice_conflicts_with_a_retry_in_it(db, clock):
-    process = Process(db, timeout=0.5)
+    process = Process(db, timeout=100)
     expiry = SliceExpiry(process.scheduler.process)
     sid = fail(process)
     clock[0] += SPAN + 1

@@ -10,6 +10,7 @@ from ZODB.POSException import ConflictError
 
 from pyramid_zodb_async import JobError, JobTimeout, job
 from pyramid_zodb_async.database.connections import ThreadConnections
+from pyramid_zodb_async.execution.rules import Rules
 from pyramid_zodb_async.execution.verdicts import (
     Fail,
     FailedAttempt,
@@ -18,7 +19,6 @@ from pyramid_zodb_async.execution.verdicts import (
     Overruled,
     Raised,
     Repeat,
-    Rules,
     TryAgain,
     WaitForStorage,
 )

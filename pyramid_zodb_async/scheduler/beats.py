@@ -1,0 +1,33 @@
+"""The persistent class for the signs of life of processes that run jobs."""
+
+from typing import Any
+
+from persistent import Persistent
+
+from ..jobs.class_paths import stored_at
+
+__all__ = ["Beat"]
+
+
+@stored_at("pyramid_zodb_async.scheduler.records")
+class Beat(Persistent):
+    """The sign of life of an incarnation: a number that grows."""
+
+    count = 0
+    #: After how many seconds of silence its jobs may be taken over. ``None``
+    #: if it has not said so; then the lease of whoever watches it counts.
+    lease: float | None = None
+    #: By sid, of its running jobs; see ``process.progress_reports``.
+    reports: dict[str, tuple[Any, ...]] = {}  # noqa: RUF012 - set, not changed
+    #: By sid, what translates the message of a report.
+    translations: dict[str, tuple[Any, ...]] = {}  # noqa: RUF012 - the same
+
+    def sign(self, lease: float | None) -> None:
+        """Give one more sign of life.
+
+        Args:
+            lease: that of the incarnation, in seconds.
+        """
+        self.count += 1
+        if self.lease != lease:
+            self.lease = lease

@@ -1,0 +1,118 @@
+"""The signs of life that a process gives while it has jobs."""
+
+import time
+
+from ..process.this_process import ThisProcess
+from ..records import Store
+
+__all__ = ["Heartbeat"]
+
+#: After how many seconds without a job a process gives a sign of life as soon
+#: as it has one: others may have removed its beat, and with it its lease.
+LONG_IDLE = 1800.0
+
+#: For how many seconds at least a beat stands there without a job.
+LONGEST_IDLE = 3600.0
+
+#: After how many checks that found no job of an incarnation its beat is
+#: removed at the earliest. If the incarnation is alive and needs it, it makes
+#: a new one.
+FORGOTTEN_AFTER = 100
+
+
+class Heartbeat:
+    """Counts up the beat of this process, and removes those of others.
+
+    On a storage that only one process can have open nobody watches for signs
+    of life, and nothing is written.
+
+    Args:
+        process: this process.
+    """
+
+    def __init__(self, process: ThisProcess) -> None:
+        self._process = process
+        self._location = process.location
+        self._assigned = process.assigned_jobs
+        self._incarnation = process.incarnation
+        self._lease = process.lease if process.is_shared else None
+        #: When :meth:`beat` was called last, on the monotonic clock.
+        self._last_beat = 0.0
+        #: When it last gave a sign of life, or there was no job; and how many
+        #: jobs had been dropped by then.
+        self._last_sign, self._drops = time.monotonic(), 0
+        #: Since when there has been no job.
+        self._idle_since: float | None = None
+        #: Whether this process was silent since its jobs were last compared.
+        self.was_silent = False
+        #: How many checks in a row have found no job of an incarnation.
+        self._unused: dict[str, int] = {}
+
+    def beat(self) -> None:
+        """Give a sign of life, if jobs are assigned to this process.
+
+        Without jobs no process checks for it, and nothing is written. But if
+        it was silent for its lease while there was a job, others may have
+        taken that over, and must learn that this process has not ended.
+        """
+        # Set before the write: if that fails, it is not repeated at once.
+        self._last_beat = now = time.monotonic()
+        if self._lease is None:
+            return
+        drops = self._assigned.drops
+        is_idle = not len(self._assigned)
+        if now - self._last_sign >= self._lease:
+            self.was_silent = True
+            is_idle = is_idle and drops == self._drops
+        if is_idle:
+            self._stay_idle(now)
+        else:
+            self._idle_since = None
+            self._location.write(
+                lambda store: store.beat_of(self._incarnation).sign(
+                    self._process.lease
+                ),
+                note=f"incarnation {self._incarnation} is alive",
+            )
+            self._assigned.needs_sign = False
+        self._last_sign, self._drops = now, drops
+
+    def _stay_idle(self, now: float) -> None:
+        """Note that there is no job to give signs of life for."""
+        if self._idle_since is None:
+            self._idle_since = now
+        elif now - self._idle_since >= LONG_IDLE:
+            self._assigned.needs_sign = True
+
+    def beat_if_due(self) -> None:
+        """Give a sign of life while a takeover keeps the thread busy."""
+        silence = time.monotonic() - self._last_beat
+        if self._lease is not None and silence >= self._lease / 3:
+            self.beat()
+
+    def forget(self, unused: set[str]) -> None:
+        """Remove the beats of incarnations that ended long ago.
+
+        To be called at each look.
+
+        Args:
+            unused: the incarnations that have a beat and no job now.
+        """
+        self._unused = {
+            incarnation: self._unused.get(incarnation, 0) + 1
+            for incarnation in unused
+        }
+        # there are three looks in a lease
+        least = max(FORGOTTEN_AFTER, 3 * LONGEST_IDLE / self._process.lease)
+        old = [
+            incarnation
+            for incarnation, looks in self._unused.items()
+            if looks > least
+        ]
+
+        def remove(store: Store) -> None:
+            for incarnation in old:
+                store.runners.pop(incarnation, None)
+
+        if old:
+            self._location.write(remove, note="incarnations that ended")

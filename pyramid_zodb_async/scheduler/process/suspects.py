@@ -1,0 +1,128 @@
+"""The suspects of a process, and which of them may run at the same time."""
+
+import heapq
+import itertools
+from collections.abc import Callable, Iterable
+from typing import Generic, Protocol, TypeVar
+
+__all__ = ["HEAD_START", "Suspects"]
+
+#: For how many seconds a suspect runs before another one may begin.
+HEAD_START = 1.0
+
+
+class _Suspect(Protocol):
+    """What is used of a job that is assigned to this process."""
+
+    started: float | None
+    begun: float | None
+    crashes: int
+
+    @property
+    def runs_alone(self) -> bool:
+        """Whether no other suspect may run beside it."""
+
+
+J = TypeVar("J", bound=_Suspect)
+
+
+class Suspects(Generic[J]):
+    """Decides when each suspect is given to the engine.
+
+    A suspect may end its process. If it is the only one that runs then, the
+    crash is counted for it. If several run, nobody knows which one it was, and
+    they run alone the next time. So they begin one after the other, when the
+    one before has ended or has run for :data:`HEAD_START`; and as long as none
+    does harm, more and more of them begin together, so that many short ones do
+    not take long.
+
+    It is for one thread at a time.
+    """
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count()
+        #: Those that the engine has not got: first those that need not run
+        #: alone, and those with the fewest crashes.
+        self._waiting: list[tuple[bool, int, int, J]] = []
+        #: Those that the engine has got, until they are over.
+        self._given: list[J] = []
+        #: How many have ended and done no harm, since there were none.
+        self._harmless = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting or self._given)
+
+    def add(self, suspects: Iterable[J]) -> None:
+        """Add jobs that are suspects.
+
+        Args:
+            suspects: the jobs.
+        """
+        for job in suspects:
+            rank = job.runs_alone, job.crashes, next(self._numbers), job
+            heapq.heappush(self._waiting, rank)
+
+    def wait_for_time(self) -> bool:
+        """Return whether one may be given just because time passes."""
+        return bool(
+            self._waiting
+            and not self._waiting[0][-1].runs_alone
+            and not any(job.runs_alone for job in self._given)
+        )
+
+    def running(self) -> list[J]:
+        """Return those of which a run is under way."""
+        return [job for job in self._given if job.started is not None]
+
+    def take(
+        self,
+        is_assigned: Callable[[J], bool],
+        workers: int,
+        now: float,
+    ) -> list[J]:
+        """Return the suspects to give to the engine now.
+
+        Args:
+            is_assigned: returns whether a job is still this process's.
+            workers: how many jobs the engine runs at a time.
+            now: the time on the monotonic clock.
+        """
+        self._remove_ended(is_assigned)
+        taken: list[J] = []
+        while self._waiting:
+            job = self._waiting[0][-1]
+            # one that was dropped while it waited is skipped
+            if is_assigned(job):
+                if not self._may_begin(job, workers, now):
+                    break
+                self._given.append(job)
+                taken.append(job)
+            heapq.heappop(self._waiting)
+        return taken
+
+    def _remove_ended(self, is_assigned: Callable[[J], bool]) -> None:
+        """Forget those that are over.
+
+        One that was dropped, because another process has it, say, may still
+        run here.
+        """
+        given = [
+            job
+            for job in self._given
+            if job.started is not None or is_assigned(job)
+        ]
+        self._harmless += len(self._given) - len(given)
+        self._given = given
+        if not self._given and not self._waiting:
+            self._harmless = 0
+
+    def _may_begin(self, job: J, workers: int, now: float) -> bool:
+        if job.runs_alone:
+            return not self._given
+        if any(other.runs_alone for other in self._given):
+            return False
+        young = sum(
+            other.begun is None or now - other.begun < HEAD_START
+            for other in self._given
+        )
+        return young < min(1 + self._harmless, max(1, workers))
