@@ -9,6 +9,7 @@ from exhausted import no_new_threads
 from zope.interface.verify import verifyObject
 
 from pyramid_zodb_async import IEngine
+from pyramid_zodb_async.concurrency.moments import EndOfPause
 from pyramid_zodb_async.engine import manual
 from pyramid_zodb_async.engine.manual import ManualEngine
 
@@ -170,3 +171,16 @@ def test_no_job_sees_what_another_left_in_a_context_variable():
     run_first(engine)
 
     assert seen == ["nothing", "nothing"]
+
+
+def test_a_pause_is_over_when_either_clock_says_so():
+    engine = ManualEngine(lambda sid: None)
+    now, counted = time.time(), time.monotonic()
+    engine.submit(["wall"], due=EndOfPause(now - 1, counted + 99))
+    engine.submit(["monotonic"], due=EndOfPause(now + 99, counted - 1))
+    engine.submit(["none"], due=EndOfPause(now + 99, counted + 99))
+    *over, left = engine.waiting()
+
+    assert [job.sid for job in over] == ["wall", "monotonic"]
+    assert [job.pause(now) for job in over] == [0, 0]
+    assert 0 < left.pause(now) <= 99

@@ -206,3 +206,15 @@ def lines_of_a_removal(others):
     finally:
         sys.settrace(before)
     return lines
+
+
+def test_a_job_that_was_added_twice_is_taken_twice():
+    jobs = JobQueue()
+    for _ in range(2):
+        jobs.put(Entry("twice"))
+    assert jobs.take().sid == "twice"
+    assert len(jobs) == 1
+    assert take_all(jobs) == ["twice"]
+    jobs.remove("twice")
+
+    assert len(jobs) == 0

@@ -7,7 +7,7 @@ import shop
 import transaction
 from ZODB.DB import DB
 from ZODB.FileStorage import FileStorage
-from ZODB.POSException import ConflictError
+from ZODB.POSException import ConflictError, POSKeyError
 
 from pyramid_zodb_async import (
     JobState,
@@ -17,7 +17,8 @@ from pyramid_zodb_async import (
     transactional,
 )
 from pyramid_zodb_async.scheduler import durable
-from pyramid_zodb_async.scheduler.records import FORMAT
+from pyramid_zodb_async.scheduler.process.run import StoredRun
+from pyramid_zodb_async.scheduler.records import FORMAT, TakenOver
 
 
 @pytest.fixture
@@ -280,3 +281,54 @@ def test_jobs_of_a_removed_scheduler_end_with_one_warning(root, db, caplog):
     ]
 
     assert told == ["scheduler_removed"]
+
+
+@pytest.mark.parametrize("way", ["read", "write"])
+def test_another_object_that_is_missing_does_not_count_as_the_scheduler(
+    scheduler, way
+):
+    location = scheduler._process().process.location
+
+    def miss(store):
+        store._p_jar.get(b"missing.")
+
+    with pytest.raises(POSKeyError):
+        getattr(location, way)(miss, "what is missing")
+    assert not location.is_gone()
+
+
+def test_nothing_is_read_from_a_scheduler_that_was_removed(root, db):
+    removed = root["removed"] = PersistentTransactionalScheduler()
+    transaction.commit()
+    location = removed._process().process.location
+    # so that a connection has its state, and goes on to have it
+    assert location.read(lambda store: store.format, None) == FORMAT
+    del root["removed"]
+    transaction.commit()
+    db.pack()
+
+    def load_anew(store):
+        store._p_deactivate()
+        return store.format
+
+    assert location.read(load_anew, "nothing") == "nothing"
+    assert location.is_gone()
+    with pytest.raises(TakenOver):
+        location.write(load_anew, "nothing")
+
+
+@pytest.mark.parametrize("is_run", [True, False])
+def test_a_run_that_misses_another_object_than_the_scheduler_fails(
+    scheduler, is_run, monkeypatch
+):
+    def miss(run, *args):
+        raise POSKeyError(b"missing.")
+
+    name = "_finish" if is_run else "_load"
+    monkeypatch.setattr(StoredRun, name, miss)
+    sid = scheduler.schedule(shop.nothing)
+    transaction.commit()
+    assert scheduler.wait(sid, 60)
+    transaction.begin()
+
+    assert scheduler.get(sid).state is JobState.FAILED

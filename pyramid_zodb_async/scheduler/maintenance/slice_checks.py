@@ -103,9 +103,8 @@ class SliceChecks:
         newest = store.slices.maxKey()
         numbers = list(store.slices.keys(self._newest, newest))
         for number, following in itertools.pairwise(numbers):
-            if number not in self._old_since:
-                self._old_since[number] = min(now, following * 3600.0)
-                self._due.set(number, 0.0)
+            self._old_since[number] = min(now, following * 3600.0)
+            self._due.set(number, 0.0)
         self._newest = newest
         if now < self._last:  # the clock was set back: no time is certain
             for number, since in self._old_since.items():

@@ -77,9 +77,7 @@ class UnfinishedJobs:
             if number != newest:
                 yield from tuple(self._near[number])
                 # there may be one job in each of very many
-                old = store.slices.get(number)
-                if old is not None:
-                    old._p_deactivate()
+                _unload(store, number)
                 store._p_jar.cacheGC()
 
     def unload(self, store: Store, jobs: Iterable[LostJob]) -> None:
@@ -93,9 +91,7 @@ class UnfinishedJobs:
         """
         for job in jobs:
             number, _ = split_sid(job.sid)
-            slice_ = store.slices.get(number)
-            if slice_ is not None:
-                slice_._p_deactivate()
+            _unload(store, number)
 
     def leave_until(self, sid: str, due: float) -> None:
         """Do not return a job again before it is nearly due.
@@ -114,11 +110,10 @@ class UnfinishedJobs:
             sid: the sid of the job, which has ended or is not this process's.
         """
         number, _ = split_sid(sid)
-        sids = self._near.get(number)
-        if sids is not None:
-            sids.discard(sid)
-            if not sids:
-                del self._near[number]
+        sids = self._near.get(number, set())
+        sids.discard(sid)
+        if not sids:
+            self._near.pop(number, None)
 
     def _note_near(self, sid: str) -> None:
         number, _ = split_sid(sid)
@@ -130,3 +125,9 @@ class UnfinishedJobs:
                 self._revivals.add(note)
                 self._far.discard(sid)
                 self._note_near(sid)
+
+
+def _unload(store: Store, number: int) -> None:
+    slice_ = store.slices.get(number)
+    if slice_ is not None:  # else it was dropped
+        slice_._p_deactivate()

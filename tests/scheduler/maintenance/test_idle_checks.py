@@ -16,6 +16,7 @@ from pyramid_zodb_async.scheduler.maintenance import slice_checks, takeover
 from pyramid_zodb_async.scheduler.maintenance.expiry import SPAN, SliceExpiry
 from pyramid_zodb_async.scheduler.maintenance.takeover import Takeover
 from pyramid_zodb_async.scheduler.process import dispatch
+from pyramid_zodb_async.scheduler.records import REMOVED
 from pyramid_zodb_async.scheduler.slices import TREES
 
 MONTH = 30 * 86400.0
@@ -331,3 +332,108 @@ def test_a_clock_that_is_set_back_has_all_slices_checked_again(
     )
 
     assert end is not None
+
+
+def test_a_job_whose_slice_another_process_has_dropped_is_left(
+    db, script, pass_an_hour
+):
+    other = Process(db, lease=30)
+    (sid,) = schedule_each_hour(other, pass_an_hour, 1, shop.nothing)
+    idle = Idle(db, lease=1000)
+    idle.check()
+    other.run()
+    expiry = SliceExpiry(other.scheduler.process)
+    for _ in range(3):
+        expiry.open_and_drop()
+        pass_an_hour()
+    assert other.view(sid) is None
+    for _ in range(2):
+        idle.takeover.take_over_lost()
+
+    assert idle.process.engine.submitted == []
+
+
+def test_a_job_that_is_due_in_a_month_is_read_once_in_the_newest_slice_too(
+    db, script
+):
+    sid = script.schedule(remind)
+    idle = Idle(db)
+    unfinished = idle.takeover._unfinished
+
+    def sids():
+        return idle.process.location.read(
+            lambda store: list(unfinished.sids(store, 0.0)), []
+        )
+
+    assert sids() == [sid]
+    idle.check()
+    assert sids() == []
+
+
+def test_of_two_processes_that_drop_a_slice_one_finds_it_gone(
+    db, script, pass_an_hour, monkeypatch
+):
+    script.schedule(shop.nothing)
+    script.scheduler.process.location.write(end_all, note="all have ended")
+    one = SliceExpiry(script.scheduler.process)
+    two = SliceExpiry(script.scheduler.process)
+    pass_an_hour()
+    for _ in range(2):
+        one.open_and_drop()
+    pass_an_hour()
+    pass_an_hour()
+    write = script.location.write
+    monkeypatch.setattr(
+        script.location,
+        "write",
+        lambda work, note: (one_drops(), write(work, note))[1],
+    )
+
+    def one_drops():
+        monkeypatch.setattr(script.location, "write", write)
+        one.open_and_drop()
+
+    two.open_and_drop()
+
+    assert (
+        script.location.read(lambda store: len(store.slices), default=0) == 1
+    )
+
+
+def end_all(store):
+    """Have all jobs removed."""
+    for sid in list(store.unfinished()):
+        store.change(sid, store.find(sid).fence, state=REMOVED)
+
+
+def test_a_job_of_the_newest_slice_is_taken_once_when_it_is_due(
+    db, script, pass_time
+):
+    sid = script.schedule(remind)
+    idle = Idle(db)
+    idle.check()
+    pass_time(MONTH)
+    idle.takeover.take_over_lost()
+
+    assert idle.process.engine.submitted == [sid]
+
+
+def test_the_end_of_a_job_leaves_the_others_of_its_slice_known(
+    db, script, pass_an_hour
+):
+    other = Process(db, lease=30)
+    for _ in range(2):
+        other.schedule(shop.nothing)
+    (left,) = schedule_each_hour(other, pass_an_hour, 1, shop.nothing)
+    idle = Idle(db, lease=0.3)
+    idle.check()
+    for _ in range(2):
+        other.run()
+    pause = threading.Event()
+    for _ in range(300):
+        idle.takeover.take_over_lost()
+        if idle.process.engine.submitted:
+            break
+        pause.wait(0.1)
+
+    assert idle.process.engine.submitted == [left]
