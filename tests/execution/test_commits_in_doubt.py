@@ -2,12 +2,14 @@
 
 import pytest
 import shop
+import undoing
 from pyramid.threadlocal import get_current_request
 from shop import scheduler_of, wait_until
 from transaction.interfaces import TransientError
 from ZODB.FileStorage import FileStorage
 
 from pyramid_zodb_async import CommitInDoubt, job
+from pyramid_zodb_async.database.application import databases_of
 from pyramid_zodb_async.events import JobFailed, JobRetried, JobSucceeded
 from pyramid_zodb_async.execution import rules
 from pyramid_zodb_async.scheduler.in_memory import table
@@ -233,6 +235,29 @@ def test_a_job_in_doubt_cannot_be_cancelled(
     assert cancelled == [False]
     state = "failed" if kept_in == "memory" else "succeeded"
     assert app.get(path).json["state"] == state
+
+
+@in_the_database
+@pytest.mark.parametrize("has_committed", [False, True])
+def test_a_job_in_doubt_that_was_undone_meanwhile_is_not_repeated(
+    run, lose_answers, on_look, has_committed
+):
+    """While a client has lost its server, that may go on, and be asked."""
+    undone = []
+
+    def undo_if_done(doubtful):
+        db = databases_of(run.app.app.registry)[""]
+        if has_committed and not undone:
+            undone.append(doubtful.sid)
+            undoing.undo(db, f"job {doubtful.sid}, ")
+
+    on_look(undo_if_done)
+    lose_answers(ConnectionLost(), has_committed=has_committed)
+    view = run(shop.add, "word", zodb_async__lease=1)
+
+    assert undone == [view.sid] * has_committed
+    assert view.state == ("cancelled" if has_committed else "succeeded")
+    assert shop.effects(run.app) == ["word"] * (not has_committed)
 
 
 @in_the_database

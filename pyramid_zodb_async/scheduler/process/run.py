@@ -20,6 +20,7 @@ from ..records import Fence, Outcome, Store, StoredJob, TakenOver
 from ..store.crash_counts import counts_of
 from ..store.stored_values import refuse_broken, storable_result
 from ..store.transitions import End, fail, finish, try_again
+from ..store.undo import undone_jobs
 from ..transaction_changes import Changes
 from .assigned_jobs import AssignedJob
 from .crash_suspects import clear_suspicion
@@ -250,8 +251,12 @@ class StoredRun(BaseRun):
         """See :class:`~pyramid_zodb_async.contracts.IRun`."""
 
         def find(store: Store) -> Fence | None:
-            record = store.find(self.sid)
-            return record and record.fence
+            job = store.locate_at(self.sid, self._assigned.place)
+            # An undo of the commit gives back the fence of before. The next
+            # check of the unfinished jobs sees to that job.
+            if job is None or any(undone_jobs([job])):
+                return None
+            return job.record.fence
 
         fence = self._process.location.read(find, None)
         if fence == self._fence:
@@ -262,19 +267,7 @@ class StoredRun(BaseRun):
 
     def storage_works(self, databases: Iterable[DB]) -> bool:
         """See :class:`~pyramid_zodb_async.contracts.IRun`."""
-
-        # A write: a storage may still be read when it takes no commits any
-        # more. The store itself is small, and nobody else writes it.
-        def write(store: Store) -> None:
-            store._p_changed = True
-
-        try:
-            self._process.location.write(
-                write, note="a test whether the storage works"
-            )
-        except Exception:  # noqa: BLE001 - whatever a driver raises
-            return False
-        return True
+        return self._process.location.takes_commits()
 
     def fail(
         self, failure: Failure, exception: bytes, *, in_doubt: bool = False
