@@ -219,7 +219,7 @@ class AssignedJobs:
 
     def suspects_wait(self) -> bool:
         """Return whether :meth:`submit_suspects` is to be called again."""
-        return self._has_suspects and self._suspects.wait_for_time()
+        return self._has_suspects and self._suspects.wait_for_time(self._holds)
 
     def submit_suspects(self) -> None:
         """Give the engine the suspects that may run by now."""
