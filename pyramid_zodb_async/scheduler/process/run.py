@@ -11,6 +11,7 @@ from zope.interface import implementer
 
 from ...contracts import IRun
 from ...database.internals import participants_of
+from ...database.probes import can_be_read
 from ...exceptions import JobError, NotTransferable, TransactionRequired
 from ...interfaces import Connections
 from ...jobs.model import Failure, JobState, JobView, Progress
@@ -267,7 +268,10 @@ class StoredRun(BaseRun):
 
     def storage_works(self, databases: Iterable[DB]) -> bool:
         """See :class:`~pyramid_zodb_async.contracts.IRun`."""
-        return self._process.location.takes_commits()
+        location = self._process.location
+        # another one may be away, of which the run has read
+        others = [db for db in databases if db is not location.db]
+        return location.takes_commits() and all(map(can_be_read, others))
 
     def fail(
         self, failure: Failure, exception: bytes, *, in_doubt: bool = False
