@@ -192,7 +192,8 @@ def test_an_engine_that_does_not_say_how_many_it_runs_gets_one_at_a_time():
 @pytest.fixture
 def threaded(db):
     """Give a process that takes jobs over, and runs them on threads."""
-    process = Process(db)
+    # the other chores of its maintenance come too late for a test
+    process = Process(db, lease=600)
     engine = ThreadEngine(process.runner.run, workers=WORKERS)
     process.scheduler.use(engine)
     yield process
