@@ -4,7 +4,7 @@ import pytest
 import shop
 import undoing
 from pyramid.threadlocal import get_current_request
-from shop import scheduler_of, wait_until
+from shop import scheduler_of, sid_of, wait_until
 from transaction.interfaces import TransientError
 from ZODB.FileStorage import FileStorage
 
@@ -423,6 +423,35 @@ def test_what_is_recorded_in_doubt_is_told_once(
     assert view.attempt == 2
     wait_until(lambda: JobFailed in heard)
     assert heard == [JobRetried, JobFailed]
+
+
+@in_the_database
+def test_a_job_that_is_given_back_in_doubt_is_free(make_app, monkeypatch):
+    app = make_app({"/start": shop.start}, zodb_async__engine="manual")
+    sid = sid_of(shop.begin(app, "nothing"))
+    scheduler = scheduler_of(app)
+    finish = FileStorage.tpc_finish
+    given_back, handed_over = [], []
+
+    def tpc_finish(self, transaction, f=None):
+        done = finish(self, transaction, f)
+        if transaction.description.endswith(b" is free") and not given_back:
+            given_back.append(sid)
+            raise ConnectionLost
+        return done
+
+    monkeypatch.setattr(FileStorage, "tpc_finish", tpc_finish)
+    run = scheduler.claim(sid)
+    # a message is sent for it, if the engine sends any
+    monkeypatch.setattr(
+        scheduler.process.dispatcher, "hand_over", handed_over.extend
+    )
+    run.give_back()
+
+    assert given_back == [sid]
+    assert [(job.sid, job.fence.runner) for job in handed_over] == [
+        (sid, None)
+    ]
 
 
 # -- Commits of the function's own --------------------------------------------

@@ -361,17 +361,23 @@ class StoredRun(BaseRun):
 
     def give_back(self) -> None:
         """See :class:`~pyramid_zodb_async.contracts.IRun`."""
+        # another number, so that this run cannot write any more
+        free = self._fence._replace(
+            runner=None, run_number=self._fence.run_number + 1
+        )
 
         def write(store: Store) -> AssignedJob:
-            job = store.change(
-                self.sid,
-                self._fence,
-                runner=None,
-                # so that this run cannot write any more
-                run_number=self._fence.run_number + 1,
-                # the end of this process is no crash of the job
-                begun=False,
-            )
+            job = self._of(store)
+            if (
+                job.record.fence != free
+            ):  # it is in a repetition, as in retry()
+                job.change(
+                    self._fence,
+                    runner=free.runner,
+                    run_number=free.run_number,
+                    # the end of this process is no crash of the job
+                    begun=False,
+                )
             return AssignedJob.of(job)
 
         assigned = self._process.location.write(
