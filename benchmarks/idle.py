@@ -102,8 +102,13 @@ def watch(uri, lease, cache_size, seconds):
         db.open().close()
         memory_before, busy_before = memory(), busy()
         scheduler.start()
-        time.sleep(lease + 5)
-        begun = busy() - busy_before
+        # the start looks through all slices, also after the first beat
+        last, now = -1.0, busy()
+        while now - last > 0.1:
+            last = now
+            time.sleep(max(5, lease / 3 + 1))
+            now = busy()
+        begun = now - busy_before
         busy_before, since = busy(), time.monotonic()
         time.sleep(seconds)
         share = (busy() - busy_before) / (time.monotonic() - since)

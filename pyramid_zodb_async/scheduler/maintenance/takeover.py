@@ -339,6 +339,7 @@ class Takeover:
         ended = {view.sid for view in undone}
         batch = [lost for lost in batch if lost.sid not in ended]
         claimed, failed = claim_lost(store, self._process, batch, death)
+        self._unfinished.unload(store, batch)
         return claimed, failed, undone
 
 

@@ -1,10 +1,11 @@
 """What this process knows of unfinished jobs, so that few must be read."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from ...concurrency.deadlines import Deadlines
 from ..records import Store
 from ..sids import split_sid
+from .claiming import LostJob
 from .slice_checks import SliceChecks
 
 __all__ = ["UnfinishedJobs"]
@@ -80,6 +81,21 @@ class UnfinishedJobs:
                 if old is not None:
                     old._p_deactivate()
                 store._p_jar.cacheGC()
+
+    def unload(self, store: Store, jobs: Iterable[LostJob]) -> None:
+        """Have the slices of jobs leave the memory, with all their trees.
+
+        There may be one job in each of very many.
+
+        Args:
+            store: the store, as a transaction sees it.
+            jobs: the jobs.
+        """
+        for job in jobs:
+            number, _ = split_sid(job.sid)
+            slice_ = store.slices.get(number)
+            if slice_ is not None:
+                slice_._p_deactivate()
 
     def leave_until(self, sid: str, due: float) -> None:
         """Do not return a job again before it is nearly due.
