@@ -7,7 +7,12 @@ from pyramid.exceptions import ConfigurationError
 
 from ..concurrency.loggers import get_logger
 from ..database.application import database_of
-from ..database.begun_transactions import IN_REQUEST, of_thread, watch_begins
+from ..database.begun_transactions import (
+    IN_REQUEST,
+    of_thread,
+    watch_begins,
+    watch_of,
+)
 from ..database.pool_sizes import check_pools
 from ..database.storages import describe_storage, keeps_its_commits
 from ..exceptions import JobError
@@ -53,7 +58,7 @@ def start_scheduler_factory(
         # before a transaction begins, and once in a thread
         if of_thread.watch is None:
             watch_begins()
-        environ[IN_REQUEST] = True
+        environ[IN_REQUEST] = None
         # Without those that are there before the request is handled: they
         # belong to code around this tween, which manages the transaction.
         marks = MARKS - environ.keys()
@@ -62,6 +67,8 @@ def start_scheduler_factory(
         finally:
             for mark in marks:
                 environ.pop(mark, None)
+            # of what callbacks do after this; if the request has made one
+            environ[IN_REQUEST] = watch_of(vars(request).get("tm"))
 
     return start_scheduler_tween
 

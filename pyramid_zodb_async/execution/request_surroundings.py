@@ -14,7 +14,12 @@ from transaction.interfaces import NoTransaction
 from ..concurrency.loggers import get_logger
 from ..contracts import IRun
 from ..database.application import RequestConnections, make_root
-from ..database.begun_transactions import IN_REQUEST, of_thread, watch_begins
+from ..database.begun_transactions import (
+    IN_REQUEST,
+    of_thread,
+    watch_begins,
+    watch_of,
+)
 from ..interfaces import IJobWrappers
 from .job_request import withhold_session
 from .surroundings import OwnTransaction, Surroundings, begin_transaction
@@ -92,7 +97,7 @@ class RequestSurroundings:
             request.environ["tm.active"] = True
             if of_thread.watch is None:
                 watch_begins()
-            request.environ[IN_REQUEST] = True
+            request.environ[IN_REQUEST] = watch_of(manager)
             # before begin(), so that no failure leaves a transaction behind
             cleaning.callback(_abort, request)
             begin_transaction(manager, run)
