@@ -201,3 +201,14 @@ def test_the_user_is_asked_for_as_often_whether_or_not_there_is_a_job(
 
     assert counts == [counts[0]] * len(counts)
     assert counts[0] > 0
+
+
+@pytest.mark.parametrize("number", ["0", "79c40", "fffff"])
+def test_a_sid_of_an_hour_without_jobs_is_unknown_too(app, number):
+    sid = f"{number}-{'A' * 22}"
+    app.get(f"/jobs/{sid}", status=404)
+    ended = begin(app, "bob", "give", "result")
+    drain(app)
+
+    stranger = app.get(ended, headers=by("eve"), status=404)
+    assert app.get(f"/jobs/{sid}", status=404).body == stranger.body
