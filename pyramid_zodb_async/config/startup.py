@@ -48,6 +48,8 @@ def start_scheduler_factory(
         registry: the registry of the application.
     """
     to_do = [start_scheduler]
+    # whether requests may have another manager than that of the thread
+    has_managers = "tm.manager_hook" in registry.settings
 
     def start_scheduler_tween(request: Any) -> Any:
         # Without a lock: if two threads get here at the same time, both start
@@ -67,8 +69,11 @@ def start_scheduler_factory(
         finally:
             for mark in marks:
                 environ.pop(mark, None)
-            # of what callbacks do after this; if the request has made one
-            environ[IN_REQUEST] = watch_of(vars(request).get("tm"))
+            if has_managers:
+                manager = vars(request).get("tm")
+                if not getattr(manager, "explicit", True):
+                    # of what callbacks do after this
+                    environ[IN_REQUEST] = watch_of(manager)
 
     return start_scheduler_tween
 

@@ -72,14 +72,13 @@ def watch_of(manager: Any) -> Any:
     A transaction that is open now counts as begun.
 
     Args:
-        manager: the manager; ``None`` stands for none.
+        manager: the manager.
 
     Returns:
         The watch, which ends with the last reference to it; ``None`` for a
         manager that begins nothing unasked, and for that of the thread.
     """
-    # what does not say what it is, is not known
-    if _is_of_thread(manager) or getattr(manager, "explicit", True):
+    if manager.explicit or _is_of_thread(manager):
         return None
     watch = _Watch()
     manager.registerSynch(watch)

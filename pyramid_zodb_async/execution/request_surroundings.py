@@ -5,6 +5,7 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import transaction
 from pyramid.interfaces import IRequestFactory
 from pyramid.request import Request, apply_request_extensions
 from pyramid.threadlocal import manager as threadlocals
@@ -97,7 +98,8 @@ class RequestSurroundings:
             request.environ["tm.active"] = True
             if of_thread.watch is None:
                 watch_begins()
-            request.environ[IN_REQUEST] = watch_of(manager)
+            known = manager.explicit or manager is transaction.manager
+            request.environ[IN_REQUEST] = None if known else watch_of(manager)
             # before begin(), so that no failure leaves a transaction behind
             cleaning.callback(_abort, request)
             begin_transaction(manager, run)
