@@ -1,5 +1,6 @@
 """Logging that raises, by a fault of the application, harms no job."""
 
+import asyncio
 import contextlib
 import io
 import logging
@@ -64,16 +65,24 @@ def handled():
         yield
 
 
-@contextlib.contextmanager
-def exiting():
-    class Exiting(logging.Filter):
-        def filter(self, record):
-            raise SystemExit("a filter that ends its thread")
+def raising(kind):
+    """Have a filter raise what would end its thread."""
 
-    handler = logging.StreamHandler(io.StringIO())
-    handler.addFilter(Exiting())
-    with first(handler):
-        yield
+    class Raising(logging.Filter):
+        def filter(self, record):
+            raise kind("a filter that ends its thread")
+
+    @contextlib.contextmanager
+    def raise_in_filter():
+        handler = logging.StreamHandler(io.StringIO())
+        handler.addFilter(Raising())
+        with first(handler):
+            yield
+
+    return raise_in_filter
+
+
+exiting, giving_up = raising(SystemExit), raising(asyncio.CancelledError)
 
 
 @contextlib.contextmanager
@@ -93,7 +102,7 @@ def made():
         logging.setLogRecordFactory(make)
 
 
-@pytest.fixture(params=[filtered, handled, made, exiting])
+@pytest.fixture(params=[filtered, handled, made, exiting, giving_up])
 def _failing_log(request, make_app):
     """Have each line of the log raise, in one way or another.
 

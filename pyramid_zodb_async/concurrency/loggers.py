@@ -24,14 +24,20 @@ class _NeverRaising(logging.LoggerAdapter[logging.Logger]):
             # 2, so that the record names the caller and not this line; what
             # is in the module logging itself is not counted
             self.logger.log(level, msg, *args, stacklevel=2, **kw)
-        except Exception:  # noqa: BLE001 - filters raise what they like
+        except _not_to_pass():
             _write_error(msg, args)
-        except (SystemExit, KeyboardInterrupt):
-            # in the main thread it may be a signal that has come just now, by
-            # which the process is to end; elsewhere it would only end a thread
-            if threading.current_thread() is threading.main_thread():
-                raise
-            _write_error(msg, args)
+
+
+def _not_to_pass() -> type[BaseException]:
+    """Return the class of what must not get out of a call of a logger.
+
+    In the main thread, what is no ``Exception`` may be a signal that has come
+    just now, by which the process is to end. Elsewhere it would only end a
+    thread.
+    """
+    if threading.current_thread() is threading.main_thread():
+        return Exception
+    return BaseException
 
 
 def _write_error(message: object, values: tuple[object, ...]) -> None:
@@ -43,16 +49,17 @@ def _write_error(message: object, values: tuple[object, ...]) -> None:
     if not logging.raiseExceptions or sys.stderr is None:
         return
     # one by one: the values, the exception or the stream may raise as well
-    with contextlib.suppress(Exception):
+    with contextlib.suppress(_not_to_pass()):
         sys.stderr.write(f"--- Not logged: {str(message) % values}\n")
-    with contextlib.suppress(Exception):
+    with contextlib.suppress(_not_to_pass()):
         traceback.print_exc()
 
 
 def get_logger(name: str) -> logging.LoggerAdapter[logging.Logger]:
     """Return a logger whose methods never raise.
 
-    In the main thread they raise ``SystemExit`` and ``KeyboardInterrupt``.
+    In the main thread they raise what is no ``Exception``, such as
+    ``SystemExit`` and ``KeyboardInterrupt``.
 
     Args:
         name: the name of the logger.

@@ -7,7 +7,12 @@ from pyramid.exceptions import ConfigurationError
 
 from ..concurrency.loggers import get_logger
 from ..database.application import database_of
-from ..database.begun_transactions import IN_REQUEST, of_thread, watch_begins
+from ..database.begun_transactions import (
+    IN_REQUEST,
+    of_thread,
+    watch_begins,
+    watch_of,
+)
 from ..database.pool_sizes import check_pools
 from ..database.storages import describe_storage, keeps_its_commits
 from ..exceptions import JobError
@@ -43,6 +48,8 @@ def start_scheduler_factory(
         registry: the registry of the application.
     """
     to_do = [start_scheduler]
+    # whether requests may have another manager than that of the thread
+    has_managers = "tm.manager_hook" in registry.settings
 
     def start_scheduler_tween(request: Any) -> Any:
         # Without a lock: if two threads get here at the same time, both start
@@ -53,7 +60,7 @@ def start_scheduler_factory(
         # before a transaction begins, and once in a thread
         if of_thread.watch is None:
             watch_begins()
-        environ[IN_REQUEST] = True
+        environ[IN_REQUEST] = None
         # Without those that are there before the request is handled: they
         # belong to code around this tween, which manages the transaction.
         marks = MARKS - environ.keys()
@@ -62,6 +69,11 @@ def start_scheduler_factory(
         finally:
             for mark in marks:
                 environ.pop(mark, None)
+            if has_managers:
+                manager = vars(request).get("tm")
+                if not getattr(manager, "explicit", True):
+                    # of what callbacks do after this
+                    environ[IN_REQUEST] = watch_of(manager)
 
     return start_scheduler_tween
 

@@ -11,10 +11,17 @@ from typing import Any
 
 import transaction
 
-__all__ = ["IN_REQUEST", "of_thread", "was_begun", "watch_begins"]
+__all__ = [
+    "IN_REQUEST",
+    "of_thread",
+    "was_begun",
+    "watch_begins",
+    "watch_of",
+]
 
 #: The key, in the environ of a request, that tells that the request is
-#: handled by an application, and that begins are watched on its thread.
+#: handled by an application, and that begins are watched on its thread. Its
+#: value is what :func:`watch_of` has returned, or ``None``.
 IN_REQUEST = "pyramid_zodb_async.in_request"
 
 
@@ -59,19 +66,42 @@ def watch_begins() -> None:
     transaction.manager.registerSynch(of_thread.watch)
 
 
-def was_begun(manager: Any) -> bool:
+def watch_of(manager: Any) -> Any:
+    """Watch the begins of a manager that is not that of the thread.
+
+    A transaction that is open now counts as begun.
+
+    Args:
+        manager: the manager.
+
+    Returns:
+        The watch, which ends with the last reference to it; ``None`` for a
+        manager that begins nothing unasked, and for that of the thread.
+    """
+    if manager.explicit or _is_of_thread(manager):
+        return None
+    watch = _Watch()
+    manager.registerSynch(watch)
+    return watch
+
+
+def was_begun(manager: Any, watch: Any) -> bool:
     """Return whether the current transaction was begun by somebody.
 
     Args:
         manager: the transaction manager, which has one.
+        watch: the watch of that manager; ``None`` if it has none of its own.
 
     Returns:
         Whether somebody has called ``begin()``, and so is to end it. It is
-        true as well if that is not known, for a manager that is not that of
-        the thread.
+        true as well if that is not known.
     """
+    if _is_of_thread(manager):
+        watch = of_thread.watch
+    return watch is None or bool(watch.has_seen(manager.get()))
+
+
+def _is_of_thread(manager: Any) -> bool:
     if isinstance(manager, transaction.ThreadTransactionManager):
         manager = manager.manager
-    if manager is not transaction.manager.manager or of_thread.watch is None:
-        return True
-    return of_thread.watch.has_seen(manager.get())
+    return manager is transaction.manager.manager

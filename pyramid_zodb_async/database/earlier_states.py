@@ -18,7 +18,8 @@ FEW, MOST = 2, 50
 def earlier_states(thing: Persistent) -> Iterator[dict[str, Any]]:
     """Return the states that an object had before the one of now.
 
-    A pack of the database removes them.
+    A pack of the database removes them. A storage that cannot undo may have
+    none.
 
     Args:
         thing: an object that is stored, and not changed since.
@@ -29,6 +30,8 @@ def earlier_states(thing: Persistent) -> Iterator[dict[str, Any]]:
     """
     thing._p_activate()  # a ghost has no serial
     connection, done = thing._p_jar, 0
+    if not connection.db().supportsUndo():
+        return
     for most in (FEW, MOST):
         tids = revisions(connection, thing._p_oid, most)
         for tid in tids[done:]:

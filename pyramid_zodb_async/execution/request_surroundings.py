@@ -5,6 +5,7 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import transaction
 from pyramid.interfaces import IRequestFactory
 from pyramid.request import Request, apply_request_extensions
 from pyramid.threadlocal import manager as threadlocals
@@ -14,7 +15,12 @@ from transaction.interfaces import NoTransaction
 from ..concurrency.loggers import get_logger
 from ..contracts import IRun
 from ..database.application import RequestConnections, make_root
-from ..database.begun_transactions import IN_REQUEST, of_thread, watch_begins
+from ..database.begun_transactions import (
+    IN_REQUEST,
+    of_thread,
+    watch_begins,
+    watch_of,
+)
 from ..interfaces import IJobWrappers
 from .job_request import withhold_session
 from .surroundings import OwnTransaction, Surroundings, begin_transaction
@@ -92,7 +98,8 @@ class RequestSurroundings:
             request.environ["tm.active"] = True
             if of_thread.watch is None:
                 watch_begins()
-            request.environ[IN_REQUEST] = True
+            known = manager.explicit or manager is transaction.manager
+            request.environ[IN_REQUEST] = None if known else watch_of(manager)
             # before begin(), so that no failure leaves a transaction behind
             cleaning.callback(_abort, request)
             begin_transaction(manager, run)

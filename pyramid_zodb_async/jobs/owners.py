@@ -53,8 +53,8 @@ def as_owner(userid: Any) -> Owner | None:
         return Owner(userid, "str")
     if not _has_text(userid):
         return None
-    text = repr(userid) if isinstance(userid, bytes) else str(userid)
     kind = _kind(userid)
+    text = _text(userid, kind)
     if kind != "str" and (not text or _ADDRESS.search(text)):
         return None
     return Owner(text, kind)
@@ -68,6 +68,17 @@ def _has_text(userid: Any) -> bool:
     return isinstance(userid, str | bytes | numbers.Number) or (
         kind.__str__ is not object.__str__
     )
+
+
+def _text(userid: Any, kind: str) -> str:
+    """Return the text of a userid of a kind."""
+    # of these two the value itself: subclasses may show as something else,
+    # even as another user
+    if kind == "str":
+        return str.__str__(userid)
+    if kind == "int":
+        return str(int(userid))
+    return repr(userid) if isinstance(userid, bytes) else str(userid)
 
 
 def _kind(userid: Any) -> str:

@@ -114,7 +114,9 @@ def _translatable(error: BaseException, text: str) -> str:
     """Return the text of an exception, with what it is translated by."""
     # its attributes, and what a translation string mentions, may raise
     with contextlib.suppress(BaseException):
-        (said,) = error.args
+        said = str(error)  # __str__ may return a translation string
+        if not isinstance(said, TranslationString):
+            (said,) = error.args
         if isinstance(said, TranslationString) and any(
             told.startswith(text.removesuffix("…"))
             for told in (said, said.interpolate())
@@ -126,6 +128,8 @@ def _translatable(error: BaseException, text: str) -> str:
 def _text(error: BaseException) -> str:
     try:
         text = str(error)
+        if isinstance(text, TranslationString):
+            text = text.interpolate()
     except BaseException:  # noqa: BLE001 - it may raise whatever it likes
         return f"(the text of this {type(error).__qualname__} raises)"
     if issubclass(type(error), SystemExit):

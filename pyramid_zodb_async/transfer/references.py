@@ -4,6 +4,7 @@ import functools
 import io
 import pickle
 import socket
+from multiprocessing.connection import Connection as PipeEnd
 from typing import Any, NamedTuple
 
 from persistent import Persistent
@@ -189,6 +190,9 @@ _STREAMS = {
     " .read() gives them, or a persistent object that has them",
     socket.socket: "a socket belongs to who has opened it; pass what another"
     " one can be opened with",
+    # a copy would have the number of the pipe, and close whatever has it then
+    PipeEnd: "the end of a pipe belongs to the process that has opened it;"
+    " pass what it has received",
 }
 
 
@@ -200,8 +204,8 @@ def refuse_helper(value: object) -> None:
 
     Raises:
         NotTransferable: it is a request, an uploaded or open file, a socket,
-            or the ``root`` of a connection; the text says what to pass
-            instead.
+            the end of a pipe, or the ``root`` of a connection; the text says
+            what to pass instead.
     """
     for kind, advice in _HELPERS.items():
         if isinstance(value, kind):

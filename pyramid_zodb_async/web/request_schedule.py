@@ -125,7 +125,7 @@ def _will_commit(request: Any, manager: Any) -> bool:
     return (
         manager.explicit
         or IN_REQUEST not in request.environ
-        or was_begun(manager)
+        or was_begun(manager, request.environ[IN_REQUEST])
     )
 
 

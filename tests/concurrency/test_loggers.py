@@ -1,5 +1,6 @@
 """Loggers whose calls never raise."""
 
+import asyncio
 import io
 import logging
 import sys
@@ -125,10 +126,19 @@ def test_logging_may_be_told_to_be_silent_about_errors(
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt])
+class Killed(BaseException):
+    """Ends a thread, as exceptions of libraries for green threads do."""
+
+    def __str__(self):
+        raise Killed
+
+
+@pytest.mark.parametrize(
+    "kind", [SystemExit, KeyboardInterrupt, asyncio.CancelledError, Killed]
+)
 def test_only_the_main_thread_is_ended_by_a_log(log, have_raise, kind):
     have_raise(kind("enough"))
 
-    assert in_thread(lambda: log.error("on another thread"))
+    assert in_thread(lambda: log.error("on another thread: %s", kind("told")))
     with pytest.raises(kind):
         log.error("on the main thread")

@@ -101,3 +101,16 @@ def test_what_was_packed_is_not_told(product, db):
     db.pack()
     with transaction.manager:
         assert earlier_prices(product) == []
+
+
+def test_a_storage_that_cannot_undo_tells_nothing(pair):
+    one, _ = pair
+    with one.transaction() as connection:
+        connection.root()["product"] = shop.Product("book", 0)
+    with one.transaction() as connection:
+        connection.root()["product"].price = 1
+    with one.transaction() as connection:
+        product = connection.root()["product"]
+
+        assert not one.supportsUndo()
+        assert list(earlier_states(product)) == []

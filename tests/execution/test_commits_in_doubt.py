@@ -2,12 +2,14 @@
 
 import pytest
 import shop
+import undoing
 from pyramid.threadlocal import get_current_request
-from shop import scheduler_of, wait_until
+from shop import scheduler_of, sid_of, wait_until
 from transaction.interfaces import TransientError
 from ZODB.FileStorage import FileStorage
 
 from pyramid_zodb_async import CommitInDoubt, job
+from pyramid_zodb_async.database.application import databases_of
 from pyramid_zodb_async.events import JobFailed, JobRetried, JobSucceeded
 from pyramid_zodb_async.execution import rules
 from pyramid_zodb_async.scheduler.in_memory import table
@@ -236,6 +238,29 @@ def test_a_job_in_doubt_cannot_be_cancelled(
 
 
 @in_the_database
+@pytest.mark.parametrize("has_committed", [False, True])
+def test_a_job_in_doubt_that_was_undone_meanwhile_is_not_repeated(
+    run, lose_answers, on_look, has_committed
+):
+    """While a client has lost its server, that may go on, and be asked."""
+    undone = []
+
+    def undo_if_done(doubtful):
+        db = databases_of(run.app.app.registry)[""]
+        if has_committed and not undone:
+            undone.append(doubtful.sid)
+            undoing.undo(db, f"job {doubtful.sid}, ")
+
+    on_look(undo_if_done)
+    lose_answers(ConnectionLost(), has_committed=has_committed)
+    view = run(shop.add, "word", zodb_async__lease=1)
+
+    assert undone == [view.sid] * has_committed
+    assert view.state == ("cancelled" if has_committed else "succeeded")
+    assert shop.effects(run.app) == ["word"] * (not has_committed)
+
+
+@in_the_database
 def test_a_doubt_that_cannot_be_recorded_is_looked_at_again(
     run, lose_answers, monkeypatch, outbox
 ):
@@ -398,6 +423,35 @@ def test_what_is_recorded_in_doubt_is_told_once(
     assert view.attempt == 2
     wait_until(lambda: JobFailed in heard)
     assert heard == [JobRetried, JobFailed]
+
+
+@in_the_database
+def test_a_job_that_is_given_back_in_doubt_is_free(make_app, monkeypatch):
+    app = make_app({"/start": shop.start}, zodb_async__engine="manual")
+    sid = sid_of(shop.begin(app, "nothing"))
+    scheduler = scheduler_of(app)
+    finish = FileStorage.tpc_finish
+    given_back, handed_over = [], []
+
+    def tpc_finish(self, transaction, f=None):
+        done = finish(self, transaction, f)
+        if transaction.description.endswith(b" is free") and not given_back:
+            given_back.append(sid)
+            raise ConnectionLost
+        return done
+
+    monkeypatch.setattr(FileStorage, "tpc_finish", tpc_finish)
+    run = scheduler.claim(sid)
+    # a message is sent for it, if the engine sends any
+    monkeypatch.setattr(
+        scheduler.process.dispatcher, "hand_over", handed_over.extend
+    )
+    run.give_back()
+
+    assert given_back == [sid]
+    assert [(job.sid, job.fence.runner) for job in handed_over] == [
+        (sid, None)
+    ]
 
 
 # -- Commits of the function's own --------------------------------------------

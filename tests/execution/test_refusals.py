@@ -180,6 +180,15 @@ def test_a_storage_works_if_it_can_be_used(begin):
     assert not run.storage_works((db,))
 
 
+def test_a_storage_works_only_if_all_do_that_the_run_used(begin, pair):
+    run, db = begin()
+    _, another = pair
+
+    assert run.storage_works((db, another))
+    another.storage.close()
+    assert not run.storage_works((db, another))
+
+
 @pytest.mark.kept_in("zodb")
 def test_a_storage_that_takes_no_commits_does_not_work(begin, refuse_all):
     run, db = begin()

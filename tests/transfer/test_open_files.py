@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import multiprocessing
 import socket
 import tempfile
 
@@ -23,6 +24,7 @@ KINDS = [
     "SpooledTemporaryFile",
     "gzip",
     "socket",
+    "pipe",
 ]
 
 
@@ -37,6 +39,10 @@ def open_file(kind, size):
             return gzip.GzipFile(fileobj=io.BytesIO(), mode="w")
         case "socket":
             return socket.socket()
+        case "pipe":
+            end, other = multiprocessing.Pipe()
+            other.close()
+            return end
     return getattr(tempfile, kind)()
 
 

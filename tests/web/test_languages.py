@@ -115,6 +115,7 @@ def raise_for_people():
 
 
 def test_the_detail_of_an_error_is_in_the_language_of_who_asks(app, caplog):
+    caplog.set_level("INFO")
     sid = app.get("/start?f=raise_for_people").json["sid"]
     drain(app)
 
@@ -130,6 +131,36 @@ def test_the_detail_of_an_error_is_in_the_language_of_who_asks(app, caplog):
     assert app.get(f"/look?sid={sid}&_LOCALE_=en").text == (
         f"Report on Emma|None|{english}"
     )
+
+
+class NoSuchBook(JobError):
+    """Makes its text of what it is given, as errors of applications do."""
+
+    def __init__(self, title, shelf):
+        super().__init__(title, shelf)
+        self.title = title
+
+    def __str__(self):
+        return _(
+            "no-discount",
+            default="There is no discount on ${title}.",
+            mapping={"title": self.title},
+        )
+
+
+def raise_own():
+    raise NoSuchBook("Emma", 7)
+
+
+def test_an_error_may_make_its_translation_string_itself(app, caplog):
+    caplog.set_level("INFO")
+    sid = app.get("/start?f=raise_own").json["sid"]
+    drain(app)
+
+    english = "There is no discount on Emma."
+    assert ask(app, sid, "en")["error"]["detail"] == english
+    assert ask(app, sid, "de")["error"]["detail"] == "Kein Rabatt auf Emma."
+    assert english in caplog.text
 
 
 def tell_and_wait():

@@ -80,6 +80,30 @@ def test_a_callback_after_the_commit_needs_its_own_transaction(
         assert "job" not in shop.effects(app)
 
 
+def own_manager(request):
+    """Make a manager of the request's own, which is not explicit."""
+    return transaction.TransactionManager()
+
+
+@pytest.mark.parametrize("how", ["changed", "unchanged", "begun"])
+@pytest.mark.parametrize("where", ["response", "finished"])
+def test_so_it_is_with_a_manager_of_the_requests_own(make_app, how, where):
+    attempts = Attempts(how)
+
+    def view(request):
+        getattr(request, f"add_{where}_callback")(attempts)
+        shop.history(request).append("view")
+        return Response()
+
+    app = make_app({"/view": view}, tm__manager_hook=f"{__name__}.own_manager")
+    app.get("/view")
+    drain(app)
+
+    is_scheduled = how == "begun"
+    assert (attempts.came == ["scheduled"]) is is_scheduled
+    assert shop.effects(app) == ["view"] + ["job"] * is_scheduled
+
+
 @pytest.mark.parametrize("how", ["changed", "unchanged", "begun"])
 def test_a_view_without_pyramid_tm_needs_its_own_transaction(
     make_app, manager, how

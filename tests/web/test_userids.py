@@ -57,6 +57,21 @@ class Role(enum.StrEnum):
     ROBOT = "1"
 
 
+class Level(int, enum.Enum):
+    """Whole numbers that show as something else."""
+
+    FIRST = 1
+
+
+class Nick(str):
+    """A text that shows as something else."""
+
+    __slots__ = ()
+
+    def __str__(self):
+        return "ann"
+
+
 class Userids:
     """A policy that believes the test."""
 
@@ -104,6 +119,7 @@ IDENTIFIER = uuid.UUID(int=1)
         ("None", None),
         ("", None),
         (Fraction(1, 2), "1/2"),
+        (Nick("bob"), "ann"),
     ],
 )
 @pytest.mark.parametrize("is_over", [False, True], ids=["running", "ended"])
@@ -125,7 +141,14 @@ def test_who_has_the_same_text_is_not_the_same_user(
 
 
 @pytest.mark.parametrize(
-    ("userid", "same"), [("1", Role.ROBOT), (Key("1"), Key("1")), (1, 1)]
+    ("userid", "same"),
+    [
+        ("1", Role.ROBOT),
+        (Key("1"), Key("1")),
+        (1, 1),
+        (1, Level.FIRST),
+        ("bob", Nick("bob")),
+    ],
 )
 def test_equal_userids_are_one_user(app, policy, userid, same):
     policy.userid = userid

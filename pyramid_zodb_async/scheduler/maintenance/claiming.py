@@ -69,7 +69,8 @@ def claim_lost(
         store: the store.
         process: this process.
         batch: the jobs. If several were running, they are all in it.
-        death: the end of the process that had them.
+        death: the end of the process that had them. It may be this process,
+            which has not ended, and then frees jobs that it does not run.
 
     Returns:
         The jobs that were taken over, and views of those that have failed.
@@ -79,6 +80,7 @@ def claim_lost(
     incarnation, beat = death
     if beat is not None and has_lived(store, incarnation, beat):
         return claimed, ended  # it has given a sign of life just now
+    is_own = incarnation == process.incarnation
     are_several = sum(lost.begun for lost in batch) > 1
     has_subscribers = process.commit_queue.announcer.has_subscribers(JobFailed)
     for lost in batch:
@@ -87,8 +89,9 @@ def claim_lost(
             continue  # it has ended, or another process was faster
         record = job.record
         counts = counts_of(store, record)
-        # A run that is marked as begun has not ended, but its process has.
-        if record.begun and not are_several:
+        # A run that is marked as begun has not ended, but its process has,
+        # unless it is this one: then nobody has noticed the claim.
+        if record.begun and not is_own and not are_several:
             counts = with_death(counts, death)
         options = Options.load(record.options)
         attempts = options.attempts or process.attempts
@@ -105,7 +108,7 @@ def claim_lost(
             # The fence: an incarnation that is not dead, but was cut off,
             # cannot write for its run any more.
             run_number=lost.fence.run_number + 1,
-            suspect=_is_suspect(record),
+            suspect=record.suspect if is_own else _is_suspect(record),
             # counted by now, and must not be counted again
             begun=False,
             alone=record.alone or (record.begun and are_several),

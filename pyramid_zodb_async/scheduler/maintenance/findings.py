@@ -30,5 +30,5 @@ class Findings:
     left_out: set[str] = field(default_factory=set)
     #: The sids of jobs that have ended, or that other processes see to.
     settled: list[str] = field(default_factory=list)
-    #: All incarnations that have a beat.
-    runners: set[str] = field(default_factory=set)
+    #: The beats of all incarnations that have one.
+    runners: dict[str, int] = field(default_factory=dict)

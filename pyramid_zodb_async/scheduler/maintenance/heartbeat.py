@@ -1,6 +1,7 @@
 """The signs of life that a process gives while it has jobs."""
 
 import time
+from collections.abc import Mapping
 
 from ..process.this_process import ThisProcess
 from ..records import Store
@@ -14,9 +15,9 @@ LONG_IDLE = 1800.0
 #: For how many seconds at least a beat stands there without a job.
 LONGEST_IDLE = 3600.0
 
-#: After how many checks that found no job of an incarnation its beat is
-#: removed at the earliest. If the incarnation is alive and needs it, it makes
-#: a new one.
+#: After how many checks that found no job of an incarnation, and no new sign
+#: of life, its beat is removed at the earliest. If the incarnation is alive
+#: and needs it, it makes a new one.
 FORGOTTEN_AFTER = 100
 
 
@@ -45,8 +46,9 @@ class Heartbeat:
         self._idle_since: float | None = None
         #: Whether this process was silent since its jobs were last compared.
         self.was_silent = False
-        #: How many checks in a row have found no job of an incarnation.
-        self._unused: dict[str, int] = {}
+        #: How many checks in a row have found no job of an incarnation, by its
+        #: name and its beat.
+        self._unused: dict[tuple[str, int], int] = {}
 
     def beat(self) -> None:
         """Give a sign of life, if jobs are assigned to this process.
@@ -90,23 +92,25 @@ class Heartbeat:
         if self._lease is not None and silence >= self._lease / 3:
             self.beat()
 
-    def forget(self, unused: set[str]) -> None:
+    def forget(self, unused: Mapping[str, int]) -> None:
         """Remove the beats of incarnations that ended long ago.
 
-        To be called at each look.
+        To be called at each look. An incarnation may run jobs that this
+        process does not look at. But then it gives signs of life, and its
+        beat stays.
 
         Args:
-            unused: the incarnations that have a beat and no job now.
+            unused: the beats of the incarnations of which this process knows
+                no job now.
         """
         self._unused = {
-            incarnation: self._unused.get(incarnation, 0) + 1
-            for incarnation in unused
+            known: self._unused.get(known, 0) + 1 for known in unused.items()
         }
         # there are three looks in a lease
         least = max(FORGOTTEN_AFTER, 3 * LONGEST_IDLE / self._process.lease)
         old = [
             incarnation
-            for incarnation, looks in self._unused.items()
+            for (incarnation, _), looks in self._unused.items()
             if looks > least
         ]
 

@@ -89,8 +89,13 @@ class Takeover:
         if self._liveness is not None:
             now = time.monotonic()
             self._liveness.observe(found.beats, now, found.leases)
+            in_use = {*found.beats, self._incarnation}
             self.heartbeat.forget(
-                found.runners - found.beats.keys() - {self._incarnation}
+                {
+                    incarnation: beat
+                    for incarnation, beat in found.runners.items()
+                    if incarnation not in in_use
+                }
             )
         for incarnation, jobs in found.others.items():
             lost = self._lost(incarnation, jobs)
@@ -178,7 +183,8 @@ class Takeover:
 
     def _find(self, store: Store) -> Findings:
         """Sort the unfinished jobs, and load as few records as possible."""
-        found = Findings(runners=set(store.runners.keys("", excludemin=True)))
+        runners = store.runners.items("", excludemin=True)
+        found = Findings(runners={name: beat.count for name, beat in runners})
         found.stale = [
             assigned
             for assigned in self._held

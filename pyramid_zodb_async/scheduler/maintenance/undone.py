@@ -59,9 +59,6 @@ class UndoneJobs:
         Returns:
             Views of those jobs, for :meth:`tell`.
         """
-        # a storage that cannot undo may have no history
-        if not self._location.db.supportsUndo():
-            return []
         found = ((store.locate(sid), fence) for sid, fence in jobs.items())
         unchanged = [
             job for job, fence in found if job and job.record.fence == fence

@@ -219,7 +219,7 @@ class AssignedJobs:
 
     def suspects_wait(self) -> bool:
         """Return whether :meth:`submit_suspects` is to be called again."""
-        return self._has_suspects and self._suspects.wait_for_time()
+        return self._has_suspects and self._suspects.wait_for_time(self._holds)
 
     def submit_suspects(self) -> None:
         """Give the engine the suspects that may run by now."""
@@ -227,6 +227,13 @@ class AssignedJobs:
             due = self._next_suspects()
         if due:
             submit(self.engine, due)
+
+    def _submit(self, due: list[AssignedJob]) -> None:
+        """Have suspects run when a run is over, or when their time comes."""
+        if due:
+            submit(self.engine, due)
+        if self.suspects_wait():
+            self.wake_maintenance()
 
     def running_suspects(self) -> list[AssignedJob]:
         """Return the suspects that run."""
@@ -318,8 +325,7 @@ class AssignedJobs:
             assigned.changes += 1
             due = self._next_suspects()
         self._waiters.wake(assigned.sid, is_progress=True)
-        if due:
-            submit(self.engine, due)
+        self._submit(due)
 
     def drop(self, sid: str, only: AssignedJob | None = None) -> None:
         """Remove a job: it has ended, or belongs to another process.
@@ -338,8 +344,7 @@ class AssignedJobs:
             due = self._note_drop()
         # after the removal: a waiter that is woken reads the job again
         self._waiters.wake(sid)
-        if due:
-            submit(self.engine, due)
+        self._submit(due)
 
     def drop_ended(self, assigned: AssignedJob) -> None:
         """Remove a job that is over, though a run of it may go on.
@@ -355,8 +360,7 @@ class AssignedJobs:
             self._remove(assigned)
             due = self._note_drop()
         self._waiters.wake(assigned.sid)
-        if due:
-            submit(self.engine, due)
+        self._submit(due)
 
     def _remove(self, assigned: AssignedJob) -> None:
         """Remove a job that is assigned; needs the lock."""

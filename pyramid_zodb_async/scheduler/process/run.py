@@ -11,6 +11,7 @@ from zope.interface import implementer
 
 from ...contracts import IRun
 from ...database.internals import participants_of
+from ...database.probes import can_be_read
 from ...exceptions import JobError, NotTransferable, TransactionRequired
 from ...interfaces import Connections
 from ...jobs.model import Failure, JobState, JobView, Progress
@@ -20,6 +21,7 @@ from ..records import Fence, Outcome, Store, StoredJob, TakenOver
 from ..store.crash_counts import counts_of
 from ..store.stored_values import refuse_broken, storable_result
 from ..store.transitions import End, fail, finish, try_again
+from ..store.undo import undone_jobs
 from ..transaction_changes import Changes
 from .assigned_jobs import AssignedJob
 from .crash_suspects import clear_suspicion
@@ -250,8 +252,12 @@ class StoredRun(BaseRun):
         """See :class:`~pyramid_zodb_async.contracts.IRun`."""
 
         def find(store: Store) -> Fence | None:
-            record = store.find(self.sid)
-            return record and record.fence
+            job = store.locate_at(self.sid, self._assigned.place)
+            # An undo of the commit gives back the fence of before. The next
+            # check of the unfinished jobs sees to that job.
+            if job is None or any(undone_jobs([job])):
+                return None
+            return job.record.fence
 
         fence = self._process.location.read(find, None)
         if fence == self._fence:
@@ -262,19 +268,10 @@ class StoredRun(BaseRun):
 
     def storage_works(self, databases: Iterable[DB]) -> bool:
         """See :class:`~pyramid_zodb_async.contracts.IRun`."""
-
-        # A write: a storage may still be read when it takes no commits any
-        # more. The store itself is small, and nobody else writes it.
-        def write(store: Store) -> None:
-            store._p_changed = True
-
-        try:
-            self._process.location.write(
-                write, note="a test whether the storage works"
-            )
-        except Exception:  # noqa: BLE001 - whatever a driver raises
-            return False
-        return True
+        location = self._process.location
+        # another one may be away, of which the run has read
+        others = [db for db in databases if db is not location.db]
+        return location.takes_commits() and all(map(can_be_read, others))
 
     def fail(
         self, failure: Failure, exception: bytes, *, in_doubt: bool = False
@@ -364,17 +361,23 @@ class StoredRun(BaseRun):
 
     def give_back(self) -> None:
         """See :class:`~pyramid_zodb_async.contracts.IRun`."""
+        # another number, so that this run cannot write any more
+        free = self._fence._replace(
+            runner=None, run_number=self._fence.run_number + 1
+        )
 
         def write(store: Store) -> AssignedJob:
-            job = store.change(
-                self.sid,
-                self._fence,
-                runner=None,
-                # so that this run cannot write any more
-                run_number=self._fence.run_number + 1,
-                # the end of this process is no crash of the job
-                begun=False,
-            )
+            job = self._of(store)
+            if (
+                job.record.fence != free
+            ):  # it is in a repetition, as in retry()
+                job.change(
+                    self._fence,
+                    runner=free.runner,
+                    run_number=free.run_number,
+                    # the end of this process is no crash of the job
+                    begun=False,
+                )
             return AssignedJob.of(job)
 
         assigned = self._process.location.write(

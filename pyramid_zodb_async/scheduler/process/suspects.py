@@ -5,10 +5,15 @@ import itertools
 from collections.abc import Callable, Iterable
 from typing import Generic, Protocol, TypeVar
 
-__all__ = ["HEAD_START", "Suspects"]
+__all__ = ["HEAD_START", "LONGEST_AFTER_DROP", "Suspects"]
 
 #: For how many seconds a suspect runs before another one may begin.
 HEAD_START = 1.0
+
+#: For how many seconds from its beginning a run holds up others although its
+#: job has ended, by its time limit say, or is another process's. It may hang,
+#: and never end.
+LONGEST_AFTER_DROP = 60.0
 
 
 class _Suspect(Protocol):
@@ -62,12 +67,18 @@ class Suspects(Generic[J]):
             rank = job.runs_alone, job.crashes, next(self._numbers), job
             heapq.heappush(self._waiting, rank)
 
-    def wait_for_time(self) -> bool:
-        """Return whether one may be given just because time passes."""
-        return bool(
-            self._waiting
-            and not self._waiting[0][-1].runs_alone
-            and not any(job.runs_alone for job in self._given)
+    def wait_for_time(self, is_assigned: Callable[[J], bool]) -> bool:
+        """Return whether one may be given just because time passes.
+
+        Args:
+            is_assigned: returns whether a job is still this process's.
+        """
+        if not self._waiting:
+            return False
+        given = self._given
+        return not all(map(is_assigned, given)) or not (
+            self._waiting[0][-1].runs_alone
+            or any(job.runs_alone for job in given)
         )
 
     def running(self) -> list[J]:
@@ -87,7 +98,7 @@ class Suspects(Generic[J]):
             workers: how many jobs the engine runs at a time.
             now: the time on the monotonic clock.
         """
-        self._remove_ended(is_assigned)
+        self._remove_ended(is_assigned, now)
         taken: list[J] = []
         while self._waiting:
             job = self._waiting[0][-1]
@@ -100,7 +111,9 @@ class Suspects(Generic[J]):
             heapq.heappop(self._waiting)
         return taken
 
-    def _remove_ended(self, is_assigned: Callable[[J], bool]) -> None:
+    def _remove_ended(
+        self, is_assigned: Callable[[J], bool], now: float
+    ) -> None:
         """Forget those that are over.
 
         One that was dropped, because another process has it, say, may still
@@ -109,7 +122,12 @@ class Suspects(Generic[J]):
         given = [
             job
             for job in self._given
-            if job.started is not None or is_assigned(job)
+            if is_assigned(job)
+            or (
+                job.started is not None
+                and job.begun is not None
+                and now - job.begun < LONGEST_AFTER_DROP
+            )
         ]
         self._harmless += len(self._given) - len(given)
         self._given = given

@@ -136,6 +136,22 @@ class StoreLocation(abc.ABC):
             note,
         )
 
+    def takes_commits(self) -> bool:
+        """Return whether a transaction that changes the store succeeds now.
+
+        A storage may still be read when it takes no commits any more.
+        """
+
+        # the store itself is small, and nobody else writes it
+        def write(store: Store) -> None:
+            store._p_changed = True
+
+        try:
+            self.write(write, note="a test whether the storage works")
+        except Exception:  # noqa: BLE001 - whatever a driver raises
+            return False
+        return True
+
     def prepare(self, work: Callable[[Store], None]) -> None:
         """Make the store if it is not made yet, before jobs are run.
 

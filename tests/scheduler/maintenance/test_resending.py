@@ -48,6 +48,8 @@ def test_a_claim_that_nobody_noticed_is_freed_after_two_looks(
 
     assert seen["runner"] == scheduler.process.incarnation
     assert "runner" not in record_of(site, path)
+    # this process lives, so the job has ended none
+    assert {"crashes", "suspect", "begun"}.isdisjoint(record_of(site, path))
     assert engine.unsent() == 1
     assert worker.run(sid_of(path))
     assert site.counts() == {"jobs": 1}

@@ -7,6 +7,7 @@ from hand_driven import leased, look_until
 
 from pyramid_zodb_async.scheduler.maintenance import heartbeat, takeover
 from pyramid_zodb_async.scheduler.maintenance.claiming import LostJob
+from pyramid_zodb_async.scheduler.maintenance.heartbeat import FORGOTTEN_AFTER
 from pyramid_zodb_async.scheduler.maintenance.takeover import Takeover
 from pyramid_zodb_async.scheduler.store.crash_counts import MOST_SURVIVALS
 
@@ -340,3 +341,21 @@ def test_a_suspect_that_runs_is_taken_over_also_by_a_clock_that_is_behind(
 
     assert process.record(sid)["suspect"]
     assert process.record(sid)["crashes"] == 1
+
+
+def test_the_beat_of_a_process_with_jobs_of_other_queues_stays(
+    processes, monkeypatch
+):
+    """A worker of Celery leaves some queues to processes that serve."""
+    busy, worker = processes(), processes()
+    busy.schedule(shop.nothing)
+    beat = leased(busy, lease=1000).heartbeat.beat
+    takeover = leased(worker, lease=1000)
+    dispatcher = worker.scheduler.process.dispatcher
+    monkeypatch.setattr(dispatcher, "leaves", lambda queue: True)
+    beats = 2 * FORGOTTEN_AFTER
+    for _ in range(beats):
+        beat()
+        takeover.take_over_lost()
+
+    assert beat_of(busy) == beats

@@ -353,3 +353,17 @@ def test_no_message_is_sent_again_for_an_undone_job(site, monkeypatch):
 
     assert sent == [sid_of(waiting)]
     assert record_of(site, undone)["state"] == JobState.CANCELLED
+
+
+def test_a_run_whose_commit_is_in_doubt_learns_that_it_was_undone(
+    processes, db
+):
+    process = processes()
+    sid = process.schedule(shop.nothing)
+    run = process.scheduler.claim(sid)
+    before = run.find_out()
+    process.runner._execute(run)
+    done = run.find_out()
+    undo(db, f"job {sid}, ")
+
+    assert (before, done, run.find_out()) == (False, True, None)

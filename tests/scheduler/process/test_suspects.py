@@ -6,8 +6,13 @@ import transaction
 from hand_driven import Process
 
 from pyramid_zodb_async.engine.threads import ThreadEngine
+from pyramid_zodb_async.scheduler.process import suspects
 from pyramid_zodb_async.scheduler.process.assigned_jobs import AssignedJob
-from pyramid_zodb_async.scheduler.process.suspects import HEAD_START, Suspects
+from pyramid_zodb_async.scheduler.process.suspects import (
+    HEAD_START,
+    LONGEST_AFTER_DROP,
+    Suspects,
+)
 from pyramid_zodb_async.scheduler.records import Fence
 
 #: How many jobs the engine of these tests runs at a time.
@@ -42,10 +47,14 @@ class Assigned:
 
     def take(self):
         """Give the sids of those that are given to the engine now."""
-        taken = self.suspects.take(
-            lambda job: job.sid not in self.dropped, self._workers, self.now
-        )
+        taken = self.suspects.take(self._holds, self._workers, self.now)
         return [job.sid for job in taken]
+
+    def waits_for_time(self):
+        return self.suspects.wait_for_time(self._holds)
+
+    def _holds(self, job):
+        return job.sid not in self.dropped
 
     def begin(self, job):
         job.started = job.begun = self.now
@@ -66,7 +75,7 @@ def test_the_next_suspect_runs_when_one_has_run_for_a_second():
     assigned.begin(jobs[0])
     assigned.now += HEAD_START / 2
     assert assigned.take() == []
-    assert assigned.suspects.wait_for_time()
+    assert assigned.waits_for_time()
     assigned.now += HEAD_START / 2
 
     assert assigned.take() == ["2"]
@@ -113,14 +122,14 @@ def test_one_that_is_very_suspect_runs_last_and_beside_no_other(values):
     assigned.end(jobs[1])
     assigned.now += 100
     assert assigned.take() == []
-    assert not assigned.suspects.wait_for_time()
+    assert not assigned.waits_for_time()
     assigned.end(jobs[2])
     assert assigned.take() == ["1"]
     assigned.begin(jobs[0])
     assigned.suspects.add([suspect("4")])
     assigned.now += 100
     assert assigned.take() == []
-    assert not assigned.suspects.wait_for_time()
+    assert not assigned.waits_for_time()
     assigned.end(jobs[0])
 
     assert assigned.take() == ["4"]
@@ -139,6 +148,36 @@ def test_one_that_was_dropped_but_runs_on_lets_others_go_all_the_same():
     assert assigned.take() == ["2"]
 
 
+@pytest.mark.parametrize("first_runs_alone", [False, True])
+def test_one_that_was_dropped_and_never_ends_does_not_hold_up_others_for_ever(
+    first_runs_alone,
+):
+    hanging = suspect("1", alone=first_runs_alone)
+    assigned = Assigned(hanging)
+    assigned.take()
+    assigned.begin(hanging)
+    assigned.suspects.add([suspect("2", alone=not first_runs_alone)])
+    assigned.now += LONGEST_AFTER_DROP
+    assert assigned.take() == []
+    assigned.dropped.add("1")
+    assert assigned.waits_for_time()
+
+    assert assigned.take() == ["2"]
+
+
+def test_one_that_was_dropped_just_now_may_still_do_harm():
+    hanging = suspect("1", alone=True)
+    assigned = Assigned(hanging, suspect("2", alone=True))
+    assigned.take()
+    assigned.begin(hanging)
+    assert not assigned.waits_for_time()
+    assigned.dropped.add("1")
+    assigned.now += LONGEST_AFTER_DROP / 2
+    assert assigned.take() == []
+
+    assert assigned.waits_for_time()
+
+
 def test_an_engine_that_does_not_say_how_many_it_runs_gets_one_at_a_time():
     jobs = [suspect(str(number)) for number in range(3)]
     assigned = Assigned(*jobs, workers=0)
@@ -153,7 +192,8 @@ def test_an_engine_that_does_not_say_how_many_it_runs_gets_one_at_a_time():
 @pytest.fixture
 def threaded(db):
     """Give a process that takes jobs over, and runs them on threads."""
-    process = Process(db)
+    # the other chores of its maintenance come too late for a test
+    process = Process(db, lease=600)
     engine = ThreadEngine(process.runner.run, workers=WORKERS)
     process.scheduler.use(engine)
     yield process
@@ -174,6 +214,34 @@ def test_one_long_job_of_a_dead_process_does_not_hold_up_all_its_others(
     shop.wait_until(lambda: len(jobs.running_suspects()) == len(long))
 
     assert {threaded.view(sid).state.value for sid in short} == {"succeeded"}
+
+
+def hang():
+    """Run until the test is over, whatever becomes of the job."""
+    shop.over.wait()
+
+
+def test_a_job_that_was_cancelled_and_hangs_lets_other_suspects_begin(
+    processes, threaded, monkeypatch
+):
+    monkeypatch.setattr(suspects, "LONGEST_AFTER_DROP", 1.0)
+    gone = processes()
+    sids = [gone.schedule(hang) for _ in range(2)]
+
+    def suspect_more(store):
+        for sid in sids:
+            store.change(sid, store.find(sid).fence, alone=True)
+
+    def begun():
+        return [sid for sid in sids if "begun" in threaded.record(sid)]
+
+    gone.location.write(suspect_more, note="several ran at a crash")
+    threaded.scheduler.start()
+    shop.wait_until(begun)
+    (hanging,) = begun()
+    with transaction.manager:
+        threaded.scheduler.cancel(hanging)
+    shop.wait_until(lambda: begun() == sids)
 
 
 def test_all_suspects_that_run_when_a_process_stops_are_cleared(
