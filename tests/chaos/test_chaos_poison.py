@@ -34,13 +34,6 @@ def test_of_many_long_jobs_only_the_one_that_ends_processes_fails(
     say(f"{poison} on {storage}", ends=ends)
     failed = report.those(lambda job: job["state"] == "failed")
     assert failed == ["poison"]
-    assert report.jobs.pop("poison") | {"attempt": 0} == {
-        "effects": 0,
-        "failures": 0,
-        "is_delayed": False,
-        "is_limited": False,
-        "attempt": 0,
-        "state": "failed",
-        "error": "JobCrashed",
-    }
+    bad = report.jobs.pop("poison")
+    assert (bad["error"], bad["effects"]) == ("JobCrashed", 0)
     report.require_each_once(innocents)
