@@ -3,6 +3,7 @@
 import contextlib
 import json
 import re
+import signal
 from dataclasses import dataclass
 
 from processes import UNREACHABLE, Server, wait_until
@@ -58,6 +59,19 @@ class Cluster:
     def stop(self):
         for server in self.servers:
             server.kill()
+
+    def stop_between_commits(self, server, other):
+        """Stop a process, but not in a commit, which would hold up others."""
+
+        def is_stopped():
+            server.signal(signal.SIGSTOP)
+            with contextlib.suppress(*UNREACHABLE):
+                if other.ask("/touch", "POST", timeout=3)[0] == 200:
+                    return True
+            server.signal(signal.SIGCONT)
+            return False
+
+        wait_until(is_stopped, "a process is stopped between commits", 60)
 
     def restart_ended(self):
         for server in self.servers:

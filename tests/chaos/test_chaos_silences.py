@@ -21,7 +21,7 @@ def test_a_process_takes_a_job_back_while_its_own_old_run_hangs(
     assert schedule(stopped, [("count_slowly", "slow")])
     came = tmp_path / "slow came"
     wait_until(lambda: pid_in(came) == str(stopped.pid), "the job runs")
-    stopped.signal(signal.SIGSTOP)
+    cluster.stop_between_commits(stopped, other)
     wait_until(
         lambda: pid_in(came) == str(other.pid), "the other process runs it"
     )

@@ -18,7 +18,7 @@ def test_a_process_that_was_stopped_in_a_job_does_not_end_it_again(
     came = tmp_path / "slow came"
     wait_until(lambda: came.exists() and came.read_text(), "the job runs")
     assert came.read_text() == str(stopped.pid)
-    stopped.signal(signal.SIGSTOP)
+    cluster.stop_between_commits(stopped, other)
     (tmp_path / "go").touch()
     wait_until(
         lambda: cluster.answer(other, "/show_unfinished")["all"] == 0,
