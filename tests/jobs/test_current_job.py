@@ -6,6 +6,7 @@ import threading
 from decimal import Decimal
 from fractions import Fraction
 from http import HTTPStatus
+from types import SimpleNamespace
 
 import pytest
 import shop
@@ -18,6 +19,7 @@ from pyramid_zodb_async import (
     Progress,
     current_job,
 )
+from pyramid_zodb_async.jobs.current_job import CurrentJob
 
 pytestmark = pytest.mark.kept_in("memory", "zodb")
 
@@ -319,3 +321,10 @@ def test_a_long_message_is_cut(run):
     assert run(report, 1, 2, "x" * 1000).progress.message == "x" * 1000
     message = run(report, 1, 2, "x" * 1001).progress.message
     assert message == "x" * 999 + "…"
+
+
+def test_where_another_process_asks_a_check_raises():
+    """As in a forked child, without one."""
+    elsewhere = SimpleNamespace(_process=-1, sid="sid")
+    with pytest.raises(RuntimeError, match="a child of the process"):
+        CurrentJob.check(elsewhere)

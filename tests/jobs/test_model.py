@@ -13,6 +13,7 @@ from pyramid_zodb_async.job import Version
 from pyramid_zodb_async.jobs.model import (
     CHANGES,
     make_version,
+    stored_progress,
     without_changes,
 )
 
@@ -90,3 +91,7 @@ def test_a_view_that_is_copied_or_pickled_has_the_same_times(copied, expires):
     )
 
     assert copied(view) == view
+
+
+def test_of_a_job_without_progress_none_is_stored():
+    assert set(stored_progress(None).values()) == {None}

@@ -13,7 +13,10 @@ from zodburi import resolve_uri
 from pyramid_zodb_async import IScheduler, StoreNotUsable
 from pyramid_zodb_async.database.application import databases_of
 from pyramid_zodb_async.scheduler.records import FORMAT
-from pyramid_zodb_async.scheduler.store.location import RootLocation
+from pyramid_zodb_async.scheduler.store.location import (
+    RootLocation,
+    StoreLocation,
+)
 from pyramid_zodb_async.settings import DEFAULT_STORE
 from pyramid_zodb_async.testing import drain, wait_for
 
@@ -251,3 +254,7 @@ def test_a_store_that_cannot_be_made_is_told_of_with_the_reason(reason, error):
     db.storage.reason = reason
     with pytest.raises(error, match=r"MariaDB|no space left"):
         RootLocation(lambda: db).prepare(lambda store: None)
+
+
+def test_a_store_that_anybody_may_make_is_never_gone():
+    assert StoreLocation.is_gone(object()) is False
