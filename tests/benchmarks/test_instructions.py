@@ -1,58 +1,31 @@
 """``benchmarks/instructions.py`` counts where there is valgrind."""
 
-import os
 import re
-import shutil
-import signal
-import subprocess
-import sys
 
 import pytest
+from counted import PATIENCE, count, need_valgrind
 from folders import REPOSITORY
-from needed import missing
 
-#: How many seconds a count may take; valgrind takes its time, and others may
-#: use the machine.
-PATIENCE = 900
-
-
-def count(*arguments, **environment):
-    """Give what it returns, and what it prints."""
-    process = subprocess.Popen(
-        [
-            *(sys.executable, REPOSITORY / "benchmarks" / "instructions.py"),
-            *arguments,
-        ],
-        env=os.environ | {"PYTHONPATH": str(REPOSITORY)} | environment,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        printed, _ = process.communicate(timeout=PATIENCE)
-    except BaseException:
-        os.killpg(process.pid, signal.SIGKILL)  # with valgrind below it
-        process.wait()
-        raise
-    return process.returncode, printed.splitlines()
+SCRIPT = "instructions.py"
 
 
 def test_without_valgrind_it_says_what_to_install(tmp_path):
-    status, (line,) = count(PATH=str(tmp_path))
+    status, line = count(SCRIPT, PATH=str(tmp_path))
 
     assert status == 0
-    assert line.endswith("apt-get install valgrind")
+    assert line.endswith("apt-get install valgrind\n")
 
 
 @pytest.mark.timeout(PATIENCE + 60)
 def test_each_step_is_counted_and_a_job_is_the_sum_of_three():
-    if shutil.which("valgrind") is None:
-        missing("there is no valgrind: apt-get install valgrind")
+    need_valgrind()
 
-    status, printed = count("--processes=1", "--warm-up=1", "--repetitions=2")
+    status, printed = count(
+        SCRIPT, "--processes=1", "--warm-up=1", "--repetitions=2"
+    )
 
     assert status == 0
-    package, _, *lines = printed
+    package, _, *lines = printed.splitlines()
     assert package == str(REPOSITORY / "pyramid_zodb_async")
     rows = [re.fullmatch(r" *(\S+) / +(\S+)  (.+)", row) for row in lines]
     thousands = {row[3]: float(row[1]) for row in rows}

@@ -33,21 +33,6 @@ def _short_delays(monkeypatch):
     shop.attempts.clear()
 
 
-@pytest.fixture
-def refuse(monkeypatch):
-    """Let the storage raise these, the last first, when it stores effects."""
-    vote = FileStorage.tpc_vote
-    to_raise = []
-
-    def tpc_vote(self, transaction):
-        if b", attempt " in transaction.description and to_raise:
-            raise to_raise.pop()
-        return vote(self, transaction)
-
-    monkeypatch.setattr(FileStorage, "tpc_vote", tpc_vote)
-    return to_raise
-
-
 def actions(caplog):
     """List what the log tells of runs."""
     return [

@@ -12,7 +12,6 @@ import transaction
 from pyramid.threadlocal import get_current_request
 from shop import wait_until
 from transaction.interfaces import TransientError
-from ZODB.FileStorage import FileStorage
 from ZODB.POSException import ConflictError
 
 from pyramid_zodb_async import (
@@ -176,24 +175,8 @@ class StorageAway(DriverError, TransientError):
     """The same of a storage that says that it is away."""
 
 
-@pytest.fixture
-def refuse(monkeypatch):
-    """Let the storage raise these when it stores what jobs did."""
-    vote = FileStorage.tpc_vote
-    to_raise = []
-
-    def tpc_vote(self, transaction):
-        if b", attempt " in transaction.description and to_raise:
-            raise to_raise.pop()
-        return vote(self, transaction)
-
-    monkeypatch.setattr(FileStorage, "tpc_vote", tpc_vote)
-    monkeypatch.setattr(rules, "GREATEST_DELAY", 0.01)
-    return to_raise.extend
-
-
 def test_a_job_whose_storage_fails_is_repeated(run, refuse):
-    refuse([DriverError(), OSError(28, "No space left on device")])
+    refuse += [DriverError(), OSError(28, "No space left on device")]
 
     view = run(shop.add, "word")
 
@@ -203,7 +186,7 @@ def test_a_job_whose_storage_fails_is_repeated(run, refuse):
 
 
 def test_that_the_storage_is_away_never_fails_a_job(run, refuse):
-    refuse([StorageAway() for _ in range(9)])
+    refuse += [StorageAway() for _ in range(9)]
 
     view = run(shop.add, "word", zodb_async__max_conflicts=3)
 

@@ -6,7 +6,6 @@ import threading
 from decimal import Decimal
 from fractions import Fraction
 from http import HTTPStatus
-from types import SimpleNamespace
 
 import pytest
 import shop
@@ -19,7 +18,6 @@ from pyramid_zodb_async import (
     Progress,
     current_job,
 )
-from pyramid_zodb_async.jobs.current_job import CurrentJob
 
 pytestmark = pytest.mark.kept_in("memory", "zodb")
 
@@ -323,8 +321,16 @@ def test_a_long_message_is_cut(run):
     assert message == "x" * 999 + "…"
 
 
-def test_where_another_process_asks_a_check_raises():
-    """As in a forked child, without one."""
-    elsewhere = SimpleNamespace(_process=-1, sid="sid")
-    with pytest.raises(RuntimeError, match="a child of the process"):
-        CurrentJob.check(elsewhere)
+def check_as_in_a_child(how):
+    """Ask as after a fork, when the process is another one."""
+    me = current_job()
+    me._process = 0
+    getattr(me, how)(*[1] * (how == "progress"))
+
+
+@pytest.mark.parametrize("how", ["check", "progress"])
+def test_who_asks_in_another_process_than_that_of_the_run_is_refused(run, how):
+    failure = run(check_as_in_a_child, how).failure
+
+    assert failure.type == "RuntimeError"
+    assert "a child of the process" in failure.message

@@ -11,6 +11,8 @@ from pyramid_zodb_async.scheduler.maintenance.takeover import (
     LIVE_INCARNATIONS,
     Takeover,
 )
+from pyramid_zodb_async.scheduler.process.assigned_jobs import AssignedJob
+from pyramid_zodb_async.scheduler.records import Fence
 from pyramid_zodb_async.scheduler.store.location import RootLocation
 from pyramid_zodb_async.scheduler.zodb import ZODBScheduler
 
@@ -115,3 +117,18 @@ def look_until(takeover, condition, *, between=lambda: None):
         between()
         pause.wait(0.1)
     raise AssertionError("it did not come to pass")
+
+
+def assigned_job(sid, **values):
+    """Make a job as a process has it, of no record."""
+    return AssignedJob(
+        sid=sid,
+        function="shop:nothing",
+        owner=None,
+        base_url=None,
+        attempt=1,
+        scheduled=0.0,
+        place=(0, b""),
+        fence=Fence("pending", "runner", 0),
+        **values,
+    )

@@ -91,6 +91,28 @@ def test_a_job_that_is_forgotten_meanwhile_has_ended(
     assert ended == [True]
 
 
+def test_a_job_that_is_forgotten_before_the_wait_begins_has_ended(
+    script, app, monkeypatch
+):
+    """The call has seen that there is such a job."""
+    scheduler = app.app.registry.getUtility(IScheduler)
+    wait = scheduler.wait
+
+    def forget_and_wait(sid, timeout):
+        with script.tm:
+            script.jobs.remove(sid)
+        return wait(sid, timeout)
+
+    with script.tm:
+        sid = script.schedule(shop.nothing)
+    assert script.jobs.wait(sid, shop.PATIENCE)
+    monkeypatch.setattr(scheduler, "wait", forget_and_wait)
+
+    assert script.jobs.wait(sid, shop.PATIENCE)
+    with pytest.raises(UnknownJob):
+        wait(sid, 0)
+
+
 def test_the_job_of_another_user_is_none_for_a_script(make_app, gate):
     app = make_app(
         {"/start": shop.start},

@@ -7,12 +7,11 @@ from dataclasses import replace
 
 import pytest
 import shop
-from hand_driven import HandDriven, Process
+from hand_driven import HandDriven, Process, assigned_job
 
 from pyramid_zodb_async import Progress
 from pyramid_zodb_async.jobs.options import NO_OPTIONS
 from pyramid_zodb_async.scheduler.process.assigned_jobs import (
-    AssignedJob,
     AssignedJobs,
 )
 from pyramid_zodb_async.scheduler.process.job_views import view_of_assigned
@@ -22,18 +21,7 @@ from pyramid_zodb_async.scheduler.waiters import PROGRESS_PACE, Waiters
 
 def job(sid, **values):
     """Make a job to hold."""
-    return AssignedJob(
-        sid=sid,
-        function="shop:nothing",
-        owner=None,
-        base_url=None,
-        attempt=1,
-        scheduled=0.0,
-        place=(0, b""),
-        fence=Fence("pending", "runner", 0),
-        options=NO_OPTIONS,
-        **values,
-    )
+    return assigned_job(sid, options=NO_OPTIONS, **values)
 
 
 def held_jobs():

@@ -3,17 +3,15 @@
 import pytest
 import shop
 import transaction
-from hand_driven import Process
+from hand_driven import Process, assigned_job
 
 from pyramid_zodb_async.engine.threads import ThreadEngine
 from pyramid_zodb_async.scheduler.process import suspects
-from pyramid_zodb_async.scheduler.process.assigned_jobs import AssignedJob
 from pyramid_zodb_async.scheduler.process.suspects import (
     HEAD_START,
     LONGEST_AFTER_DROP,
     Suspects,
 )
-from pyramid_zodb_async.scheduler.records import Fence
 
 #: How many jobs the engine of these tests runs at a time.
 WORKERS = 8
@@ -21,18 +19,7 @@ WORKERS = 8
 
 def suspect(sid, **values):
     """Make a job that may have ended its process."""
-    return AssignedJob(
-        sid=sid,
-        function="shop:nothing",
-        owner=None,
-        base_url=None,
-        attempt=1,
-        scheduled=0.0,
-        place=(0, b""),
-        fence=Fence("pending", "runner", 0),
-        suspect=True,
-        **values,
-    )
+    return assigned_job(sid, suspect=True, **values)
 
 
 class Assigned:

@@ -15,7 +15,6 @@ from pyramid_zodb_async.database.application import databases_of
 from pyramid_zodb_async.scheduler.records import FORMAT
 from pyramid_zodb_async.scheduler.store.location import (
     RootLocation,
-    StoreLocation,
 )
 from pyramid_zodb_async.settings import DEFAULT_STORE
 from pyramid_zodb_async.testing import drain, wait_for
@@ -256,5 +255,6 @@ def test_a_store_that_cannot_be_made_is_told_of_with_the_reason(reason, error):
         RootLocation(lambda: db).prepare(lambda store: None)
 
 
-def test_a_store_that_anybody_may_make_is_never_gone():
-    assert StoreLocation.is_gone(object()) is False
+def test_the_store_of_an_application_is_never_gone(process):
+    """Who needs it makes it again."""
+    assert not process.location.is_gone()
