@@ -39,8 +39,9 @@ def test_a_hundred_jobs_succeed_beside_one_that_ends_its_process(
         losses=len(report.lost),
     )
     report.require_each_once([name for kind, name in jobs if kind == "count"])
-    # once when nobody knew it yet, then as often as `attempts` says
-    assert deaths == 1 + 4
+    # once when nobody knew it yet, perhaps once while other suspects ran
+    # beside it, so that none was blamed, then as often as `attempts` says
+    assert deaths - 4 in {1, 2}
 
 
 def test_a_job_runs_whose_process_ended_right_after_the_commit(make_cluster):
