@@ -38,6 +38,9 @@ log = get_logger(__name__)
 #: of a job that has ended would make it more, it is not in the list.
 MOST_BYTES = 4 * 2**20
 
+#: The types of values that contain no others, and are not translated.
+PLAIN = frozenset({str, int, float, bool, type(None)})
+
 #: After how many bytes, with those of documents that were too large, no
 #: further result is rendered for a list. Only then is its size known.
 MOST_RENDERED = 4 * MOST_BYTES
@@ -212,9 +215,12 @@ def _has_translation_strings(value: Any) -> bool:
     parts, seen = [value], set()
     for part in parts:  # the loop appends to the list
         if isinstance(part, dict | list | tuple):
-            if id(part) not in seen:  # it may contain itself
-                seen.add(id(part))
-                parts += part.values() if isinstance(part, dict) else part
+            if id(part) in seen:  # it may contain itself
+                continue
+            seen.add(id(part))
+            inner = part.values() if isinstance(part, dict) else part
+            # most of a large result, so without a turn of the loop each
+            parts += [one for one in inner if type(one) not in PLAIN]
         elif isinstance(part, TranslationString):
             return True
     return False
