@@ -211,7 +211,7 @@ class Settings:
         False,  # noqa: FBT003 - the default
         "Whether jobs that earlier processes left run as soon as the"
         " application is made, and not only with the first request. Not for"
-        " servers that fork after that.",
+        " servers that fork after that. In scripts it has no effect.",
     )
     max_pending: int = _setting(
         *_count(1),

@@ -28,8 +28,9 @@ def includeme(config: Any) -> None:
     - registers the scheduler as the registry's utility of
       :class:`~pyramid_zodb_async.interfaces.IScheduler`, and its engine as
       that of :class:`~pyramid_zodb_async.interfaces.IEngine`,
-    - starts the scheduler at the first request, or with
-      ``zodb_async.autostart`` when the application is made,
+    - starts the scheduler at the first request of a server, or with
+      ``zodb_async.autostart`` when the application is made, but not in a
+      script,
     - adds ``request.schedule()``, ``request.jobs``, ``request.job_url()``,
       ``request.accepted()``, ``request.job_progress()`` and
       ``request.job_scripts()``,

@@ -18,6 +18,7 @@ from ..database.storages import describe_storage, keeps_its_commits
 from ..exceptions import JobError
 from ..interfaces import IEngine, IRemoteEngine, IScheduler
 from ..settings import ISettings
+from .scripts import is_made_by_script, is_of_script
 from .sigterm import stop_on_sigterm
 
 __all__ = ["start_at_once", "start_scheduler_factory"]
@@ -39,24 +40,30 @@ def start_scheduler_factory(
     """Return a tween that starts the scheduler at the first request.
 
     So the scheduler is started in a process that serves requests, and not in
-    one that only loads the application and forks, nor in a script. The tween
-    also removes what pyramid_tm leaves in the environ after a failure, and
-    lets ``request.schedule`` know which transactions somebody has begun.
+    one that only loads the application and forks, nor in a script, also if
+    that asks the application for a page. The tween also removes what
+    pyramid_tm leaves in the environ after a failure, and lets
+    ``request.schedule`` know which transactions somebody has begun.
 
     Args:
         handler: what handles the request below the tween.
         registry: the registry of the application.
     """
     to_do = [start_scheduler]
+    made_by_script = is_made_by_script()
     # whether requests may have another manager than that of the thread
     has_managers = "tm.manager_hook" in registry.settings
 
     def start_scheduler_tween(request: Any) -> Any:
         # Without a lock: if two threads get here at the same time, both start
         # it, and the second start has no effect.
-        if to_do and start_scheduler(registry):
-            to_do.clear()
         environ = request.environ
+        if (
+            to_do
+            and not is_of_script(environ, made_by_script=made_by_script)
+            and start_scheduler(registry)
+        ):
+            to_do.clear()
         # before a transaction begins, and once in a thread
         if of_thread.watch is None:
             watch_begins()
@@ -113,7 +120,9 @@ def start_scheduler(registry: Any) -> bool:
 def start_at_once(event: Any) -> None:
     """Prepare the process for jobs when the application has been made.
 
-    This handles SIGTERM and starts the scheduler, if the settings say so.
+    This handles SIGTERM and starts the scheduler, if the settings say so. In
+    a script, which ends soon, it does not start: that would take over what
+    servers are to run, and leave it unfinished.
 
     Args:
         event: Pyramid's ``ApplicationCreated``.
@@ -134,7 +143,7 @@ def start_at_once(event: Any) -> None:
     # before the start, so that a SIGTERM finds the handler once jobs can run
     if settings.stop_on_sigterm:
         stop_on_sigterm()
-    if settings.autostart:
+    if settings.autostart and not is_made_by_script():
         start_scheduler(registry)
 
 

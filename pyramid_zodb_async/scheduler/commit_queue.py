@@ -12,22 +12,24 @@ from ..execution.subscribers import Announcer
 from ..jobs.model import JobView
 from .transaction_changes import CertainChange, Changes
 
-__all__ = ["CANCEL", "REMOVAL", "CommitQueue", "LoggedEnd"]
+__all__ = ["CANCEL", "REMOVAL", "CommitQueue", "LogLine"]
 
 log = get_logger(__name__)
 
 J = TypeVar("J")
 
 
-class LoggedEnd(NamedTuple):
-    """What the log says of jobs that were ended in one of two ways."""
+class LogLine(NamedTuple):
+    """What the log says of a job to which something has happened."""
 
     action: str
+    #: With the sid and the name of the function.
     sentence: str
+    is_warning: bool = False
 
 
-CANCEL = LoggedEnd("job_cancelled", "Job %s was cancelled: %s.")
-REMOVAL = LoggedEnd("job_removed", "Job %s was removed unfinished: %s.")
+CANCEL = LogLine("job_cancelled", "Job %s was cancelled: %s.")
+REMOVAL = LogLine("job_removed", "Job %s was removed unfinished: %s.")
 
 
 class CommitQueue(Generic[J]):
@@ -60,12 +62,12 @@ class CommitQueue(Generic[J]):
         """
         self._events: deque[tuple[type[JobEvent], JobView]] = deque()
         self._jobs: deque[J] = deque()
-        #: Of jobs that were ended from outside: what the log is to say of
-        #: that, the sid, and the name of the function.
-        self._ends: deque[tuple[LoggedEnd, str, str]] = deque()
+        #: What the log is to say of jobs, with the sid and the name of the
+        #: function.
+        self._lines: deque[tuple[LogLine, str, str]] = deque()
 
     def __bool__(self) -> bool:
-        return bool(self._events or self._jobs or self._ends)
+        return bool(self._events or self._jobs or self._lines)
 
     def add_job(self, job: J) -> None:
         """Have a job handed over by the next :meth:`work_off`.
@@ -75,18 +77,18 @@ class CommitQueue(Generic[J]):
         """
         self._jobs.append(job)
 
-    def add_end(self, end: LoggedEnd, sid: str, function: str) -> None:
-        """Have the next :meth:`work_off` log that a job was ended.
+    def add_line(self, line: LogLine, sid: str, function: str) -> None:
+        """Have the next :meth:`work_off` log something of a job.
 
         A run that ends is logged by the runner. This is for jobs that may
         have no run.
 
         Args:
-            end: how the job was ended.
+            line: what there is to say.
             sid: the sid of the job.
             function: the name of its function.
         """
-        self._ends.append((end, sid, function))
+        self._lines.append((line, sid, function))
 
     def add_event(
         self, kind: type[JobEvent], view: Callable[[], JobView]
@@ -140,22 +142,27 @@ class CommitQueue(Generic[J]):
             self.deliver()
         if self._jobs and (jobs := list(drained(self._jobs))):
             self._hand_over(jobs)
-        if self._ends:
-            self._log_ends()
+        if self._lines:
+            self._log_lines()
 
     def deliver(self) -> None:
         """Deliver all events. The caller must not hold a lock."""
         for kind, job in drained(self._events):
             self.announcer.announce(kind, job)
-        self._log_ends()
+        self._log_lines()
 
-    def _log_ends(self) -> None:
-        for end, sid, function in drained(self._ends):
-            log.info(
-                end.sentence,
+    def _log_lines(self) -> None:
+        for line, sid, function in drained(self._lines):
+            write = log.warning if line.is_warning else log.info
+            write(
+                line.sentence,
                 sid,
                 function,
-                extra={"action": end.action, "sid": sid, "function": function},
+                extra={
+                    "action": line.action,
+                    "sid": sid,
+                    "function": function,
+                },
             )
 
 

@@ -25,12 +25,13 @@ from .process.assigned_jobs import AssignedJob
 from .process.crash_suspects import clear_suspicion_in_time
 from .process.intake import HandOff
 from .process.job_views import view_of_assigned
+from .process.left_jobs import note_left
 from .process.remote_claim import claim_announced
 from .process.run import StoredRun
 from .process.this_process import ThisProcess
 from .process.transaction_job import TransactionJob
 from .process.waiting import unfinished, wait_for_end
-from .records import Record, Store
+from .records import Record, Store, StoredJob
 from .store.location import StoreLocation
 from .store.stored_values import storable_call
 from .store.unknown_jobs import load_another
@@ -181,10 +182,9 @@ class ZODBScheduler(BaseScheduler):
         job = store.add(record, timeout)
         hand_off.sid = job.sid
         if is_handed_over:
-            hand_off.record = record
-            hand_off.job = AssignedJob.of(job, is_new=due is None)
-            if due is not None:
-                hand_off.job.wait_until(due)
+            _complete(hand_off, job, due)
+        else:
+            note_left(process, connections, job)
         if self.announcer.has_subscribers(JobScheduled):
             in_transaction = TransactionJob(process, store, job, connections)
             in_transaction.announce(JobScheduled)
@@ -312,6 +312,14 @@ class ZODBScheduler(BaseScheduler):
             return None
         run = StoredRun(self.process, assigned)
         return run if not assigned.suspect or run.begin() else None
+
+
+def _complete(hand_off: HandOff, job: StoredJob, due: float | None) -> None:
+    """Have the commit hand over a job that is in the store now."""
+    hand_off.record = job.record
+    hand_off.job = AssignedJob.of(job, is_new=due is None)
+    if due is not None:
+        hand_off.job.wait_until(due)
 
 
 def _given(options: Options, due: float | None) -> dict[str, Any]:

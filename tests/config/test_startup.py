@@ -101,7 +101,11 @@ def test_a_process_without_a_thread_for_its_jobs_says_so_and_tries_again(
     with no_new_threads():
         sid = app.get("/view", status=202).json["sid"]
     actions = [record.action for record in caplog.records]
-    assert actions == ["housekeeper_not_started", "scheduler_not_started"]
+    assert actions == [
+        "housekeeper_not_started",
+        "scheduler_not_started",
+        "jobs_left",
+    ]
     assert "the next request tries again" in caplog.text
     assert not scheduler.runs_jobs
     assert scheduler.process.incarnation not in LIVE_INCARNATIONS

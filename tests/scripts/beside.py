@@ -9,7 +9,9 @@ from pkgutil import resolve_name
 
 from pyramid.paster import bootstrap
 
-ini, folder, name, delay, *sids = sys.argv[1:]
+from pyramid_zodb_async import IScheduler
+
+ini, folder, name, delay, runs_jobs, *sids = sys.argv[1:]
 sys.path.insert(0, folder)
 with bootstrap(ini) as env:
     request = env["request"]
@@ -19,7 +21,8 @@ with bootstrap(ini) as env:
         with request.tm:
             schedule = request.schedule.with_options(delay=float(delay))
             sid = schedule(resolve_name(name))
-    if env["registry"].settings.get("zodb_async.autostart"):
+    if runs_jobs == "yes":
+        env["registry"].getUtility(IScheduler).start()
         assert request.jobs.wait(sid, timeout=60)
     with request.tm:
         print(sid, request.jobs.get(sid).state)

@@ -24,10 +24,12 @@ if __name__ == "__main__":
 
     with bootstrap(sys.argv[1]) as env:
         request, registry = env["request"], env["registry"]
+        scheduler = registry.getUtility(IScheduler)
+        scheduler.start()
         if sys.argv[2:] == ["kill"]:
             registry.settings["killer"] = "true"
             with request.tm:
                 print(request.schedule(this.end_process_once), flush=True)
-        registry.getUtility(IScheduler).wait(timeout=60)
+        scheduler.wait(timeout=60)
         with request.tm:
             print(serve.counts(request)["total"])

@@ -135,7 +135,7 @@ def test_on_a_file_no_lease_is_waited_for_after_a_kill(uri, tmp_path):
     ini = tmp_path / "script.ini"
     ini.write_text(
         f"[app:main]\nuse = call:serve:main\nzodbconn.uri = {uri}\n"
-        "zodb_async.lease = 3600\nzodb_async.autostart = true\n"
+        "zodb_async.lease = 3600\n"
     )
     killed = run("killed.py", ini, "kill")
     assert killed.returncode == -signal.SIGKILL, killed.stderr
@@ -161,10 +161,10 @@ class Application:
     def script(self, delay=0, *sids, runs_jobs=True):
         """Schedule a job, or wait for one; give its sid and its state."""
         ini = self.folder / "script.ini"
-        more = "zodb_async.autostart = true\n" if runs_jobs else ""
-        ini.write_text(self._text + more)
+        ini.write_text(self._text)
         function = f"only_{self.name}:work"
-        said = run("beside.py", ini, self.folder, function, str(delay), *sids)
+        words = [str(delay), "yes" if runs_jobs else "no", *sids]
+        said = run("beside.py", ini, self.folder, function, *words)
         assert said.returncode == 0, said.stderr
         return said.stdout.split()
 

@@ -117,7 +117,7 @@ class MemoryJob:
         self._jobs.table.forget(self.sid)
         self._jobs.withdraw(self.sid)
         if not self.done:
-            self._jobs.commit_queue.add_end(
+            self._jobs.commit_queue.add_line(
                 REMOVAL, self.sid, self._job.function
             )
             self._work_off()
@@ -141,7 +141,7 @@ class MemoryJob:
             return None
         self._jobs.withdraw(self.sid)
         self._jobs.note(JobWasCancelled, job)
-        self._jobs.commit_queue.add_end(CANCEL, job.sid, job.function)
+        self._jobs.commit_queue.add_line(CANCEL, job.sid, job.function)
         self._work_off()
         return view_of(job, None)
 

@@ -6,7 +6,7 @@ from ..records import Record
 from ..transaction_changes import CertainChange
 from .assigned_jobs import AssignedJob, AssignedJobs
 
-__all__ = ["HandOff"]
+__all__ = ["HandOff", "is_wanted"]
 
 
 class HandOff(CertainChange):
@@ -44,9 +44,19 @@ class HandOff(CertainChange):
         record = self.record
         if record is None or self.job is None:
             return  # its scheduling has failed, or others see to it
-        # The same transaction may have removed or cancelled the job. A ghost
-        # (_p_changed is None) must not be loaded in the middle of a commit;
-        # its job is handed over, and the fence refuses its run.
-        if record._p_changed is None or record.state == JobState.PENDING:
+        if is_wanted(record):
             self._assigned_jobs.expect(self.pending_jobs)
             self._commit_queue.add_job(self.job)
+
+
+def is_wanted(record: Record) -> bool:
+    """Return whether a job is to run of which the transaction commits.
+
+    The same transaction may have removed or cancelled it. A ghost must not be
+    loaded in the middle of a commit; its job is handed over, and the fence
+    refuses its run.
+
+    Args:
+        record: the record of the job.
+    """
+    return record._p_changed is None or record.state == JobState.PENDING

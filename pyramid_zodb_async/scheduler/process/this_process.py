@@ -58,6 +58,9 @@ class ThisProcess:
         #: Whether other processes can have the storage open; known when the
         #: maintenance starts.
         self.is_shared = False
+        #: Whether the log has said that other processes run what this one
+        #: schedules.
+        self.has_told_of_left = False
         #: The sids of running jobs whose records are to be checked.
         self.to_check: set[str] = set()
         #: The numbers of slices in which jobs have ended here.

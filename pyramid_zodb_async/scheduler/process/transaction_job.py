@@ -17,13 +17,14 @@ from ...jobs.model import JobState, JobView
 from ...jobs.options import NO_OPTIONS, Options
 from ...jobs.owners import loaded_owner
 from ...transfer.failures import loaded_exception
-from ..commit_queue import CANCEL, REMOVAL, LoggedEnd
+from ..commit_queue import CANCEL, REMOVAL, LogLine
 from ..records import Store, StoredJob
 from ..store.transitions import End, can_revive, finish, forget, revive
 from ..transaction_changes import CertainChange, Changes
 from .assigned_jobs import AssignedJob
 from .intake import HandOff
 from .job_views import Result, view_of, view_of_assigned, view_of_record
+from .left_jobs import note_left
 from .progress_reports import report_of
 from .this_process import ThisProcess
 
@@ -170,6 +171,8 @@ class TransactionJob:
             # after revive(): the run needs the new fence of the record
             hand_off.record = record
             hand_off.job = AssignedJob.of(self._job)
+        else:
+            note_left(process, self._connections, self._job)
         self.announce(JobRetried)
         return view_of_record(self.sid, record)
 
@@ -223,7 +226,7 @@ class TransactionJob:
             process.location.db, work, f"job {self.sid} ends itself"
         )
 
-    def _drop(self, function: str, end: LoggedEnd | None) -> None:
+    def _drop(self, function: str, end: LogLine | None) -> None:
         self._changes().add(_Drop(self._process, self._job, function, end))
 
     def _history(self) -> dict[str, Any]:
@@ -254,7 +257,7 @@ class _Drop(CertainChange):
         process: ThisProcess,
         job: StoredJob,
         function: str,
-        end: LoggedEnd | None,
+        end: LogLine | None,
     ) -> None:
         self._process = process
         self._sid = job.sid
@@ -266,6 +269,6 @@ class _Drop(CertainChange):
         self._process.assigned_jobs.drop(self._sid)
         self._process.slices_to_check.add(self._slice)
         if self._end is not None:
-            self._process.commit_queue.add_end(
+            self._process.commit_queue.add_line(
                 self._end, self._sid, self._function
             )
