@@ -130,7 +130,8 @@ class IScheduler(Interface):
         """Start no more jobs, and wait for the running ones.
 
         *grace* is the longest wait in seconds, by default that of
-        ``zodb_async.grace``. Returns the sids of the jobs that still run.
+        ``zodb_async.grace``; in the main thread, a Ctrl-C ends it. Returns
+        the sids of the jobs that still run.
         """
 
     def unfinished() -> list[str]:

@@ -1,7 +1,9 @@
 """The engine ``threads``, which runs jobs on threads of this process."""
 
 import atexit
+import contextlib
 import contextvars
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -98,7 +100,8 @@ class ThreadEngine:
 
         What waits remains in the queue, for another :meth:`start`.
         """
-        deadline = time.monotonic() + (self.grace if grace is None else grace)
+        grace = self.grace if grace is None else grace
+        deadline = time.monotonic() + grace
         # so that a stopped engine is not stopped again, and can be collected
         atexit.unregister(self.stop)
         with self._condition:
@@ -109,14 +112,13 @@ class ThreadEngine:
             # the lock, so the joins are outside of it
             threads = list(self._threads)
             running = len(self._running)
-        if running:
-            log.info(
-                "Waiting for %d running jobs to end.",
-                running,
-                extra={"action": "engine_stopping"},
-            )
-        for thread in threads:
-            thread.join(max(0, deadline - time.monotonic()))
+        # whoever presses Ctrl-C again wants no more of the wait, and no
+        # traceback of it
+        with contextlib.suppress(KeyboardInterrupt):
+            if running:
+                _tell_of_wait(running, grace)
+            for thread in threads:
+                thread.join(max(0, deadline - time.monotonic()))
         with self._condition:
             unfinished = list(self._running.values())
         if unfinished:
@@ -232,3 +234,23 @@ class ThreadEngine:
             thread.name,
             extra={"action": "worker_replaced"},
         )
+
+
+def _tell_of_wait(running: int, grace: float) -> None:
+    """Log for how long and for how many jobs the process waits.
+
+    And how to end that: a server has caught the first Ctrl-C, and this thread
+    gets the next one, unless the server has changed what that does.
+    """
+    ends_by_ctrl_c = (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    )
+    log.info(
+        "Waiting up to %g s for %d running %s to end%s.",
+        grace,
+        running,
+        "job" if running == 1 else "jobs",
+        "; press Ctrl-C again to stop now" if ends_by_ctrl_c else "",
+        extra={"action": "engine_stopping"},
+    )

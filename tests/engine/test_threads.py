@@ -3,6 +3,7 @@
 import _thread
 import contextvars
 import logging
+import signal
 import subprocess
 import sys
 import threading
@@ -166,9 +167,54 @@ def test_stopping_tells_what_runs_on(make_engine, caplog):
 
     assert engine.stop() == ["slow"]
     assert not engine.idle(0)
-    assert "Waiting for 1 running jobs" in caplog.text
+    assert (
+        "Waiting up to 0.01 s for 1 running job to end; press Ctrl-C again to"
+        " stop now."
+    ) in caplog.text
     assert "jobs that have not ended: slow" in caplog.text
     work.open.set()
+
+
+class Press(logging.Handler):
+    """Somebody who presses Ctrl-C when the log says how long it takes."""
+
+    def emit(self, record):
+        if record.action == "engine_stopping":
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_a_ctrl_c_ends_the_wait_for_running_jobs(make_engine, caplog):
+    caplog.set_level(logging.INFO)
+    work = Work()
+    work.open.clear()
+    engine = make_engine(work, workers=2)
+    engine.submit(["slow", "slower"])
+    work.wait_for_begin(2)
+    logger = logging.getLogger("pyramid_zodb_async.engine.threads")
+    logger.addHandler(press := Press())
+    try:
+        left = engine.stop(grace=600)
+    finally:
+        logger.removeHandler(press)
+    work.open.set()
+
+    assert sorted(left) == ["slow", "slower"]
+    assert "jobs that have not ended: slow" in caplog.text
+
+
+def test_only_who_can_press_ctrl_c_is_told_to(make_engine, caplog):
+    caplog.set_level(logging.INFO)
+    work = Work()
+    work.open.clear()
+    engine = make_engine(work, workers=2)
+    engine.submit(["slow", "slower"])
+    work.wait_for_begin(2)
+    stopper = threading.Thread(target=engine.stop, args=(0.01,))
+    stopper.start()
+    stopper.join(60)
+    work.open.set()
+
+    assert "Waiting up to 0.01 s for 2 running jobs to end." in caplog.text
 
 
 def test_an_engine_that_did_nothing_stops_at_once(make_engine):
