@@ -4,6 +4,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/installed
+DEMO_INSTALLED = $(VENV)/demo-installed
+
+# where the demo is served, if not at the address in development.ini
+LISTEN ?=
 
 # in how many processes the tests run; they wait more than they compute
 PROCESSES ?= 3
@@ -13,18 +17,28 @@ ROUNDS ?= 100
 
 .PHONY: demo test lint types docs check zope chaos format bench ways instructions clean
 
-demo: $(INSTALLED)
-	mkdir -p var
-	$(BIN)/python -m pyramid.scripts.pserve development.ini
+demo: $(DEMO_INSTALLED)
+	@$(BIN)/python -m demo_app $(LISTEN)
 
 test: $(INSTALLED) lint types check docs
 
 $(VENV)/bin/python:
-	$(PYTHON) -m venv $(VENV)
+	@echo "Making a virtual environment in $(VENV)."
+	@$(PYTHON) -m venv $(VENV)
+
+# what the tests need has all that the demo needs
+$(DEMO_INSTALLED): setup.cfg pyproject.toml | $(VENV)/bin/python
+	@echo "Installing the demo and what it needs into $(VENV): some thirty"
+	@echo "packages, which takes half a minute or so, once."
+	@test -e $(INSTALLED) || $(BIN)/python -m pip install \
+		--disable-pip-version-check --progress-bar off --editable '.[demo]'
+	@touch $@
 
 $(INSTALLED): setup.cfg pyproject.toml | $(VENV)/bin/python
+	@echo "Installing what the tests need into $(VENV): some hundred and"
+	@echo "forty packages, which takes some minutes, once."
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
-	touch $@
+	@touch $@ $(DEMO_INSTALLED)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

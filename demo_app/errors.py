@@ -31,8 +31,15 @@ def ask_who_it_is(_error: HTTPForbidden, request: Request) -> Response:
         return HTTPSeeOther(
             request.route_path("login", _query={"next": wish} if wish else {})
         )
+    home = request.route_url("home")
     response = say(
-        request, 401, "Send the header “Authorization: Bearer …” of a user."
+        request,
+        401,
+        "This is the text analyser, a demo of pyramid_zodb_async: background"
+        " jobs for Pyramid. It is made for browsers; a program sends the"
+        " header “Authorization: Bearer TOKEN”. To get a token, log in at"
+        f" {home} with a browser, and look below “For programs”, where there"
+        " are commands to copy.",
     )
     response.www_authenticate = "Bearer"
     return response

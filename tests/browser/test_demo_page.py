@@ -447,17 +447,18 @@ def test_files_that_cannot_do_are_told_before_they_are_sent(
 # -- Programs -----------------------------------------------------------------
 
 
-def test_the_commands_for_programs_do_what_they_say(ada, novel):
+def test_the_commands_for_programs_do_what_they_say(ada, tmp_path):
     if not shutil.which("curl"):
         missing("there is no curl: apt-get install curl")
     commands = ada.locator("pre").inner_text()
     done = subprocess.run(
         ["/bin/sh", "-ec", commands],
-        cwd=novel.parent,
+        cwd=tmp_path,  # where there is nothing yet
         capture_output=True,
         check=True,
         text=True,
     )
+    assert done.stderr == ""
     decoder = json.JSONDecoder()
     documents, rest = [], done.stdout.strip()
     while rest:
@@ -468,7 +469,7 @@ def test_the_commands_for_programs_do_what_they_say(ada, novel):
     assert states[0] in {"pending", "running"}
     # what was cancelled has not failed, so the retry is refused
     assert states[1:] == ["cancelled", "cancelled"]
-    handed_in = json.loads((novel.parent / "answer.json").read_text())
+    handed_in = json.loads((tmp_path / "answer.json").read_text())
     assert {document["sid"] for document in documents} == {handed_in["sid"]}
 
 

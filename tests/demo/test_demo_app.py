@@ -351,6 +351,15 @@ def test_nobody_sees_a_page_without_a_login_and_comes_to_it_after(demo):
     page.mustcontain("None yet", "Log out")
 
 
+def test_the_first_page_says_what_the_add_on_does(demo):
+    browser = Browser(demo.app)
+    first = browser.get("/").follow()
+    first.mustcontain("pyramid_zodb_async", "in the background, as jobs")
+    home = Browser(demo.app, "ada").get("/")
+
+    home.mustcontain("in one commit of the ZODB")
+
+
 def test_a_login_leads_to_no_other_site(demo):
     for elsewhere in ["//evil.example", "https://evil.example", "/\\evil"]:
         browser = Browser(demo.app)

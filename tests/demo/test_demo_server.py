@@ -1,0 +1,175 @@
+"""The first minutes with the demo, at a terminal."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+from folders import REPOSITORY
+from needed import missing
+from ports import free_port, wait_for_server
+from shop import wait_until
+
+INI = """\
+[app:main]
+use = config:{repository}/development.ini
+zodbconn.uri = file://{folder}/Data.fs?connection_pool_size=10
+text_analyser.folder = {folder}
+
+[server:main]
+use = egg:waitress#main
+listen = 127.0.0.1:{port}
+"""
+
+
+class Terminal:
+    """Where somebody serves the demo."""
+
+    def __init__(self, folder, name="log", port=None):
+        self.port = port or free_port()
+        self.log = folder / name
+        ini = folder / f"{name}.ini"
+        values = {"repository": REPOSITORY, "folder": folder}
+        ini.write_text(INI.format(port=self.port, **values))
+        serve = f"from demo_app.__main__ import main; main(ini={str(ini)!r})"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", serve],
+                cwd=REPOSITORY,
+                stdout=log,
+                stderr=log,
+            )
+
+    def wait(self):
+        """Wait until it is served."""
+        wait_for_server(self.process, self.port, self.log)
+
+    def ends(self, code):
+        """Wait for its end, and give what it said, which is no traceback."""
+        assert self.process.wait(90) == code
+        said = self.log.read_text()
+        assert "Traceback" not in said
+        return said
+
+    def press(self):
+        """Press Ctrl-C."""
+        self.process.send_signal(signal.SIGINT)
+
+    def says(self, text):
+        """Wait until it says so."""
+        wait_until(lambda: text in self.log.read_text(), 90)
+
+    def curl(self, *arguments):
+        """Ask it, and give the answer."""
+        command = ["curl", "-sS", *arguments]
+        try:
+            ran = subprocess.run(
+                command, capture_output=True, text=True, check=True
+            )
+        except FileNotFoundError:
+            missing("there is no curl: apt-get install curl")
+        return ran.stdout
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.port}"
+
+
+@pytest.fixture
+def serve(tmp_path):
+    """Serve the demo, at one terminal or several."""
+    terminals = []
+
+    def start(**options):
+        name = f"log{len(terminals)}"
+        terminals.append(Terminal(tmp_path, name, **options))
+        return terminals[-1]
+
+    yield start
+    for terminal in terminals:
+        terminal.process.kill()
+        terminal.process.wait()
+
+
+def test_a_port_that_is_taken_is_told_in_a_sentence(serve):
+    port = free_port()
+    with socket.create_server(("127.0.0.1", port)):
+        said = serve(port=port).ends(1)
+
+    assert f"Something is being served at 127.0.0.1:{port} already" in said
+    assert f"make demo LISTEN=127.0.0.1:{port + 1}" in said
+
+
+def test_a_database_that_is_in_use_is_told_in_a_sentence(serve):
+    serve().wait()
+    said = serve().ends(1)
+
+    assert "The database of the demo is in use." in said
+    assert "stop it there by Ctrl-C" in said
+
+
+def test_an_address_that_is_none_is_told_in_a_sentence():
+    ran = subprocess.run(
+        [sys.executable, "-m", "demo_app", "localhost:demo"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+
+    assert ran.returncode == 1
+    assert ran.stderr.startswith("localhost:demo is no address to listen at.")
+
+
+def test_the_demo_stops_at_the_first_ctrl_c(serve):
+    demo = serve()
+    demo.says(f"The demo is at http://127.0.0.1:{demo.port}/ now.")
+    demo.press()
+
+    assert "Press Ctrl-C again to stop now." in demo.ends(0)
+
+
+@pytest.mark.parametrize("is_open", [False, True], ids=["", "open page"])
+def test_a_second_ctrl_c_stops_the_demo_at_once(serve, is_open):
+    demo = serve()
+    demo.wait()
+    bearer = ("-H", f"Authorization: Bearer {token_for('ada')}")
+    text = demo.log.with_suffix(".txt")
+    text.write_text("Tiger, tiger, burning bright\n" * 200_000)
+    answer = demo.curl(*bearer, "-F", f"file=@{text}", f"{demo.url}/texts")
+    job = f"{demo.url}/jobs/{json.loads(answer)['sid']}"
+    page = None
+    if is_open:
+        page = subprocess.Popen(
+            ["curl", "-sS", *bearer, "-H", "Prefer: wait=10", job],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+    demo.press()
+    demo.says("Press Ctrl-C again to stop now.")
+    demo.press()
+    said = demo.ends(0)
+    if page:
+        page.wait(90)
+
+    assert "jobs that have not ended" in said
+
+
+def token_for(userid):
+    """Give the token of a program, as the page does."""
+    from demo_app.login import LoginPolicy
+
+    return LoginPolicy("only for development").token(userid)
+
+
+def test_curl_of_the_demo_says_what_it_is_and_where_tokens_are(serve):
+    demo = serve()
+    demo.wait()
+    problem = json.loads(demo.curl(f"{demo.url}/"))
+
+    assert problem["status"] == 401
+    assert "a demo of pyramid_zodb_async: background jobs" in problem["detail"]
+    assert f"log in at {demo.url}/ with a browser" in problem["detail"]
