@@ -1,9 +1,15 @@
-/** How a job stands: what the server answers to a GET of its URL. */
-export interface StatusDocument<Result = unknown> {
+/**
+ * How a job stands: what the server answers to a GET of its URL. `state` and
+ * `done` tell which of the four it is.
+ */
+export type StatusDocument<Result = unknown> =
+  | UnfinishedDocument
+  | SucceededDocument<Result>
+  | UnshownDocument
+  | FailedDocument;
+
+interface AnyDocument {
   sid: string;
-  state: "pending" | "running" | "succeeded" | "failed" | "cancelled";
-  /** Whether the job has ended. */
-  done: boolean;
   progress: Progress | null;
   /** The number of the run, from 1; 0 before the first. */
   attempt: number;
@@ -12,13 +18,46 @@ export interface StatusDocument<Result = unknown> {
   /** Moments in UTC, as RFC 3339 has it. */
   scheduled: string;
   started: string | null;
-  finished: string | null;
+}
+
+/** The job waits or runs. */
+export interface UnfinishedDocument extends AnyDocument {
+  state: "pending" | "running";
+  done: false;
+  finished: null;
+  expires: null;
+  result?: undefined;
+  error?: undefined;
+}
+
+interface EndedDocument extends AnyDocument {
+  done: true;
+  finished: string;
   /** When the job will be forgotten. */
   expires: string | null;
-  /** What the job returned, if it has succeeded. */
-  result?: Result;
-  /** Why there is no result, if the job has ended without. */
-  error?: Problem;
+}
+
+/** The job has succeeded. */
+export interface SucceededDocument<Result = unknown> extends EndedDocument {
+  state: "succeeded";
+  /** What the job returned. */
+  result: Result;
+  error?: undefined;
+}
+
+/** The job has succeeded, and what it returned cannot be shown. */
+export interface UnshownDocument extends EndedDocument {
+  state: "succeeded";
+  result?: undefined;
+  error: Problem;
+}
+
+/** The job has ended without a result. */
+export interface FailedDocument extends EndedDocument {
+  state: "failed" | "cancelled";
+  result?: undefined;
+  /** Why there is none. */
+  error: Problem;
 }
 
 export interface Progress {
@@ -35,12 +74,34 @@ export interface Problem {
   detail?: string;
 }
 
-export interface ChangeOptions {
+/** How the server is asked. Jobs for which this is the same share requests. */
+export interface RequestOptions {
   /**
-   * Sent with requests that change something. Without it, the content of
-   * `<meta name="csrf-token">` goes as `X-CSRF-Token` to the page's own origin.
+   * Sent with each request. A function is called before each, and once more
+   * after an answer 401. If it throws, that request counts as one without an
+   * answer, and is made again later; a `JobError` ends the waiting.
    */
-  headers?: HeadersInit;
+  headers?:
+    | HeadersInit
+    | (() => HeadersInit | undefined | Promise<HeadersInit | undefined>);
+  /** Whether cookies are sent: `"same-origin"` unless this says otherwise. */
+  credentials?: RequestCredentials;
+  /** Called in place of the global `fetch`, with a `Request`. */
+  fetch?: (request: Request) => Promise<Response>;
+}
+
+export interface ChangeOptions extends RequestOptions {
+  /**
+   * Sent with requests that change something, besides `headers`. Without it,
+   * the content of `<meta name="csrf-token">` goes as `X-CSRF-Token` to the
+   * page's own origin.
+   */
+  changeHeaders?: HeadersInit;
+  /**
+   * Called with `false` when there has been no connection to the server for
+   * three seconds, and with `true` when there is one again.
+   */
+  onConnection?: (isConnected: boolean) => unknown;
 }
 
 export interface JobOptions<Result = unknown> extends ChangeOptions {
@@ -74,7 +135,7 @@ export interface JobOptions<Result = unknown> extends ChangeOptions {
  *
  * @param url The job's own: the `Location` of the 202 answer.
  * @throws {JobError} The job failed, was cancelled, or is unknown.
- * @throws {TypeError|URIError} The URL or the headers are none.
+ * @throws {TypeError|URIError} The URL or an option is none.
  */
 export function job<Result = unknown>(
   url: string | URL,
@@ -109,9 +170,11 @@ export class JobError extends Error {
   /**
    * The name of the exception that failed the job, `"JobCancelled"`,
    * `"JobUndone"` (what it did was undone, and it can be retried),
-   * `"UnknownJob"` (it never was, has expired, or belongs to somebody else),
-   * `"AccessDenied"`, `"Unreachable"` (no usable answer for five minutes and
-   * more) or `"HTTPError"`.
+   * `"UnknownJob"` (it never was, has expired, or belongs to somebody else,
+   * also because a login has ended that came by a cookie), `"LoginEnded"` (the
+   * answer was 401, or led elsewhere), `"AccessDenied"`, `"PageOutdated"` (the
+   * CSRF token of the page is not that of the login any more), `"Unreachable"`
+   * (no usable answer for five minutes and more) or `"HTTPError"`.
    */
   type: string;
   /** The status document of a job that ended. */

@@ -11,83 +11,100 @@
  * jobs.d.ts beside this file describes all that is exported.
  */
 
-// All times are in milliseconds, where nothing else is said.
-const WAIT = 10; // in seconds: the server may hold its answer so long
-const PACE = 1_000; // between two looks, where the server names no other
-const HIDDEN_PACE = 10_000; // at least, while nobody sees the page
-const CLOSEST = 200; // no two looks are closer together than this
-const JITTER = 0.2; // pauses grow by up to this part, to spread the load
-const MISSING_PACE = 250; // between two looks for a job that is not there yet
-const MISSING_FOR = 1_000; // then it is not going to appear
-const LOST_AFTER = 30_000; // an answer that takes longer is taken for lost
-const LONGEST_BACK_OFF = 30_000;
-const GIVE_UP_AFTER = 300_000; // spent in pauses without one good answer
-const PASSING = [408, 425, 429]; // these say "later", like every 5xx
-const MOST = 100; // the server tells of so many jobs in one answer
+import {
+  Access,
+  Connection,
+  JobError,
+  Missing,
+  PACE,
+  Patience,
+  pause,
+  quoted,
+  refusal,
+  versionOf,
+} from "./job-requests.js";
 
-/** Why there is no result. `message` is meant for people. */
-export class JobError extends Error {
-  constructor(message, { type, document = null }) {
-    super(message);
-    this.name = "JobError";
-    this.type = type;
-    this.document = document;
-  }
-}
+export { JobError } from "./job-requests.js";
+
+const WAIT = 10; // in seconds: the server may hold its answer so long
+const MOST = 100; // the server tells of so many jobs in one answer
+const MOST_REFUSALS = 5; // of a cancel that names what it was told
 
 /** Wait for a job, and give what it returned. */
 export async function job(url, options) {
-  return wait(locate(url), options);
+  return wait(...locate(url, options), options);
 }
 
 /** Cancel a job; give its last status document, however it ended. */
-export async function cancel(url, { headers } = {}) {
-  return stop(locate(url), headers);
+export async function cancel(url, options) {
+  return stop(...locate(url, options), options);
 }
 
 /** Have a job that failed run again, and wait for it as `job` does. */
 export async function retry(url, options) {
-  const place = locate(url);
+  const [place, access] = locate(url, options);
   const again = new URL(place);
   again.pathname += "/retry";
   const patience = new Patience();
-  for (;;) {
-    options?.leave?.throwIfAborted();
-    const answer = await change(again, "POST", options?.headers);
-    // a 409 tells that somebody else was faster, or how the job has ended
-    if (answer.document) {
-      return wait(place, options, answer);
+  const connection = connectionOf(options);
+  try {
+    for (;;) {
+      options?.leave?.throwIfAborted();
+      connection.expect();
+      const answer = await access.change(again, "POST", options);
+      connection.hear(answer);
+      // a 409 tells that somebody else was faster, or how the job has ended
+      if (answer.document) {
+        return wait(place, access, options, answer);
+      }
+      await pause(patience.after(answer), answer.soonest);
     }
-    await pause(patience.after(answer), answer.soonest);
+  } finally {
+    connection.end();
   }
 }
 
-function locate(url) {
+/** Give where a job is, and how to ask for it. */
+function locate(url, options) {
   if (!url) {
     throw new TypeError("No URL of a job; did its answer have a Location?");
   }
   const base = globalThis.document?.baseURI ?? globalThis.location?.href;
   const place = new URL(url, base);
   place.hash = "";
+  const access = new Access(options);
   // if nobody can ask for it, that is to be said at once
-  new Request(place);
+  access.request(place);
+  new Headers(options?.changeHeaders);
   sid(place);
-  return place;
+  return [place, access];
+}
+
+/** Give what tells a listener that the connection is lost, or back. */
+function connectionOf(options) {
+  let isThere = true;
+  return new Connection((now) => {
+    if (now !== isThere) {
+      isThere = now;
+      tell(options?.onConnection, now);
+    }
+  });
 }
 
 // -- What the page waits for --------------------------------------------------
 
-const watches = new Map(); // by URL
+const watches = new Map(); // by who asks, and the URL
 const polls = new Set();
 let channel = null; // to the other tabs, while there is a watch
 
-function wait(place, options = {}, known) {
-  const { onProgress, signal, leave, keep, headers } = options;
+const keyOf = (place, access) => `${access.key} ${place.href}`;
+
+function wait(place, access, options = {}, known) {
+  const { onProgress, onConnection, signal, leave, keep } = options;
   return new Promise((resolve, reject) => {
     leave?.throwIfAborted();
-    new Headers(headers); // if they are wrong, that is to be said at once
-    const watch = watches.get(place.href) ?? new Watch(place);
-    const waiter = { onProgress, keep, headers, settle, fail };
+    const watch = watches.get(keyOf(place, access)) ?? new Watch(place, access);
+    const waiter = { onProgress, onConnection, keep, options, settle, fail };
     function end(settled, value) {
       signal?.removeEventListener("abort", onCancel);
       leave?.removeEventListener("abort", onLeave);
@@ -106,13 +123,15 @@ function wait(place, options = {}, known) {
     function fail(error) {
       end(reject, error);
     }
-    const onCancel = () => void stop(place, headers).catch(fail);
+    const { changeHeaders } = options;
+    const onCancel = () =>
+      void stop(place, access, { changeHeaders }).catch(fail);
     const onLeave = () => end(reject, leave.reason);
     signal?.addEventListener("abort", onCancel);
     leave?.addEventListener("abort", onLeave);
     watch.add(waiter);
     if (known) {
-      watch.hear(known.document, known.tag);
+      watch.hear(known.document, known.version);
     }
     if (signal?.aborted) {
       onCancel();
@@ -120,20 +139,26 @@ function wait(place, options = {}, known) {
   });
 }
 
-/** One job, and all in this page who wait for it. */
+/** One job, and all in this page who wait for it and ask for it in one way. */
 class Watch {
   shown = null;
-  tag = null; // the newest, without its quotes
-  #version; // the newest that was shown
+  version = null; // the newest that the server has told, as a text
   missing = new Missing();
+  #shownVersion;
+  #isConnected = true;
   #waiters = new Set();
   #poll;
 
-  constructor(place) {
+  constructor(place, access) {
     this.place = place;
-    watches.set(place.href, this);
+    this.access = access;
+    watches.set(this.#key, this);
     openChannel();
     this.#poll = join(this);
+  }
+
+  get #key() {
+    return keyOf(this.place, this.access);
   }
 
   add(waiter) {
@@ -141,12 +166,15 @@ class Watch {
     if (this.shown) {
       tell(waiter.onProgress, this.shown);
     }
+    if (!this.#isConnected) {
+      tell(waiter.onConnection, false);
+    }
   }
 
   remove(waiter) {
     this.#waiters.delete(waiter);
-    if (!this.#waiters.size && watches.get(this.place.href) === this) {
-      watches.delete(this.place.href);
+    if (!this.#waiters.size && watches.get(this.#key) === this) {
+      watches.delete(this.#key);
       this.#poll.drop(this);
       closeChannel();
     }
@@ -163,30 +191,41 @@ class Watch {
     this.#poll = new Poll(undefined, this);
   }
 
+  /** Tell whether there is a connection to the server. */
+  connect(isConnected) {
+    if (isConnected !== this.#isConnected) {
+      this.#isConnected = isConnected;
+      this.#waiters.forEach((it) => tell(it.onConnection, isConnected));
+    }
+  }
+
   /** Whether a newer one was shown: a process that knew less gave this. */
   isPast({ version }) {
-    return version < this.#version;
+    return version < this.#shownVersion;
   }
 
   #isNews(document) {
-    const isNumbered = document.version >= 0 && this.#version >= 0;
+    const isNumbered = document.version >= 0 && this.#shownVersion >= 0;
     return isNumbered
-      ? document.version > this.#version
+      ? document.version > this.#shownVersion
       : isLaterState(document, this.shown);
   }
 
-  /** Take in what the server or, without a tag, another tab has said. */
-  hear(document, tag, isShared) {
+  /** Take in what the server or, without a version, another tab has said. */
+  hear(document, version, isShared) {
     const waiters = [...this.#waiters];
     this.missing = new Missing();
+    if (!isShared) {
+      this.connect(true);
+    }
     if (this.isPast(document)) {
       return;
     }
-    this.tag = tag ?? this.tag;
+    this.version = version ?? this.version;
     if (!waiters.length || !this.#isNews(document)) {
       return;
     }
-    this.#version = document.version ?? this.#version;
+    this.#shownVersion = document.version ?? this.#shownVersion;
     this.shown = document;
     for (const { onProgress } of waiters) {
       tell(onProgress, document);
@@ -194,7 +233,8 @@ class Watch {
     if (document.done) {
       const isKept = waiters.some(({ keep }) => keep);
       if (isSuccess(document) && !isShared && !isKept) {
-        this.#acknowledge(waiters.find(({ headers }) => headers)?.headers);
+        const it = waiters.find(({ options }) => options.changeHeaders);
+        this.#acknowledge(it?.options.changeHeaders);
       }
       waiters.forEach(({ settle }) => settle(document));
     }
@@ -205,16 +245,19 @@ class Watch {
   }
 
   /** Have the server forget the job; other tabs would not find it then. */
-  #acknowledge(headers) {
+  #acknowledge(changeHeaders) {
     channel?.postMessage([this.place.href, this.shown]);
-    void change(this.place, "DELETE", headers, this.tag);
+    const { version } = this;
+    void this.access.change(this.place, "DELETE", { changeHeaders, version });
   }
 }
 
 function openChannel() {
   channel ??= new BroadcastChannel("pyramid_zodb_async");
-  channel.onmessage = ({ data: [href, document] }) =>
-    watches.get(href)?.hear(document, null, true);
+  channel.onmessage = ({ data: [href, document] }) => {
+    const those = [...watches.values()].filter((it) => it.place.href === href);
+    those.forEach((watch) => watch.hear(document, null, true));
+  };
   channel.unref?.(); // Node may end while it is open
 }
 
@@ -226,32 +269,50 @@ function closeChannel() {
 }
 
 /** Cancel a job that has not ended, and never forget one that has. */
-async function stop(place, headers) {
-  const watch = watches.get(place.href);
+async function stop(place, access, options) {
+  const connection = connectionOf(options);
+  try {
+    return await stopped(place, access, options, connection);
+  } finally {
+    connection.end();
+  }
+}
+
+async function stopped(place, access, options, connection) {
+  const key = keyOf(place, access);
+  const watch = watches.get(key);
   const patience = new Patience();
-  let tag = watch?.tag;
-  let isSeen = Boolean(tag);
-  for (;;) {
+  let version = watch?.version;
+  let isSeen = Boolean(version);
+  for (let refusals = 0; ; ) {
+    connection.expect();
     const answer = isSeen
-      ? await change(place, "DELETE", headers, tag)
-      : await send(new Request(place, { headers: ACCEPT, ...OPTIONS }));
+      ? await access.change(place, "DELETE", { ...options, version })
+      : await access.ask(place);
+    connection.hear(answer);
     if (watch?.shown?.done) {
       return watch.shown;
     }
     const { document } = answer;
-    const current = watches.get(place.href);
+    const current = watches.get(key);
     const isPast = document && current?.isPast(document);
     if (document?.done && !isPast) {
-      current?.hear(document, answer.tag);
+      current?.hear(document, answer.version);
       return document;
     }
     if (!document) {
       await pause(patience.after(answer), answer.soonest);
     } else if (isSeen || isPast) {
-      await pause(null, answer.soonest); // it was another run that was seen
+      // it was another run that was seen; or somebody in between judges by
+      // versions that are none of the job, and would do so for ever
+      refusals += 1;
+      if (refusals >= MOST_REFUSALS) {
+        throw refusal(answer);
+      }
+      await pause(null, answer.soonest);
     }
-    tag = (isPast ? current.tag : answer.tag) ?? tag;
-    isSeen ||= Boolean(isPast ? tag : document);
+    version = (isPast ? current.version : answer.version) ?? version;
+    isSeen ||= Boolean(isPast ? version : document);
   }
 }
 
@@ -259,29 +320,36 @@ async function stop(place, headers) {
 
 /** Asks for some jobs in turn, one request at a time. */
 class Poll {
+  #access;
   #watches = new Set();
   #collection; // without one, its job is asked for by itself
+  #connection = new Connection((isThere) =>
+    this.#watches.forEach((watch) => watch.connect(isThere)),
+  );
   #patience = new Patience();
   #hurry = null; // ends what is waited for, for the jobs have changed
   #isHurried = false;
   #mayWait; // whether the last request might be held
 
   constructor(collection, watch) {
+    this.#access = watch.access;
     this.#collection = collection;
     this.#watches.add(watch);
     polls.add(this);
     void this.#run();
   }
 
-  takes(collection, { place }) {
+  takes(collection, { access, place }) {
     const fits = collection && collection === this.#collection;
     // the server answers for each once; one job may have several URLs
     const isNew = ![...this.#watches].some((it) => sid(it.place) === sid(place));
-    return fits && isNew && this.#watches.size < MOST;
+    const isSame = access.key === this.#access.key;
+    return fits && isSame && isNew && this.#watches.size < MOST;
   }
 
   add(watch) {
     this.#watches.add(watch);
+    watch.connect(this.#connection.isThere);
     this.#hasChanged();
   }
 
@@ -299,51 +367,70 @@ class Poll {
   }
 
   async #run() {
+    const onLine = () => this.#hasChanged();
+    const offLine = () => this.#connection.fail();
+    globalThis.addEventListener?.("online", onLine);
+    globalThis.addEventListener?.("offline", offLine);
     await null; // jobs of the same moment share the first request
     while (this.#watches.size) {
-      this.#isHurried = false;
-      const batch = [...this.#watches];
-      const answer = await this.#ask(batch);
-      this.#hurry = null;
-      // an answer that was cut off says nothing about the server
-      const isCut = this.#isHurried && !answer.status;
-      const pace = isCut ? 0 : this.#take(answer, batch);
-      const isOther = this.#isHurried || this.#watches.size < batch.length;
-      if (this.#watches.size) {
-        const wake = (hurry) => (this.#hurry = hurry);
-        await pause(isOther ? null : pace, answer.soonest, wake);
-      }
-      this.#hurry = null;
+      await this.#look();
     }
+    this.#connection.end();
+    globalThis.removeEventListener?.("online", onLine);
+    globalThis.removeEventListener?.("offline", offLine);
+  }
+
+  /** Ask, tell, and pause. */
+  async #look() {
+    this.#isHurried = false;
+    const batch = [...this.#watches];
+    const answer = await this.#ask(batch);
+    this.#hurry = null;
+    // an answer that was cut off says nothing about the server
+    const isCut = this.#isHurried && !answer.status;
+    if (!isCut) {
+      this.#connection.hear(answer);
+    }
+    const pace = isCut ? 0 : this.#take(answer, batch);
+    const isOther = this.#isHurried || this.#watches.size < batch.length;
+    if (this.#watches.size) {
+      const wake = (hurry) => (this.#hurry = hurry);
+      await pause(isOther ? null : pace, answer.soonest, wake);
+    }
+    this.#hurry = null;
   }
 
   /** Ask for what differs from what is known, or wait for that. */
-  #ask(batch) {
+  async #ask(batch) {
     const [first, ...others] = batch;
-    const tags = batch.map(({ tag }) => tag);
-    const isKnown = tags.every(Boolean);
+    const versions = batch.map(({ version }) => version);
+    const isKnown = versions.every(Boolean);
     // the end of one may be what is not known: no waiting for the others
     const mayWait = isKnown || !(others.length || first.isWatched);
     this.#mayWait = mayWait;
-    const url = new URL(others.length ? this.#collection : first.place);
-    if (others.length) {
+    // browsers tell of each answer 404, and there it is part of one that is good
+    const isMissing = this.#collection && first.missing.isLate;
+    const isShared = others.length > 0 || isMissing;
+    const url = new URL(isShared ? this.#collection : first.place);
+    if (isShared) {
       batch.forEach(({ place }) => url.searchParams.append("sid", sid(place)));
     }
     const headers = {
-      ...ACCEPT,
       ...(mayWait && { Prefer: `wait=${WAIT}` }),
-      ...(isKnown && { "If-None-Match": quoted(tags.join("_")) }),
+      ...(isKnown && { "If-None-Match": quoted(versions.join("_")) }),
     };
-    return send(new Request(url, { headers, ...OPTIONS }), (hurry) => {
+    const onStart = (hurry) => {
       this.#hurry = () => hurry(this.#watches.size);
-    });
+    };
+    this.#connection.expect(mayWait ? WAIT * 1_000 : 0);
+    return this.#access.ask(url, { headers, onStart });
   }
 
   /** Tell the jobs what came; give the pause after it. */
   #take({ body, document, ...answer }, batch) {
-    const { retryAfter, status, tag } = answer;
+    const { retryAfter, status, version } = answer;
     const isAlone = batch.length === 1;
-    const documents = isAlone ? document && [document] : body?.jobs;
+    const documents = document ? [document] : body?.jobs;
     const isWhole = documents?.length === batch.length;
     const isGood = status === 200 && isWhole && documents.every(Boolean);
     if (isGood || status === 304) {
@@ -357,7 +444,7 @@ class Poll {
       return this.#miss(batch[0]);
     }
     if (isGood) {
-      const tags = isAlone ? [tag] : tag?.split("_");
+      const versions = document ? [version] : version?.split("_");
       let missing;
       batch.forEach((watch, i) => {
         if (documents[i].status === 404) {
@@ -365,25 +452,31 @@ class Poll {
         } else if (documents[i].status === 413) {
           watch.part(); // it has ended; the answer would be too large with it
         } else {
-          watch.hear(documents[i], tagOf(documents[i], tags?.[i]));
+          watch.hear(documents[i], versionOf(documents[i], versions?.[i]));
         }
       });
       // from now on the server holds its answers, which is the better pace
-      const isStart = !this.#mayWait && batch.every(({ tag }) => tag);
+      const isStart = !this.#mayWait && batch.every((it) => it.version);
       return missing ?? (isStart ? 0 : (retryAfter ?? PACE));
     }
+    return this.#takeBad({ body, ...answer }, isAlone);
+  }
+
+  #takeBad(answer, isAlone) {
     try {
-      if (status === 404) {
-        throw refusal({ status }); // several can never be asked for there
+      if (answer.status === 404) {
+        throw refusal(answer); // several can never be asked for there
       }
-      return this.#patience.after({ body, ...answer });
+      return this.#patience.after(answer);
     } catch (error) {
-      const isRefused = !isAlone && error.type !== "Unreachable";
+      // of these each would hear the same by itself
+      const isOfAll =
+        answer.error || /^(Unreachable|LoginEnded)$/.test(error.type);
       for (const watch of this.#watches) {
-        if (isRefused) {
-          watch.part();
-        } else {
+        if (isAlone || isOfAll) {
           watch.fail(error);
+        } else {
+          watch.part();
         }
       }
       return 0;
@@ -391,7 +484,7 @@ class Poll {
   }
 
   #miss(watch) {
-    watch.tag = null;
+    watch.version = null;
     try {
       return watch.missing.pace();
     } catch (error) {
@@ -409,164 +502,6 @@ function join(watch) {
 }
 
 const sid = ({ pathname }) => decodeURIComponent(pathname.split("/").pop());
-
-const quoted = (tag) => `"${tag}"`;
-
-/** Give the tag of a document; a proxy may have changed that in the header. */
-const tagOf = (document, tag) => document?.version?.toString() ?? tag;
-
-const ACCEPT = { Accept: "application/json" };
-const OPTIONS = { cache: "no-store", credentials: "same-origin" };
-
-/** Send a request that changes something, with the page's CSRF token. */
-function change(url, method, headers, tag) {
-  const all = new Headers({ ...ACCEPT, ...(tag && { "If-Match": quoted(tag) }) });
-  const meta = globalThis.document?.querySelector('meta[name="csrf-token"]');
-  if (meta && url.origin === location.origin) {
-    all.set("X-CSRF-Token", meta.content);
-  }
-  new Headers(headers).forEach((value, name) => all.set(name, value));
-  const options = { method, headers: all, keepalive: true };
-  return send(new Request(url, { ...OPTIONS, ...options }));
-}
-
-/** Give what came of a request: the status 0 where there was no answer. */
-async function send(request, onStart) {
-  const soonest = performance.now() + CLOSEST;
-  const cut = new AbortController();
-  const stop = () => cut.abort();
-  let timer = setTimeout(stop, LOST_AFTER);
-  onStart?.((isSoon) => {
-    clearTimeout(timer);
-    timer = setTimeout(stop, isSoon ? soonest - performance.now() : 0);
-  });
-  try {
-    const response = await fetch(request, { signal: cut.signal });
-    const body = await response.json().catch(() => null);
-    const document = typeof body?.done === "boolean" ? body : null;
-    const isAbout = document || Array.isArray(body?.jobs);
-    const etag = isAbout ? response.headers.get("ETag") : null;
-    // it led to a form, for the login has ended
-    const isLed = response.redirected && !body && response.status < 500;
-    return {
-      body,
-      document,
-      method: request.method,
-      retryAfter: retryAfter(response),
-      soonest,
-      status: isLed ? 401 : response.status,
-      tag: tagOf(document, etag?.match(/^(?:W\/)?"(.+)"$/)?.[1]),
-    };
-  } catch {
-    return { soonest, status: 0 };
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-/** Read the header, in seconds or as a date; `null` where it says nothing. */
-function retryAfter(response) {
-  const value = response.headers.get("Retry-After") ?? "";
-  const time = /^\d+$/.test(value)
-    ? Number(value) * 1_000
-    : Date.parse(value) - Date.now();
-  const within = Math.min(Math.max(time, 0), GIVE_UP_AFTER);
-  return Number.isNaN(within) ? null : within;
-}
-
-// -- Patience -----------------------------------------------------------------
-
-/** Another server process may hear of a fresh job a moment later. */
-class Missing {
-  #since = null;
-
-  /** Give the pause before the next look. @throws {JobError} It is late. */
-  pace() {
-    this.#since ??= performance.now();
-    if (performance.now() - this.#since < MISSING_FOR) {
-      return MISSING_PACE;
-    }
-    throw refusal({ status: 404 });
-  }
-}
-
-/** How long to wait after answers that are none. */
-class Patience {
-  #failures = 0;
-  #missing = new Missing();
-  #paused = 0; // the sum of pauses, for a laptop may have slept through some
-
-  /** Give the pause after an answer. @throws {JobError} It was final. */
-  after(answer) {
-    const { retryAfter, status } = answer;
-    if (status === 404) {
-      return this.#missing.pace();
-    }
-    if (status >= 400 && status < 500 && !PASSING.includes(status)) {
-      throw refusal(answer);
-    }
-    if (this.#paused >= GIVE_UP_AFTER) {
-      throw new JobError("The server does not answer.", {
-        type: "Unreachable",
-      });
-    }
-    const backOff = Math.min(PACE * 2 ** this.#failures, LONGEST_BACK_OFF);
-    const delay = retryAfter || backOff;
-    this.#failures += 1;
-    this.#paused += delay;
-    return delay;
-  }
-}
-
-function refusal({ status, body, method }) {
-  const reason = body?.detail ?? body?.title ?? "";
-  if (status === 404 || status === 410) {
-    return new JobError("This job is not known, or no longer.", {
-      type: "UnknownJob",
-    });
-  }
-  if (status === 401 || status === 403) {
-    const isSeen = method !== "GET" && reason;
-    return new JobError(
-      isSeen || "You have no access to this job. Are you logged in?",
-      { type: "AccessDenied" },
-    );
-  }
-  return new JobError(`The server answered ${status}. ${reason}`.trim(), {
-    type: "HTTPError",
-  });
-}
-
-/**
- * Wait, and somewhat longer; in a hidden page longer still, but only until it
- * is looked at. Without a delay there is none but what is always kept. `wake`
- * gets a function that ends the pause.
- */
-function pause(delay, soonest, wake) {
-  const page = globalThis.document;
-  const isSlow = page?.hidden && delay !== null;
-  const pace = isSlow ? Math.max(delay, HIDDEN_PACE) : delay;
-  return new Promise((resolve) => {
-    let timer;
-    const end = () => {
-      page?.removeEventListener("visibilitychange", look);
-      resolve();
-    };
-    const endIn = (time) => {
-      clearTimeout(timer);
-      const least = soonest - performance.now();
-      timer = setTimeout(end, Math.ceil(Math.max(time, least)));
-    };
-    const look = () => {
-      if (!page.hidden) {
-        endIn(0);
-      }
-    };
-    endIn(pace * (1 + JITTER * Math.random()));
-    page?.addEventListener("visibilitychange", look);
-    wake?.(() => endIn(0));
-  });
-}
 
 // -- Status documents ---------------------------------------------------------
 

@@ -24,19 +24,23 @@ __all__ = [
 NOT_SHARED = ("Cache-Control", "private, no-cache")
 
 
-def problem_response(status: int, title: str, detail: str) -> Response:
+def problem_response(
+    status: int, title: str, detail: str, **members: str
+) -> Response:
     """Return a response with a problem document (RFC 9457).
 
     Args:
         status: the HTTP status.
         title: the name of the status.
         detail: what the problem is, as a text for people.
+        members: what else there is to say of it, for programs.
     """
     problem = {
         "type": "about:blank",
         "title": title,
         "status": status,
         "detail": detail,
+        **members,
     }
     response = Response(
         body=json.dumps(problem).encode(),
@@ -103,6 +107,7 @@ def bad_csrf(error: Any, request: Any) -> Response:  # noqa: ARG001
         "Bad Request",
         "The CSRF token that the application asks for is missing or wrong, or"
         " the request comes from another origin.",
+        code="csrf",
     )
 
 

@@ -133,6 +133,20 @@ export class Served {
 
 /** Between client and server: it sees all requests, and may harm them. */
 export class Network {
+  #isAway = false;
+
+  /** Whether nobody is reached; who is held is cut off. */
+  get isAway() {
+    return this.#isAway;
+  }
+
+  set isAway(isAway) {
+    this.#isAway = isAway;
+    if (isAway) {
+      this.server.closeAllConnections();
+    }
+  }
+
   static async make(t, served) {
     const network = new Network();
     network.served = served;
@@ -170,7 +184,9 @@ export class Network {
       this.asked.push({ method, url, headers, at: performance.now() });
     }
     const harm = isAboutJobs && this.faults.shift();
-    if (harm) {
+    if (this.isAway) {
+      request.socket.destroy();
+    } else if (harm) {
       harm(request, response, this);
     } else {
       this.pass(request, response);

@@ -300,3 +300,29 @@ test("what is known is told by its version, whatever the tag", async (t) => {
   assert.deepEqual(known.slice(2), ['"5_6"', '"5_8"', '"5"']);
   assert.equal(server.of("DELETE")[0].sent["if-match"], `"${END}"`);
 });
+
+test("a cancel that is refused for ever ends with an error", async (t) => {
+  const server = await Scripted.make(t, {
+    GET: [running(1)],
+    DELETE: [{ status: 412, ...running(1) }],
+  });
+  const error = await caught(cancel(`${server.url}/1`));
+
+  assert.equal(error.type, "HTTPError");
+  assert.match(error.message, /412/);
+  const sent = server.of("DELETE").map((asked) => asked.sent["if-match"]);
+  assert.deepEqual(sent, Array(5).fill('"1"'));
+});
+
+test("whatever was done to tags, a cancel names the version", async (t) => {
+  for (const tag of ['"1-gzip"', 'W/"1"', '"a-hash-of-the-body"']) {
+    const server = await Scripted.make(t, {
+      GET: [{ ...running(1), tag }],
+      DELETE: [{ status: 202, ...CANCELLED, version: END }],
+    });
+
+    assert.equal((await cancel(`${server.url}/1`)).state, "cancelled");
+    const [{ sent }] = server.of("DELETE");
+    assert.equal(sent["if-match"], '"1"');
+  }
+});

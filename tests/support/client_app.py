@@ -15,6 +15,7 @@ from pyramid.authentication import (
 )
 from pyramid.config import Configurator
 from pyramid.csrf import CookieCSRFStoragePolicy
+from pyramid.httpexceptions import HTTPUnauthorized
 from pyramid.response import Response
 from pyramid.security import forget, remember
 from pyramid.session import SignedCookieSessionFactory
@@ -178,13 +179,44 @@ class TicketLogin(SessionLogin):
     identity = authenticated_userid
 
 
-LOGINS = {"session": SessionLogin, "ticket": TicketLogin}
+class TokenLogin(SessionLogin):
+    """Knows users by a token such as ``ann-1``."""
+
+    def authenticated_userid(self, request):
+        return token_of(request).partition("-")[0] or None
+
+    identity = authenticated_userid
+
+
+def token_of(request):
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token if scheme == "Bearer" else ""
+
+
+def refuse_ended_tokens(handler, registry):
+    """Answer 401 to a token whose gate a test has opened."""
+
+    def tween(request):
+        token = token_of(request)
+        if token and is_open(token):
+            return HTTPUnauthorized("This token has ended.")
+        return handler(request)
+
+    return tween
+
+
+LOGINS = {
+    "session": SessionLogin,
+    "ticket": TicketLogin,
+    "token": TokenLogin,
+}
 
 
 def add_login(config, kind):
     """Add what logs a user in and out, and tells who it is."""
     config.set_session_factory(SignedCookieSessionFactory("secret"))
     config.set_security_policy(LOGINS[kind]())
+    config.add_tween("client_app.refuse_ended_tokens")
     for name, view in (
         ("login", lambda request: Response(headers=remember(request, "ann"))),
         ("logout", lambda request: Response(headers=forget(request))),
