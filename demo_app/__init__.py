@@ -27,6 +27,7 @@ def main(_global_config: dict[str, str], **settings: Any) -> Router:
         config.include(".login")
         config.include(".views")
         config.include(".experiments")
+        config.include(".tokens")
         config.include(".errors")
         config.add_static_view("static", "demo_app:static")
         return config.make_wsgi_app()

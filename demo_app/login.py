@@ -1,5 +1,6 @@
 """Who is there: people by a cookie, programs by a header."""
 
+import time
 from typing import Any
 
 from pyramid.authentication import AuthTktCookieHelper
@@ -45,6 +46,12 @@ def includeme(config: Configurator) -> None:
         lambda request: policy.token(request.authenticated_userid),
         "program_token",
         property=True,
+    )
+    config.add_request_method(
+        lambda request, seconds: policy.token(
+            request.authenticated_userid, seconds
+        ),
+        "token_for",
     )
     config.add_route("login", "/login")
     config.add_route("logout", "/logout")
@@ -94,16 +101,18 @@ class LoginPolicy:
         """Give the headers that log out."""
         return self._cookie.forget(request, **kw)
 
-    def token(self, userid: str) -> str:
-        """Give the token by which a program is *userid*."""
-        return self._signer.dumps(userid).decode()
+    def token(self, userid: str, seconds: float | None = None) -> str:
+        """Give the token by which a program is *userid*, so many seconds."""
+        until = None if seconds is None else time.time() + seconds
+        return self._signer.dumps([userid, until]).decode()
 
     def _of_token(self, request: Request) -> str | None:
         token = request.headers["Authorization"].removeprefix(SCHEME)
         try:
-            return self._signer.loads(token.encode())
+            userid, until = self._signer.loads(token.encode())
         except ValueError:
             return None
+        return userid if until is None or time.time() < until else None
 
 
 def user_name(request: Request) -> str | None:

@@ -473,6 +473,60 @@ def test_the_commands_for_programs_do_what_they_say(ada, tmp_path):
     assert {document["sid"] for document in documents} == {handed_in["sid"]}
 
 
+# -- By token -----------------------------------------------------------------
+
+
+def test_a_job_is_followed_by_tokens_that_soon_expire(browser, make_server):
+    server = make_server(text_analyser__token_seconds=2)
+    context = browser.new_context()
+    page = context.new_page()
+    log_in(page, server.url)
+    page.get_by_role("link", name="A page without a cookie").click()
+    asked = []
+
+    def note(request):
+        asked.append(request)
+
+    page.on("request", note)
+    press(page, "Analyse by token")
+    message = page.locator("#by-token").get_by_role("status")
+    wait_for_text(message, "The most frequent word is “tiger”: .*")
+    assert int(page.locator("#taken").inner_text()) >= 2
+    cookies = {
+        "cookie" in request.all_headers()
+        for request in asked
+        if re.search("/jobs/|/texts", request.url)
+    }
+
+    assert cookies == {False}
+    context.close()
+
+
+def test_a_job_by_token_can_be_cancelled(ada, demo):
+    ada.goto(f"{demo}/by-token")
+    press(ada, "Analyse by token")
+    wait_for_text(ada.locator("#by-token").get_by_role("status"), ".* words")
+    press(ada, "Cancel")
+    wait_for_text(ada.locator("#by-token").get_by_role("status"), "Cancelled.")
+
+    assert ada.get_by_role("button", name="Analyse by token").is_visible()
+
+
+def test_a_login_that_ends_elsewhere_ends_the_tokens(browser, make_server):
+    server = make_server(text_analyser__token_seconds=2)
+    context = browser.new_context()
+    page, other = context.new_page(), context.new_page()
+    log_in(page, server.url)
+    page.goto(f"{server.url}/by-token")
+    press(page, "Analyse by token")
+    message = page.locator("#by-token").get_by_role("status")
+    wait_for_text(message, ".* words")
+    other.goto(server.url)
+    press(other, "Log out")
+    wait_for_text(message, "Your login has ended.")
+    context.close()
+
+
 # -- Without JavaScript -------------------------------------------------------
 
 
@@ -577,6 +631,11 @@ def test_every_screen_fits_and_can_be_used_by_everybody(
     check_looks(page)
     page.goto(f"{url}/texts")
     check_looks(page)
+    page.goto(f"{url}/by-token")
+    press(page, "Analyse by token")
+    page.get_by_role("button", name="Cancel").wait_for()
+    check_looks(page)
+    press(page, "Cancel")
 
     page.goto(url)
     page.get_by_role("button", name="Analyse", exact=True).click()

@@ -4,7 +4,7 @@ import re
 import threading
 
 import pytest
-from shop import shut_down
+from shop import shut_down, wait_until
 from webob.request import BaseRequest
 from webtest import TestApp, Upload
 
@@ -276,6 +276,50 @@ def test_a_program_without_a_right_token_is_refused(demo, wrong):
     answer = demo.get("/texts", headers={**JSON, **headers}, status=401)
     assert answer.content_type == "application/problem+json"
     assert answer.headers["WWW-Authenticate"] == "Bearer"
+
+
+def test_a_token_for_a_page_is_good_for_a_while(start_demo):
+    demo = start_demo(**{"text_analyser.token_seconds": "2"})
+    given = take_token(demo.ada)
+    assert given["expires_in"] == 2
+    demo.authorization = ("Bearer", given["token"])
+    job = demo.post("/texts", {"text": VERSE}).location
+
+    def has_ended():
+        return demo.get(job, status="*").status_code == 401
+
+    wait_until(has_ended)
+    answer = demo.get(job, headers=JSON, status=401)
+    assert answer.headers["WWW-Authenticate"] == "Bearer"
+    demo.authorization = ("Bearer", take_token(demo.ada)["token"])
+    assert demo.get(job).json["state"] in {"pending", "running", "succeeded"}
+    drain(demo)
+
+
+def take_token(browser):
+    """Take a token as the script of the page does."""
+    page = browser.get("/by-token")
+    csrf = page.html.find("meta", {"name": "csrf-token"})["content"]
+    return browser.post("/tokens", headers={"X-CSRF-Token": csrf}).json
+
+
+def test_a_token_gives_no_other_token(demo):
+    demo.post("/tokens", headers=JSON, status=401)
+
+
+def test_a_token_is_given_to_no_form_of_another_site(demo):
+    demo.ada.post("/tokens", status=400)
+
+
+@pytest.mark.parametrize("wrong", ["forged", "é"])
+def test_a_job_is_refused_to_a_wrong_token_before_it_is_looked_for(
+    demo, wrong
+):
+    demo.authorization = None
+    headers = {**JSON, "Authorization": f"Bearer {wrong}"}
+    check_problem(
+        demo.get("/jobs/unknown", headers=headers, status=401), "a token"
+    )
 
 
 @pytest.mark.parametrize(
