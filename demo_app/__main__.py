@@ -8,7 +8,9 @@ import errno
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 from types import FrameType
 from typing import Any
 
@@ -53,12 +55,12 @@ def main(listen: str | None = None, ini: str | Path = INI) -> None:
             " served already: look for it in another terminal, and stop it"
             " there by Ctrl-C."
         )
+    press = Press()
+    signal.signal(signal.SIGINT, press)
     say(f"The demo is at http://{listen}/ now. Ctrl-C stops it.")
-    signal.signal(signal.SIGINT, _tell_of_stop)
-    try:
+    with suppress(KeyboardInterrupt):
         server.run()
-    except KeyboardInterrupt:  # the second one, while waitress waited
-        app.registry.getUtility(IScheduler).stop(grace=0)
+    stop_jobs(app.registry.getUtility(IScheduler), press)
 
 
 def open_server(app: Callable[..., Any], listen: str) -> Any:
@@ -86,14 +88,35 @@ def say(sentence: str) -> None:
     sys.stderr.write(f"{sentence}\n")
 
 
-def _tell_of_stop(_signum: int, _frame: FrameType | None) -> None:
-    """Say what the end waits for, and that it need not."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    say(
-        f"Stopping. This waits up to {PATIENCE} s for open pages, and then for"
-        " running jobs. Press Ctrl-C again to stop now."
-    )
-    raise KeyboardInterrupt
+class Press:
+    """Handles Ctrl-C: says what the end waits for, and that it need not."""
+
+    def __init__(self) -> None:
+        #: How often it was pressed.
+        self.times = 0
+
+    def __call__(self, _signum: int, _frame: FrameType | None) -> None:
+        self.times += 1
+        if self.times == 1:
+            say(
+                f"Stopping. This waits up to {PATIENCE} s for open pages, and"
+                " then for running jobs. Press Ctrl-C again to stop now."
+            )
+        if self.times <= 2:  # noqa: PLR2004 - the third one changes nothing
+            raise KeyboardInterrupt
+
+
+def stop_jobs(scheduler: Any, press: Press) -> None:
+    """Wait for running jobs, until Ctrl-C is pressed for a second time."""
+    # by another thread, since Python may interrupt this one anywhere, also
+    # where it has a lock
+    with suppress(KeyboardInterrupt):
+        if press.times == 1:
+            waiter = Thread(target=scheduler.stop, daemon=True)
+            waiter.start()
+            waiter.join()
+    if press.times > 1:
+        scheduler.stop(grace=0)
 
 
 if __name__ == "__main__":

@@ -141,6 +141,7 @@ def test_a_second_ctrl_c_stops_the_demo_at_once(serve, is_open):
     text.write_text("Tiger, tiger, burning bright\n" * 200_000)
     answer = demo.curl(*bearer, "-F", f"file=@{text}", f"{demo.url}/texts")
     job = f"{demo.url}/jobs/{json.loads(answer)['sid']}"
+    wait_until(lambda: '"running"' in demo.curl(*bearer, job))
     page = None
     if is_open:
         page = subprocess.Popen(
