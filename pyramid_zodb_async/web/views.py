@@ -132,7 +132,7 @@ def _describe(
     response: Response, request: Any, etag: str, unfinished: list[JobView]
 ) -> None:
     """Add the headers of a status document."""
-    headers = [("ETag", f'"{etag}"'), ("Vary", "Prefer")]
+    headers = [("ETag", etag), ("Vary", "Prefer")]
     if unfinished:
         pacer = request.registry.getUtility(IPollPacer)
         backlog = request.registry.getUtility(IScheduler).backlog()
