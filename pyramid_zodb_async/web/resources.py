@@ -14,6 +14,7 @@ __all__ = [
     "RetryResource",
     "make_job_path",
     "make_job_url",
+    "path_of",
 ]
 
 #: The routes of a job, of several jobs at once, and of the resource to which
@@ -89,9 +90,6 @@ def make_job_url(request: Any, sid: Any) -> str:
 def make_job_path(request: Any, sid: Any) -> str:
     """Return the path of a job's URL, which leads to it from the same host.
 
-    Pyramid's ``route_path`` does not quote the path at which the application
-    is mounted.
-
     Args:
         request: the request.
         sid: the sid of the job.
@@ -102,6 +100,23 @@ def make_job_path(request: Any, sid: Any) -> str:
     Raises:
         TypeError: *sid* is no string.
     """
-    url = make_job_url(request, sid)
+    return path_of(request, make_job_url(request, sid))
+
+
+def path_of(request: Any, url: str) -> str:
+    """Return the path of a URL that a request has made.
+
+    Pyramid's ``route_path`` and ``static_path`` do not quote the path at which
+    the application is mounted.
+
+    Args:
+        request: the request.
+        url: the URL.
+
+    Returns:
+        The path; *url* itself if it is of another host, or if its path would
+        be taken for a host.
+    """
     path = url.removeprefix(request.host_url)
-    return url if path.startswith("//") else path
+    is_path = path.startswith("/") and not path.startswith("//")
+    return path if is_path else url

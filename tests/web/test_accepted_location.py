@@ -12,11 +12,13 @@ import pytest
 import shop
 import transaction
 from ports import free_port
+from pyramid.request import Request
 from pyramid.response import Response
 from webtest import TestApp
 from webtest.http import StopableWSGIServer
 
 from pyramid_zodb_async.testing import drain
+from pyramid_zodb_async.web.resources import path_of
 
 pytestmark = pytest.mark.kept_in("memory", "zodb")
 
@@ -121,10 +123,12 @@ def test_the_path_of_a_mount_is_quoted(make_app, mount, path):
     assert answer.location == f"{path}{answer.json['sid']}"
     element = mounted.get(f"/page?sid={answer.json['sid']}")
     assert f'src="{answer.location}"' in element.text
+    assert f'src="{path}static/' in element.text
 
 
 def page(request):
-    return Response(request.job_progress(request.params["sid"]))
+    element = request.job_progress(request.params["sid"])
+    return Response(request.job_scripts() + element)
 
 
 def test_no_mount_makes_it_lead_to_another_host(make_app):
@@ -136,6 +140,17 @@ def test_no_mount_makes_it_lead_to_another_host(make_app):
 
     base = "http://localhost//elsewhere.example/jobs/"
     assert answer.location == base + answer.json["sid"]
+
+
+@pytest.mark.parametrize(
+    "url", ["http://localhost.example/1", "http://localhost:81/1"]
+)
+def test_a_url_of_another_host_is_left_as_it_is(url):
+    """Files of the element may be on one."""
+    asked = Request.blank("/")
+
+    assert path_of(asked, "http://localhost/1") == "/1"
+    assert path_of(asked, url) == url
 
 
 def test_the_url_of_a_job_stays_absolute(make_app):
