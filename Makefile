@@ -15,7 +15,8 @@ PROCESSES ?= 3
 # how often the chaos tests kill what they kill
 ROUNDS ?= 100
 
-.PHONY: demo test lint types docs check zope chaos format bench ways instructions clean
+.PHONY: demo test lint types docs check zope chaos proxies format bench ways \
+	instructions clean
 
 demo: $(DEMO_INSTALLED)
 	@$(BIN)/python -m demo_app $(LISTEN)
@@ -67,6 +68,10 @@ zope: $(INSTALLED)
 # with brokers of their own
 chaos: $(INSTALLED)
 	CHAOS_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest tests/chaos
+
+# behind Apache, nginx and a small proxy; a missing one is a failure here
+proxies: $(INSTALLED)
+	CI=true $(BIN)/python -m pytest -m proxies tests/proxies tests/browser
 
 docs: $(INSTALLED)
 	$(BIN)/sphinx-build -W -n -q -E docs docs/_build

@@ -20,7 +20,14 @@ from pyramid_zodb_async import (
 )
 
 #: The folders whose files take long, of few tests.
-SLOW = ("chaos", "browser", "docs", "engine/remote", "benchmarks")
+SLOW = (
+    "chaos",
+    "browser",
+    "docs",
+    "engine/remote",
+    "benchmarks",
+    "proxies",
+)
 
 # the machine that these tests run on may be slower than those of users
 for function in (testing.drain, testing.wait_for, testing.restart):

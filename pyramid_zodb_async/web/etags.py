@@ -1,5 +1,6 @@
 """Entity tags of jobs, and their comparison with the headers of a request."""
 
+import re
 from typing import Any
 
 from ..jobs.model import make_version, without_changes
@@ -20,18 +21,35 @@ SEPARATOR, NONE = "_", "-"
 #: How many tags of a header are read.
 MOST_TAGS = 100
 
+#: The part of a tag for one job, as this build or the former one writes it.
+_VERSION = r"(?:-|(?:0|[1-9]\d{0,19})(?:\.done|\.\d{1,19}\.\d{1,19})?)"
+
+#: What those who compress an answer on its way add to its tag. Only codings
+#: are taken for that: what else follows may be somebody's hash of the answer,
+#: and its beginning no version.
+_CODING = r"(?:--?|[;:+.])(?:gzip|gz|br|zstd|deflate|df)"
+
+#: A tag that :func:`etag_of` has made, with what was done to it on its way.
+#: Two may add to it: Apache's mod_brotli adds to the tag of a 304 as well,
+#: even if the client has sent a tag that it has added to already.
+_TAG = re.compile(
+    rf'(W/)?("?)({_VERSION}(?:{SEPARATOR}{_VERSION})*)'
+    rf"({_CODING})?(?:{_CODING})?\2",
+    re.ASCII,
+)
+
 #: The versions of the requested jobs, in the order in which the request names
 #: them; ``None`` for an unknown job.
 Versions = list[int | None]
 
 
 def etag_of(versions: Versions) -> str:
-    """Return the tag of some versions, without quotes.
+    """Return the tag of some versions, in its quotes.
 
     Args:
         versions: the versions of the jobs that a response describes.
     """
-    return SEPARATOR.join(map(_write, versions))
+    return f'"{SEPARATOR.join(map(_write, versions))}"'
 
 
 def _write(version: int | None) -> str:
@@ -39,16 +57,7 @@ def _write(version: int | None) -> str:
     return NONE if version is None else str(version)
 
 
-def _read(tag: str) -> Versions:
-    """Return the versions that a tag stands for.
-
-    Raises:
-        ValueError: :func:`etag_of` has not made this tag.
-    """
-    return [_read_one(part) for part in tag.split(SEPARATOR)]
-
-
-def _read_one(text: str) -> int | None:
+def _read(text: str) -> int | None:
     """Return the version that a part of a tag stands for."""
     if text == NONE:
         return None
@@ -83,8 +92,8 @@ def known_etag(request: Any, versions: Versions) -> str | None:
         versions: the versions that this process knows.
 
     Returns:
-        The tag, without quotes, or ``None`` if the client does not know these
-        versions.
+        The tag as the client has sent it, so that its cache finds what it has
+        by that; ``None`` if the client does not know these versions.
     """
     header = request.environ.get("HTTP_IF_NONE_MATCH")
     if header is None:
@@ -174,15 +183,22 @@ def fits(request: Any, version: int) -> bool:
 def _tags_in(
     request: Any, header: str, count: int
 ) -> list[tuple[str, Versions]]:
-    """Return the tags in a header that this module made for *count* jobs."""
-    name = header.lower().replace("-", "_")
+    """Return the tags in a header that this module made for *count* jobs.
+
+    Each comes as the client has got it, and with the versions in it. In
+    ``If-Match`` tags count that were made weak as well, as they are where
+    answers are compressed: it is for their versions that they are compared,
+    and these are in there all the same.
+    """
     found = []
-    tags = getattr(getattr(request, name), "etags", ())
+    # a tag of this module has no comma in it
+    tags = request.headers[header].split(",", MOST_TAGS)
     for tag in tags[:MOST_TAGS]:
-        try:
-            versions = _read(tag)
-        except ValueError:
+        match = _TAG.fullmatch(tag.strip())
+        if match is None:
             continue  # another server, or another resource, has made it
+        weak, _, text, coding = match.groups("")
+        versions = list(map(_read, text.split(SEPARATOR)))
         if len(versions) == count:
-            found.append((tag, versions))
+            found.append((f'{weak}"{text}{coding}"', versions))
     return found

@@ -16,7 +16,7 @@ from ..jobs.model import JobView, may_be_sid
 from .authorization import Asker, is_operator, may
 from .poll_pacing import SHORTEST
 from .request_schedule import has_transaction
-from .resources import make_job_url
+from .resources import make_job_path, make_job_url
 from .status_document import localized, status_response
 
 __all__ = ["Jobs", "accepted", "job_url"]
@@ -263,7 +263,8 @@ class Jobs:
 def job_url(request: Any, sid: str) -> str:
     """Return the URL of a job's status document.
 
-    It is called as ``request.job_url(sid)``.
+    It is called as ``request.job_url(sid)``, and absolute, so that it can go
+    into a mail.
 
     Args:
         request: the request, which determines the host and the scheme.
@@ -272,15 +273,16 @@ def job_url(request: Any, sid: str) -> str:
     Raises:
         TypeError: *sid* is no string.
     """
-    return make_job_url(request.route_url, sid)
+    return make_job_url(request, sid)
 
 
 def accepted(request: Any, sid: str) -> Any:
     """Return the response to a request that has scheduled a job.
 
     It is called as ``request.accepted(sid)``. The response is a *202
-    Accepted* with the job's URL as ``Location``, and the status document as
-    JSON.
+    Accepted* with the status document as JSON. Its ``Location`` is the path
+    of the job's URL: behind a proxy, that leads to the job whatever the proxy
+    made of the host.
 
     Args:
         request: the request.
@@ -293,7 +295,7 @@ def accepted(request: Any, sid: str) -> Any:
     if view is None:
         raise UnknownJob(f"There is no job {sid!r} that this request may see")
     response = status_response(view, request, 202)
-    response.location = request.job_url(sid)
+    response.location = make_job_path(request, sid)
     if not view.done:
         response.retry_after = SHORTEST
     return response

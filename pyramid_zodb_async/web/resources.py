@@ -1,6 +1,5 @@
 """The route names of the job resources, and the contexts of their views."""
 
-from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
@@ -13,7 +12,9 @@ __all__ = [
     "JobResource",
     "JobsResource",
     "RetryResource",
+    "make_job_path",
     "make_job_url",
+    "path_of",
 ]
 
 #: The routes of a job, of several jobs at once, and of the resource to which
@@ -65,11 +66,11 @@ class RetryResource(JobResource):
     methods = ("POST", "OPTIONS")
 
 
-def make_job_url(route_url: Callable[..., str], sid: Any) -> str:
+def make_job_url(request: Any, sid: Any) -> str:
     """Return the URL of a job.
 
     Args:
-        route_url: Pyramid's method of a request, or ``route_path``.
+        request: the request, which determines the host and the scheme.
         sid: the sid of the job.
 
     Raises:
@@ -82,4 +83,40 @@ def make_job_url(route_url: Callable[..., str], sid: Any) -> str:
         )
     # Pyramid remembers for ever how each part of a URL is quoted, so it gets
     # the same one for all jobs, the last character of what it returns.
-    return route_url(ROUTE, sid="-")[:-1] + quote(sid, safe="")
+    url: str = request.route_url(ROUTE, sid="-")
+    return url[:-1] + quote(sid, safe="")
+
+
+def make_job_path(request: Any, sid: Any) -> str:
+    """Return the path of a job's URL, which leads to it from the same host.
+
+    Args:
+        request: the request.
+        sid: the sid of the job.
+
+    Returns:
+        The path; the whole URL if that path would be taken for a host.
+
+    Raises:
+        TypeError: *sid* is no string.
+    """
+    return path_of(request, make_job_url(request, sid))
+
+
+def path_of(request: Any, url: str) -> str:
+    """Return the path of a URL that a request has made.
+
+    Pyramid's ``route_path`` and ``static_path`` do not quote the path at which
+    the application is mounted.
+
+    Args:
+        request: the request.
+        url: the URL.
+
+    Returns:
+        The path; *url* itself if it is of another host, or if its path would
+        be taken for a host.
+    """
+    path = url.removeprefix(request.host_url)
+    is_path = path.startswith("/") and not path.startswith("//")
+    return path if is_path else url

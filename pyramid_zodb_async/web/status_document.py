@@ -3,7 +3,8 @@
 import dataclasses
 import datetime
 import json
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from pyramid.i18n import TranslationString
@@ -47,6 +48,36 @@ MOST_RENDERED = 4 * MOST_BYTES
 
 #: How deep in a result to search for what cannot be rendered.
 DEEPEST = 20
+
+#: A path that cannot be taken for a URL of another host.
+_PATH = re.compile(r"/(?![/\\])[!-~]*")
+
+
+class AcceptedResponse(Response):  # type: ignore[misc]
+    """A *202 Accepted* whose ``Location`` is sent as the path that it is.
+
+    WebOb would make an absolute URL of it, with the ``Host`` that a proxy has
+    put in the place of the one that the client knows.
+    """
+
+    def __call__(
+        self, environ: dict[str, Any], start_response: Callable[..., Any]
+    ) -> Iterable[bytes]:
+        """Send the response, as a WSGI application."""
+        location = self.location
+
+        def start(
+            status: str, headers: list[tuple[str, str]], *exc_info: Any
+        ) -> Any:
+            if location and _PATH.fullmatch(location):
+                headers = [
+                    (name, location if name.lower() == "location" else value)
+                    for name, value in headers
+                ]
+            return start_response(status, headers, *exc_info)
+
+        sent: Iterable[bytes] = super().__call__(environ, start)
+        return sent
 
 
 def status_response(
@@ -113,7 +144,8 @@ def _json_response(body: bytes, status: int = 200) -> Response:
         NOT_SHARED,
         NO_SNIFFING,
     ]
-    return Response(app_iter=[body], status=status, headerlist=headers)
+    kind = AcceptedResponse if status == 202 else Response  # noqa: PLR2004
+    return kind(app_iter=[body], status=status, headerlist=headers)
 
 
 def not_modified_response() -> Response:

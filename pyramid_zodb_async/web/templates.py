@@ -7,7 +7,7 @@ from typing import Any
 from pyramid.csrf import get_csrf_token
 from pyramid.interfaces import IDefaultCSRFOptions
 
-from .resources import make_job_url
+from .resources import make_job_path, path_of
 from .static_files import SPEC
 
 __all__ = ["Markup", "job_progress", "job_scripts"]
@@ -54,7 +54,7 @@ def job_progress(
         TypeError: *sid* is no string.
         ValueError: a name is not allowed for an attribute, or is ``src``.
     """
-    url = make_job_url(request.route_path, sid)
+    url = make_job_path(request, sid)
     if "src" in attributes:
         raise ValueError("job_progress() sets src itself; it is the job's URL")
     all_attributes = {"src": url} | _csrf(request) | attributes
@@ -83,7 +83,7 @@ def job_scripts(request: Any, /, **attributes: Any) -> Markup:
     """
     if "src" in attributes:
         raise ValueError("job_scripts() sets src itself")
-    url = request.static_path(f"{SPEC}job-progress.js")
+    url = path_of(request, request.static_url(f"{SPEC}job-progress.js"))
     start = _tag("script", {"type": "module", "src": url} | attributes)
     return Markup(f"{start}</script>")
 

@@ -26,7 +26,7 @@ from .problem_documents import (
     not_found_response,
     problem_response,
 )
-from .resources import JobResource, JobsResource
+from .resources import JobResource, JobsResource, make_job_path
 from .status_document import (
     not_modified_response,
     status_list_response,
@@ -132,7 +132,7 @@ def _describe(
     response: Response, request: Any, etag: str, unfinished: list[JobView]
 ) -> None:
     """Add the headers of a status document."""
-    headers = [("ETag", f'"{etag}"'), ("Vary", "Prefer")]
+    headers = [("ETag", etag), ("Vary", "Prefer")]
     if unfinished:
         pacer = request.registry.getUtility(IPollPacer)
         backlog = request.registry.getUtility(IScheduler).backlog()
@@ -184,7 +184,7 @@ def retry_job(context: JobResource, request: Any) -> Response:
 
     response = _change(request, context.sid, decide, "tried again")
     if response.status_int == 202:  # noqa: PLR2004 - of HTTP
-        response.location = request.job_url(context.sid)
+        response.location = make_job_path(request, context.sid)
     return response
 
 

@@ -86,3 +86,13 @@ class ClientServer:
                 return document
             assert time.monotonic() < deadline, f"{found}, not {state}"
             time.sleep(0.02)  # paces the loop; the condition decides
+
+    def wait_for_progress(self, path, done):
+        """Wait until a job, by its path, has made so much progress."""
+        deadline = time.monotonic() + 60
+        while True:
+            progress = self.look(path.rpartition("/")[2])["progress"]
+            if progress and progress["done"] == done:
+                return
+            assert time.monotonic() < deadline, progress
+            time.sleep(0.02)  # paces the loop; the condition decides

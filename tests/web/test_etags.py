@@ -30,8 +30,8 @@ def request(**headers):
 
 
 def test_a_tag_tells_the_versions_of_all_jobs():
-    assert etag_of([RUNNING]) == str(RUNNING)
-    assert etag_of([ENDED, None, 4]) == f"{ENDED}_-_4"
+    assert etag_of([RUNNING]) == f'"{RUNNING}"'
+    assert etag_of([ENDED, None, 4]) == f'"{ENDED}_-_4"'
 
 
 @pytest.mark.parametrize(
@@ -59,14 +59,116 @@ def test_what_the_client_has_or_something_newer_needs_no_answer(
 ):
     known = known_etag(request(If_None_Match=sent), [RUNNING])
 
-    if is_known:
-        assert f'"{known}"' == sent.split(" ")[-1].removeprefix("W/")
-    else:
-        assert known is None
+    assert known == (sent.split(" ")[-1] if is_known else None)
+
+
+#: What others make of a tag, when they compress the answer.
+CHANGES = [
+    "W/{}",  # nginx and most others
+    "{-gzip}",  # Apache, Caddy, lighttpd
+    "{-br}",
+    "{-zstd}",
+    "{-deflate}",
+    "{--gzip}",  # Jetty
+    "{;gzip}",
+    "{;gz}",  # LiteSpeed
+    "{:br}",
+    "W/{-gzip}",
+]
+
+
+def changed(change, versions):
+    """Give a tag as somebody in between has changed it."""
+    before, _, rest = change.partition("{")
+    return f'{before}"{versions}{rest[:-1]}"'
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_tag_that_a_proxy_has_changed_is_known(change):
+    newest = changed(change, RUNNING)
+    several = changed(change, f"{RUNNING}_-_{ENDED}")
+    unknown = changed(change, f"{RUNNING}_-")
+    old = changed(change, RUNNING - 1)
+
+    assert known_etag(request(If_None_Match=newest), [RUNNING]) == newest
+    assert knows_progress(request(If_None_Match=newest), [RUNNING])
+    assert known_etag(request(If_None_Match=old), [RUNNING]) is None
+    assert not knows_progress(request(If_None_Match=old), [RUNNING])
+    assert knows_runs(request(If_None_Match=old), [RUNNING])
+    versions = [RUNNING, None, ENDED]
+    assert known_etag(request(If_None_Match=several), versions) == several
+    assert known_etag(request(If_None_Match=unknown), [RUNNING, None])
+    assert known_etag(request(If_None_Match=several), [RUNNING]) is None
+    assert fits(request(If_Match=newest), RUNNING)
+    assert fits(request(If_Match=old), RUNNING)
+    assert not fits(request(If_Match=newest), ENDED)
+    assert not fits(request(If_Match=changed(change, "-")), RUNNING)
+
+
+def test_a_tag_does_not_grow_with_each_answer_that_is_known():
+    """Apache's mod_brotli adds to the tag of a 304 what that has already."""
+    sent = f'"{RUNNING}-br"'
+    for _ in range(5):
+        known = known_etag(request(If_None_Match=sent), [RUNNING])
+        assert known == f'"{RUNNING}-br"'
+        sent = f'"{RUNNING}-br-br"'
+
+
+@pytest.mark.parametrize(
+    "tag",
+    [
+        # of those who make tags from the length and a hash of the body
+        f"{ENDED}-2aae6c35c94fcfb415dbe95f408b9ce91ee846ed",
+        f"{ENDED}-5c3d8ab5",
+        "5d8c72a5edda8d6a",
+        "XrY7u+Ae7tCTyyK7j1rNww",
+        f"{ENDED}-gzip-br-gzip",
+        f"{ENDED}-GZIP",
+        f"{ENDED}gzip",
+        f"{ENDED}-",
+        f"{ENDED}-rot13",
+        f"-gzip{ENDED}",
+        f"+{ENDED}",
+        f" {ENDED}",
+        f"0{ENDED}",
+        f"{ENDED}__",
+        f"{ENDED}_",
+        f"-{ENDED}",
+        f"{ENDED:_}",
+        f"{ENDED}\xb2",
+        "9" * 21,
+    ],
+)
+def test_what_no_tag_of_ours_can_be_stays_unknown(tag):
+    for sent in (f'"{tag}"', f'W/"{tag}"', f'"rubbish", "{tag}"'):
+        assert known_etag(request(If_None_Match=sent), [RUNNING]) is None
+        assert not fits(request(If_Match=sent), ENDED)
+
+
+@pytest.mark.parametrize("sent", ['"{}', '{}"', '"" {}', 'W/W/"{}"', 'w/"{}"'])
+def test_what_is_no_tag_stays_unknown(sent):
+    sent = sent.format(RUNNING)
+
+    assert known_etag(request(If_None_Match=sent), [RUNNING]) is None
+    assert not fits(request(If_Match=sent), RUNNING)
+
+
+def test_a_tag_without_quotes_is_understood():
+    """Who types it for curl forgets them."""
+    assert known_etag(request(If_None_Match=str(RUNNING)), [RUNNING])
+    assert fits(request(If_Match=str(RUNNING)), RUNNING)
+
+
+def test_no_more_than_a_hundred_tags_are_read():
+    rubbish = '"rubbish", '
+
+    assert known_etag(request(If_None_Match=rubbish * 99 + TAG), [RUNNING])
+    many = request(If_None_Match=rubbish * 100 + TAG)
+    assert known_etag(many, [RUNNING]) is None
 
 
 def test_a_client_that_knows_anything_has_what_is_current():
-    assert known_etag(request(If_None_Match="*"), [RUNNING]) == str(RUNNING)
+    assert known_etag(request(If_None_Match="*"), [RUNNING]) == TAG
 
 
 def test_without_a_tag_nothing_is_known():
@@ -135,7 +237,8 @@ def test_that_a_job_is_gone_is_known_to_who_says_so():
         ({"If_Match": ENDED_TAG}, RUNNING, False),
         ({"If_Match": tag(1, 4)}, RUNNING, False),
         ({"If_Match": '"-"'}, RUNNING, False),
-        ({"If_Match": f"W/{TAG}"}, RUNNING, False),
+        ({"If_Match": f"W/{TAG}"}, RUNNING, True),
+        ({"If_Match": f"W/{TAG}"}, ENDED, False),
         ({"If_Match": "rubbish"}, RUNNING, False),
     ],
 )

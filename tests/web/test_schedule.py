@@ -22,7 +22,7 @@ def test_an_accepted_job_answers_with_its_place_and_its_status(make_app):
     answer = make_app({"/view": schedule}).get("/view", status=202)
 
     sid = answer.json["sid"]
-    assert answer.headers["Location"] == f"http://localhost/jobs/{sid}"
+    assert answer.headers["Location"] == f"/jobs/{sid}"
     assert answer.headers["Retry-After"] == "1"
     assert answer.content_type == "application/json"
     assert answer.json["state"] == "pending"
