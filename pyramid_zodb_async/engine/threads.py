@@ -1,6 +1,5 @@
 """The engine ``threads``, which runs jobs on threads of this process."""
 
-import atexit
 import contextlib
 import contextvars
 import signal
@@ -10,6 +9,7 @@ from collections.abc import Callable, Iterable
 
 from zope.interface import implementer
 
+from ..concurrency.exits import call_at_exit, forget_at_exit
 from ..concurrency.forks import call_after_fork
 from ..concurrency.loggers import get_logger
 from ..concurrency.threads import start_thread
@@ -103,7 +103,7 @@ class ThreadEngine:
         grace = self.grace if grace is None else grace
         deadline = time.monotonic() + grace
         # so that a stopped engine is not stopped again, and can be collected
-        atexit.unregister(self.stop)
+        forget_at_exit(self.stop)
         with self._condition:
             self._stops_at_exit = False
             self._stopping = True
@@ -162,7 +162,7 @@ class ThreadEngine:
         """Have the engine stopped at the end of the interpreter, once."""
         if not self._stops_at_exit:
             self._stops_at_exit = True
-            atexit.register(self.stop)
+            call_at_exit(self.stop)
 
     def _work(self) -> None:
         """Run jobs until the engine stops; the work of one thread."""

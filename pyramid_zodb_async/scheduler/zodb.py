@@ -1,6 +1,5 @@
 """The scheduler that stores its jobs in a ZODB."""
 
-import atexit
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -8,6 +7,7 @@ from typing import Any, TypeVar
 
 from zope.interface import implementer
 
+from ..concurrency.exits import call_at_exit, forget_at_exit
 from ..concurrency.forks import call_after_fork
 from ..contracts import IRun, ISchedulerCore
 from ..database.connections import JarConnections
@@ -87,7 +87,7 @@ class ZODBScheduler(BaseScheduler):
     def _begin(self) -> None:
         """Start with nothing to stop, also in a forked child."""
         self._lock = threading.Lock()
-        atexit.unregister(self.stop)
+        forget_at_exit(self.stop)
 
     def use(self, engine: IEngine) -> None:
         """Set the *engine*, which runs jobs or sends messages for them."""
@@ -119,8 +119,7 @@ class ZODBScheduler(BaseScheduler):
                     self._maintenance.stop()
                     raise
                 # after the engine's own: the exit calls the last one first
-                atexit.unregister(self.stop)
-                atexit.register(self.stop)
+                call_at_exit(self.stop)
             self._is_stopped = False
 
     def _prepare(self, store: Store) -> None:
@@ -129,7 +128,7 @@ class ZODBScheduler(BaseScheduler):
     def stop(self, grace: float | None = None) -> list[str]:
         """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
         engine = self.process.dispatcher.engine
-        atexit.unregister(self.stop)
+        forget_at_exit(self.stop)
         with self._lock:
             self._is_stopped = True
             self._maintenance.wind_down()

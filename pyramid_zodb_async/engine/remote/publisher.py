@@ -1,10 +1,10 @@
 """The publisher, a thread that sends messages until the broker has them."""
 
-import atexit
 import contextlib
 import threading
 from collections.abc import Callable
 
+from ...concurrency.exits import call_at_exit, forget_at_exit
 from ...concurrency.forks import call_after_fork
 from ...concurrency.loggers import get_logger
 from ...concurrency.threads import start_thread
@@ -131,7 +131,7 @@ class Publisher:
         Args:
             patience: how long to wait for the thread at most, in seconds.
         """
-        atexit.unregister(self.stop)
+        forget_at_exit(self.stop)
         with self._condition:
             self._stopping = True
             thread = self._thread
@@ -155,7 +155,7 @@ class Publisher:
         # the scheduler stops this as well at the end of the interpreter, but
         # not in a script, which does not start it, and may end right after
         # the commit whose messages are here
-        atexit.register(self.stop)
+        call_at_exit(self.stop)
 
     def _work(self) -> None:
         """Send messages and count those of queues, until this is stopped."""

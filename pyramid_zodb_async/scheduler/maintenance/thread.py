@@ -1,11 +1,11 @@
 """The maintenance thread, which does chores at intervals."""
 
-import atexit
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ...concurrency.exits import call_at_exit, forget_at_exit
 from ...concurrency.loggers import get_logger
 from ...concurrency.threads import start_thread
 
@@ -75,7 +75,7 @@ class Housekeeper:
         )
         if self._thread is None:
             return False
-        atexit.register(self.stop)
+        call_at_exit(self.stop)
         return True
 
     def wake(self) -> None:
@@ -87,7 +87,7 @@ class Housekeeper:
 
         This waits for that, but no longer than the longest interval.
         """
-        atexit.unregister(self.stop)
+        forget_at_exit(self.stop)
         # The flag before the event, which makes the thread read the flag.
         self._stopping = True
         self._woken.set()

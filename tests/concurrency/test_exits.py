@@ -1,0 +1,79 @@
+"""What is called when a process ends in order, however it was started."""
+
+import subprocess
+import sys
+
+import pytest
+from folders import PYTHONPATH, TESTS
+
+from pyramid_zodb_async.concurrency import exits
+
+HERE = ["first here", "third here"]
+
+
+def said_by(script, *arguments):
+    ended = subprocess.run(
+        [sys.executable, TESTS / "scripts" / script, *map(str, arguments)],
+        check=False,
+        capture_output=True,
+        env={"PYTHONPATH": PYTHONPATH},
+        text=True,
+        timeout=120,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stderr == ""
+    return ended.stdout.splitlines()
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_a_child_of_multiprocessing_waits_for_its_jobs(method, tmp_path):
+    path = tmp_path / "Data.fs"
+
+    assert said_by("exit_of_child.py", method, path) == ["the job has ended"]
+
+
+def test_the_last_is_called_first_and_each_is_called_once():
+    assert said_by("exits.py", "register") == HERE
+
+
+def test_a_forked_child_calls_nothing_of_its_parent():
+    assert said_by("exits.py", "fork") == HERE
+
+
+def test_a_forked_child_calls_what_it_has_registered_itself():
+    said = said_by("exits.py", "fork_and_register")
+
+    assert said == ["second in a child", *HERE]
+
+
+def test_a_forked_child_of_multiprocessing_calls_its_own():
+    in_child = ["first in a child", "third in a child"]
+
+    assert said_by("exits.py", "children", "fork") == in_child + HERE
+
+
+def test_a_child_that_ends_in_both_ways_calls_each_once():
+    # a spawned child has a PROCESS of its own
+    assert said_by("exits.py", "children", "spawn") == HERE + HERE
+
+
+def test_what_is_called_early_is_not_called_again():
+    called = []
+
+    def first():
+        called.append(1)
+
+    def second():
+        called.append(2)
+
+    known = dict(exits._exits)
+    exits._exits.clear()  # what other tests have left running stays so
+    exits.call_at_exit(first)
+    exits.call_at_exit(second)
+    exits.call_exits()
+    exits.call_exits()
+    exits.forget_at_exit(first)
+    exits.forget_at_exit(second)
+    exits._exits.update(known)
+
+    assert called == [2, 1]
