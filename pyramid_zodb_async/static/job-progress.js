@@ -18,21 +18,29 @@ const TEXTS = {
   retry: "Try again",
   pending: "Waiting to begin.",
   running: "Working.",
+  offline: "No connection; trying again.",
   cancelling: "Cancelling.",
+  retrying: "Trying again.",
+  again: "It failed again.",
   succeeded: "Done.",
   cancelled: "Cancelled.",
 };
 
-/** States of the element for errors that are none of the job. */
+/** What errors are called here that are none of the job. */
 const STATES = {
   UnknownJob: "unknown",
   AccessDenied: "denied",
+  LoginEnded: "login-ended",
+  PageOutdated: "outdated",
   Unreachable: "unreachable",
 };
 
+/** What answers to a retry that leave the job as it was. */
+const REFUSED = /^(AccessDenied|PageOutdated|HTTPError)$/;
+
 const CSS = `
 :host{display:block;max-inline-size:40rem;margin-block:1rem;line-height:1.5}
-:host([hidden]),:host(:not([src])),[hidden]{display:none!important}
+:host([hidden]),:host(:not([src])),:host([src=""]),[hidden]{display:none!important}
 [part=label]{font-weight:600}
 [part=bar]{block-size:var(--job-progress-height,.625rem);margin-block:.375rem;
 border-radius:var(--job-progress-radius,1rem);overflow:hidden;
@@ -42,6 +50,7 @@ background:var(--job-progress-color,#3b7ff0)}
 :host([state=succeeded]) [part=fill]{background:var(--job-progress-succeeded,#16934a)}
 :host([state=failed]) [part=fill]{background:var(--job-progress-failed,#dc2f2f)}
 :host([state=cancelled]) [part=fill]{background:currentcolor;opacity:.5}
+:host([offline]) [part=fill]{opacity:.4}
 .busy{animation:busy 1.6s infinite ease-in-out}
 @keyframes busy{from{margin-inline-start:-40%;inline-size:40%}to{margin-inline-start:100%;inline-size:40%}}
 [part=row]{display:flex;flex-wrap:wrap;gap:.25rem .75rem;align-items:center;min-block-size:2.25rem}
@@ -63,13 +72,48 @@ let sheet; // one for all; in a style element it would need a Content-Security-P
 export class JobProgress extends (globalThis.HTMLElement ?? Object) {
   static observedAttributes = ["src", "label", "readonly"];
 
+  static {
+    const define = (name, get, set) =>
+      Object.defineProperty(this.prototype, name, {
+        configurable: true,
+        enumerable: true,
+        get,
+        set,
+      });
+    for (const name of ["src", "label", "next"]) {
+      const get = function () {
+        return this.getAttribute(name) ?? "";
+      };
+      define(name, get, function (value) {
+        if (value == null) {
+          this.removeAttribute(name);
+        } else {
+          this.setAttribute(name, value);
+        }
+      });
+    }
+    for (const name of ["headers", "credentials", "fetch"]) {
+      const get = function () {
+        return this.#access[name];
+      };
+      define(name, get, function (value) {
+        this.#access[name] = value ?? undefined;
+        this.#askAnew();
+      });
+    }
+  }
+
   #parts = {};
+  #access = {}; // how the server is asked
   #document = null;
   #error = null; // why there is no result
   #trouble = ""; // why the last button did not do what it says
   #leave = null; // ends the waiting
   #isOver = false;
-  #isCancelling = false;
+  #isSeen = false; // whether the server has once known the job
+  #isAgain = false; // whether it was tried again here
+  #doing = ""; // what the last button does
+  #away = new Set(); // those who have no connection
   #said = null; // of what the live region has told
 
   /** How the job stands, or why nobody knows; nothing before the first news. */
@@ -78,8 +122,17 @@ export class JobProgress extends (globalThis.HTMLElement ?? Object) {
     return this.#document?.state ?? unknown ?? undefined;
   }
 
+  get readonly() {
+    return this.hasAttribute("readonly");
+  }
+
+  set readonly(value) {
+    this.toggleAttribute("readonly", Boolean(value));
+  }
+
   connectedCallback() {
     if (!this.#parts.bar) {
+      this.#adopt();
       this.#build();
     }
     if (!this.#isOver) {
@@ -104,33 +157,80 @@ export class JobProgress extends (globalThis.HTMLElement ?? Object) {
     }
   }
 
-  /** Wait from the beginning, with `job` or with `retry`. */
-  async #follow(wait) {
-    this.#leave?.abort();
+  /** Take what was set before there was this class. */
+  #adopt() {
+    for (const name of Object.keys(JobProgress.prototype).concat("readonly")) {
+      if (Object.hasOwn(this, name)) {
+        const value = this[name];
+        delete this[name];
+        this[name] = value;
+      }
+    }
+  }
+
+  #askAnew() {
+    if (this.#parts.bar && this.isConnected && !(this.#isOver && this.#document)) {
+      this.#follow(job, !this.#isOver);
+    }
+  }
+
+  /** Wait with `job` or `retry`, and keep what is shown until there is news. */
+  async #follow(wait, isOngoing) {
+    const before = this.#leave;
     const { signal } = (this.#leave = new AbortController());
-    this.#document = this.#error = this.#said = null;
-    this.#isOver = this.#isCancelling = false;
-    this.#trouble = "";
+    const isRetry = wait === retry;
+    const known = this.#document;
+    this.#isOver = false;
+    if (!isOngoing) {
+      this.#away = new Set();
+      this.#doing = isRetry ? "retrying" : "";
+      this.#isAgain = isRetry;
+      this.#trouble = "";
+      if (!isRetry) {
+        this.#document = this.#error = this.#said = null;
+      }
+    }
     this.#show();
     const src = this.getAttribute("src");
     if (!src) {
+      before?.abort();
       return;
     }
+    const away = this.#away;
     const onProgress = (document) => {
+      const isNews = !isOngoing || document.version !== known?.version;
+      away.delete(job);
+      this.#error = null;
+      this.#isSeen = true;
       this.#document = document;
+      if (this.#doing === "retrying") {
+        this.#doing = "";
+      }
       this.#show();
-      this.#tell("job-progress", document);
+      if (isNews) {
+        this.#tell("job-progress", document);
+      }
     };
     let result;
     let error = null;
     try {
       const keep = !this.hasAttribute("forget");
       const options = { keep, leave: signal, onProgress };
-      result = await wait(src, { ...options, headers: this.#headers() });
+      const waiting = wait(src, { ...this.#options(job), ...options });
+      before?.abort(); // not sooner: who asks in the same way goes on
+      result = await waiting;
     } catch (thrown) {
       error = thrown;
     }
-    if (!signal.aborted) {
+    if (signal.aborted) {
+      return;
+    }
+    if (known === this.#document && isRetry && REFUSED.test(error.type)) {
+      this.#isOver = true;
+      this.#doing = "";
+      this.#trouble = this.#why(error);
+      this.#show();
+    } else {
       this.#end(result, error);
     }
   }
@@ -138,6 +238,7 @@ export class JobProgress extends (globalThis.HTMLElement ?? Object) {
   #end(result, error) {
     this.#error = error;
     this.#isOver = true;
+    this.#doing = this.#trouble = "";
     this.#document = error ? (error.document ?? null) : this.#document;
     this.#show();
     const { state } = this;
@@ -152,29 +253,43 @@ export class JobProgress extends (globalThis.HTMLElement ?? Object) {
   }
 
   async #cancel() {
-    if (this.#isCancelling) {
+    if (this.#doing) {
       return;
     }
-    const { signal } = this.#leave;
-    this.#isCancelling = true;
+    const away = this.#away;
+    this.#doing = "cancelling";
     this.#trouble = "";
     this.#show();
+    let trouble = "";
     try {
       // the document comes to those who wait
-      await cancel(this.getAttribute("src"), { headers: this.#headers() });
+      await cancel(this.getAttribute("src"), this.#options(cancel));
     } catch (error) {
-      this.#trouble = error.message;
+      trouble = this.#why(error);
     }
-    if (!signal.aborted && !this.#isOver) {
-      this.#isCancelling = false;
+    away.delete(cancel);
+    if (away === this.#away && !this.#isOver) {
+      this.#doing = "";
+      this.#trouble = trouble;
       this.#show();
     }
   }
 
-  #headers() {
+  /** Give how the server is asked by one of those. */
+  #options(who) {
     const token = this.getAttribute("csrf-token");
     const name = this.getAttribute("csrf-header") ?? "X-CSRF-Token";
-    return token ? { [name]: token } : {};
+    const away = this.#away;
+    const onConnection = (isConnected) => {
+      if (isConnected) {
+        away.delete(who);
+      } else {
+        away.add(who);
+      }
+      this.#show();
+    };
+    const changeHeaders = token ? { [name]: token } : {};
+    return { ...this.#access, changeHeaders, onConnection };
   }
 
   #tell(name, detail) {
@@ -218,17 +333,30 @@ export class JobProgress extends (globalThis.HTMLElement ?? Object) {
     return this.getAttribute(`text-${name}`) ?? TEXTS[name];
   }
 
+  #why(error) {
+    return this.#text(STATES[error.type]) ?? error.message;
+  }
+
+  get #isOffline() {
+    return this.#away.size > 0 && !this.#isOver;
+  }
+
   #message() {
     const { state } = this;
+    if (this.#isOffline) {
+      return this.#text("offline");
+    }
     if (this.#trouble || !state) {
       return this.#trouble;
     }
-    if (this.#isCancelling && !this.#isOver) {
-      return this.#text("cancelling");
+    if (this.#doing) {
+      return this.#text(this.#doing);
     }
     const { error, progress } = this.#document ?? {};
-    const said = this.#isOver ? error?.detail : progress?.message;
-    return said ?? this.#text(state) ?? this.#error?.message ?? "";
+    const own = this.#isOver ? error?.detail : progress?.message;
+    const said = own ?? this.#text(state) ?? this.#error?.message ?? "";
+    const isAgain = this.#isAgain && state === "failed";
+    return isAgain ? `${this.#text("again")} ${said}` : said;
   }
 
   #show() {
@@ -236,9 +364,13 @@ export class JobProgress extends (globalThis.HTMLElement ?? Object) {
     const parts = this.#parts;
     const isOver = this.#isOver;
     const { done, total } = this.#document?.progress ?? {};
-    const known = total > 0 ? Math.min(Math.max(done / total, 0), 1) : null;
-    const part = state === "succeeded" ? 1 : known;
-    const percent = part === null ? null : Math.floor(100 * part);
+    let percent = null;
+    if (state === "succeeded" || (total > 0 && done >= total)) {
+      percent = 100;
+    } else if (total > 0) {
+      // 0.29 * 100 is less than 29
+      percent = Math.max(0, Math.min(Math.floor((100 * done) / total + 1e-9), 99));
+    }
     const figures =
       percent === null
         ? (done?.toLocaleString() ?? "")
@@ -249,18 +381,22 @@ export class JobProgress extends (globalThis.HTMLElement ?? Object) {
     parts.label.textContent = label;
     parts.message.textContent = message;
     parts.figures.textContent = figures;
-    const isBusy = percent === null && !isOver;
+    const isOffline = this.#isOffline;
+    this.toggleAttribute("offline", isOffline);
+    const isBusy = percent === null && state === "running" && !isOffline;
     const least = state === "failed" ? 100 : 0; // so that its colour is seen
     parts.fill.classList.toggle("busy", isBusy);
     parts.fill.style.inlineSize = `${percent ?? least}%`;
     parts.bar.ariaLabel = label || this.#text("label");
     parts.bar.ariaValueNow = percent;
     parts.bar.ariaValueText = `${figures} ${message}`.trim();
-    this.#offer("cancel", !isOver && state);
-    this.#offer("retry", isOver && /^(failed|unreachable)$/.test(state));
-    parts.cancel.ariaDisabled = this.#isCancelling;
+    this.#offer("cancel", !isOver && state && !this.#document?.done);
+    const isOpen = /^(failed|denied|login-ended|unreachable)$/.test(state);
+    const isGone = state === "unknown" && this.#isSeen;
+    this.#offer("retry", isOver && (isOpen || isGone));
+    parts.cancel.ariaDisabled = Boolean(this.#doing);
     const sentence = label ? `${label}: ${message}` : message;
-    this.#say(Math.floor(4 * part), figures, sentence);
+    this.#say(Math.floor(percent / 25), figures, sentence);
   }
 
   #offer(name, isPossible) {
@@ -275,14 +411,13 @@ export class JobProgress extends (globalThis.HTMLElement ?? Object) {
 
   /** Tell those who do not see the bar, but seldom. */
   #say(quarter, figures, sentence) {
-    const { state } = this;
-    const isFirst = this.#said === null;
-    const isNews = this.#isOver || this.#isCancelling || this.#trouble;
+    const isNews =
+      this.#isOver || this.#doing || this.#trouble || this.#isOffline;
+    const isSentence = isNews || typeof this.#said !== "number";
     const about = isNews ? sentence : quarter;
-    if (state && about !== this.#said) {
+    if ((this.state || isNews) && about !== this.#said) {
       this.#said = about;
-      const text = isFirst || isNews ? sentence : figures;
-      this.#parts.status.textContent = text;
+      this.#parts.status.textContent = isSentence ? sentence : figures;
     }
   }
 }
