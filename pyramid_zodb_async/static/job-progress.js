@@ -35,12 +35,9 @@ const STATES = {
   Unreachable: "unreachable",
 };
 
-/** What answers to a retry that leave the job as it was. */
-const REFUSED = /^(AccessDenied|PageOutdated|HTTPError)$/;
-
 const CSS = `
 :host{display:block;max-inline-size:40rem;margin-block:1rem;line-height:1.5}
-:host([hidden]),:host(:not([src])),:host([src=""]),[hidden]{display:none!important}
+:host(:is([hidden],:not([src]),[src=""])),[hidden]{display:none!important}
 [part=label]{font-weight:600}
 [part=bar]{block-size:var(--job-progress-height,.625rem);margin-block:.375rem;
 border-radius:var(--job-progress-radius,1rem);overflow:hidden;
@@ -66,48 +63,20 @@ button:hover{background:color-mix(in srgb,currentcolor 12%,transparent)}
 @media(forced-colors:active){[part=bar]{border:1px solid}
 [part=fill]{forced-color-adjust:none;background:Highlight!important}}`;
 
+/** What a page may set of it. */
+const PROPERTIES = "src label next readonly headers credentials fetch".split(" ");
+
 let sheet; // one for all; in a style element it would need a Content-Security-Policy
 
 /** The element; where there are no elements, as on a server, nobody makes one. */
 export class JobProgress extends (globalThis.HTMLElement ?? Object) {
   static observedAttributes = ["src", "label", "readonly"];
 
-  static {
-    const define = (name, get, set) =>
-      Object.defineProperty(this.prototype, name, {
-        configurable: true,
-        enumerable: true,
-        get,
-        set,
-      });
-    for (const name of ["src", "label", "next"]) {
-      const get = function () {
-        return this.getAttribute(name) ?? "";
-      };
-      define(name, get, function (value) {
-        if (value == null) {
-          this.removeAttribute(name);
-        } else {
-          this.setAttribute(name, value);
-        }
-      });
-    }
-    for (const name of ["headers", "credentials", "fetch"]) {
-      const get = function () {
-        return this.#access[name];
-      };
-      define(name, get, function (value) {
-        this.#access[name] = value ?? undefined;
-        this.#askAnew();
-      });
-    }
-  }
-
   #parts = {};
   #access = {}; // how the server is asked
   #document = null;
   #error = null; // why there is no result
-  #trouble = ""; // why the last button did not do what it says
+  #trouble = null; // why the last button did not do what it says
   #leave = null; // ends the waiting
   #isOver = false;
   #isSeen = false; // whether the server has once known the job
@@ -122,12 +91,60 @@ export class JobProgress extends (globalThis.HTMLElement ?? Object) {
     return this.#document?.state ?? unknown ?? undefined;
   }
 
+  get src() {
+    return this.#read("src");
+  }
+
+  set src(value) {
+    this.#write("src", value);
+  }
+
+  get label() {
+    return this.#read("label");
+  }
+
+  set label(value) {
+    this.#write("label", value);
+  }
+
+  get next() {
+    return this.#read("next");
+  }
+
+  set next(value) {
+    this.#write("next", value);
+  }
+
   get readonly() {
     return this.hasAttribute("readonly");
   }
 
   set readonly(value) {
-    this.toggleAttribute("readonly", Boolean(value));
+    this.#write("readonly", value ? "" : null);
+  }
+
+  get headers() {
+    return this.#access.headers;
+  }
+
+  set headers(value) {
+    this.#askBy("headers", value);
+  }
+
+  get credentials() {
+    return this.#access.credentials;
+  }
+
+  set credentials(value) {
+    this.#askBy("credentials", value);
+  }
+
+  get fetch() {
+    return this.#access.fetch;
+  }
+
+  set fetch(value) {
+    this.#askBy("fetch", value);
   }
 
   connectedCallback() {
@@ -146,7 +163,9 @@ export class JobProgress extends (globalThis.HTMLElement ?? Object) {
 
   attributeChangedCallback(name, before, now) {
     const isOther = name === "src" && before !== now;
-    this.#isOver &&= !isOther;
+    if (isOther) {
+      this.#isOver = this.#isSeen = false;
+    }
     if (!this.#parts.bar || !this.isConnected) {
       return; // all is looked at when it is connected
     }
@@ -159,7 +178,7 @@ export class JobProgress extends (globalThis.HTMLElement ?? Object) {
 
   /** Take what was set before there was this class. */
   #adopt() {
-    for (const name of Object.keys(JobProgress.prototype).concat("readonly")) {
+    for (const name of PROPERTIES) {
       if (Object.hasOwn(this, name)) {
         const value = this[name];
         delete this[name];
@@ -168,77 +187,105 @@ export class JobProgress extends (globalThis.HTMLElement ?? Object) {
     }
   }
 
-  #askAnew() {
-    if (this.#parts.bar && this.isConnected && !(this.#isOver && this.#document)) {
-      this.#follow(job, !this.#isOver);
+  #read(name) {
+    return this.getAttribute(name) ?? "";
+  }
+
+  #write(name, value) {
+    if (value == null) {
+      this.removeAttribute(name);
+    } else {
+      this.setAttribute(name, value);
     }
   }
 
-  /** Wait with `job` or `retry`, and keep what is shown until there is news. */
-  async #follow(wait, isOngoing) {
-    const before = this.#leave;
-    const { signal } = (this.#leave = new AbortController());
-    const isRetry = wait === retry;
-    const known = this.#document;
-    this.#isOver = false;
-    if (!isOngoing) {
-      this.#away = new Set();
-      this.#doing = isRetry ? "retrying" : "";
-      this.#isAgain = isRetry;
-      this.#trouble = "";
-      if (!isRetry) {
-        this.#document = this.#error = this.#said = null;
+  #askBy(name, value) {
+    this.#access[name] = value ?? undefined;
+    if (this.#parts.bar && this.isConnected) {
+      if (!this.#isOver) {
+        this.#follow(job, this.#doing);
+      } else if (!this.#document) {
+        this.#tryAgain();
       }
+    }
+  }
+
+  #tryAgain() {
+    this.#isAgain = this.state === "failed";
+    this.#follow(this.#isAgain ? retry : job, "retrying");
+  }
+
+  /** Wait; what is shown stays until there is news, if something is done. */
+  async #follow(wait, doing) {
+    const before = this.#leave;
+    const leave = new AbortController();
+    this.#leave = leave;
+    const known = this.#document;
+    const isAnew = doing === undefined;
+    this.#doing = doing ?? "";
+    this.#trouble = null;
+    this.#isOver = false;
+    if (isAnew) {
+      this.#document = this.#error = this.#said = null;
+      this.#isAgain = false;
+      this.#away = new Set();
     }
     this.#show();
     const src = this.getAttribute("src");
-    if (!src) {
-      before?.abort();
-      return;
-    }
-    const away = this.#away;
-    const onProgress = (document) => {
-      const isNews = !isOngoing || document.version !== known?.version;
-      away.delete(job);
-      this.#error = null;
-      this.#isSeen = true;
-      this.#document = document;
-      if (this.#doing === "retrying") {
-        this.#doing = "";
-      }
-      this.#show();
-      if (isNews) {
-        this.#tell("job-progress", document);
-      }
-    };
     let result;
     let error = null;
     try {
-      const keep = !this.hasAttribute("forget");
-      const options = { keep, leave: signal, onProgress };
-      const waiting = wait(src, { ...this.#options(job), ...options });
+      const waiting =
+        src &&
+        wait(src, {
+          ...this.#options(job),
+          keep: !this.hasAttribute("forget"),
+          leave: leave.signal,
+          onProgress: (document) =>
+            this.#hear(document, isAnew || document.version !== known?.version),
+        });
       before?.abort(); // not sooner: who asks in the same way goes on
       result = await waiting;
     } catch (thrown) {
       error = thrown;
     }
-    if (signal.aborted) {
+    if (!src || leave.signal.aborted) {
       return;
     }
-    if (known === this.#document && isRetry && REFUSED.test(error.type)) {
-      this.#isOver = true;
-      this.#doing = "";
-      this.#trouble = this.#why(error);
-      this.#show();
+    if (wait === retry && known === this.#document) {
+      this.#isOver = true; // as it was before
+      this.#stop(error);
     } else {
       this.#end(result, error);
     }
   }
 
+  #hear(document, isNews) {
+    this.#away.delete(job);
+    this.#error = null;
+    this.#isSeen = true;
+    this.#document = document;
+    if (this.#doing === "retrying") {
+      this.#doing = "";
+    }
+    this.#show();
+    if (isNews) {
+      this.#tell("job-progress", document);
+    }
+  }
+
+  /** A button has done what it does, or cannot. */
+  #stop(error) {
+    this.#doing = "";
+    this.#trouble = error && (this.#text(STATES[error.type]) ?? error.message);
+    this.#show();
+  }
+
   #end(result, error) {
     this.#error = error;
     this.#isOver = true;
-    this.#doing = this.#trouble = "";
+    this.#doing = "";
+    this.#trouble = null;
     this.#document = error ? (error.document ?? null) : this.#document;
     this.#show();
     const { state } = this;
@@ -258,20 +305,18 @@ export class JobProgress extends (globalThis.HTMLElement ?? Object) {
     }
     const away = this.#away;
     this.#doing = "cancelling";
-    this.#trouble = "";
+    this.#trouble = null;
     this.#show();
-    let trouble = "";
+    let error;
     try {
       // the document comes to those who wait
       await cancel(this.getAttribute("src"), this.#options(cancel));
-    } catch (error) {
-      trouble = this.#why(error);
+    } catch (thrown) {
+      error = thrown;
     }
     away.delete(cancel);
     if (away === this.#away && !this.#isOver) {
-      this.#doing = "";
-      this.#trouble = trouble;
-      this.#show();
+      this.#stop(error);
     }
   }
 
@@ -325,16 +370,11 @@ export class JobProgress extends (globalThis.HTMLElement ?? Object) {
     }
     add(root, "div", "status", { role: "status" });
     this.#parts.cancel.onclick = () => this.#cancel();
-    this.#parts.retry.onclick = () =>
-      this.#follow(this.state === "failed" ? retry : job);
+    this.#parts.retry.onclick = () => this.#tryAgain();
   }
 
   #text(name) {
     return this.getAttribute(`text-${name}`) ?? TEXTS[name];
-  }
-
-  #why(error) {
-    return this.#text(STATES[error.type]) ?? error.message;
   }
 
   get #isOffline() {
@@ -346,11 +386,11 @@ export class JobProgress extends (globalThis.HTMLElement ?? Object) {
     if (this.#isOffline) {
       return this.#text("offline");
     }
-    if (this.#trouble || !state) {
-      return this.#trouble;
+    if (this.#trouble ?? this.#doing) {
+      return this.#trouble ?? this.#text(this.#doing);
     }
-    if (this.#doing) {
-      return this.#text(this.#doing);
+    if (!state) {
+      return "";
     }
     const { error, progress } = this.#document ?? {};
     const own = this.#isOver ? error?.detail : progress?.message;
@@ -364,13 +404,10 @@ export class JobProgress extends (globalThis.HTMLElement ?? Object) {
     const parts = this.#parts;
     const isOver = this.#isOver;
     const { done, total } = this.#document?.progress ?? {};
-    let percent = null;
-    if (state === "succeeded" || (total > 0 && done >= total)) {
-      percent = 100;
-    } else if (total > 0) {
-      // 0.29 * 100 is less than 29
-      percent = Math.max(0, Math.min(Math.floor((100 * done) / total + 1e-9), 99));
-    }
+    const isWhole = state === "succeeded" || (total > 0 && done >= total);
+    // 0.29 * 100 is less than 29
+    const part = Math.min(Math.floor((100 * done) / total + 1e-9), 99);
+    const percent = isWhole ? 100 : total > 0 ? part : null;
     const figures =
       percent === null
         ? (done?.toLocaleString() ?? "")
@@ -391,9 +428,9 @@ export class JobProgress extends (globalThis.HTMLElement ?? Object) {
     parts.bar.ariaValueNow = percent;
     parts.bar.ariaValueText = `${figures} ${message}`.trim();
     this.#offer("cancel", !isOver && state && !this.#document?.done);
-    const isOpen = /^(failed|denied|login-ended|unreachable)$/.test(state);
-    const isGone = state === "unknown" && this.#isSeen;
-    this.#offer("retry", isOver && (isOpen || isGone));
+    const other = STATES[this.#error?.type];
+    const isOpen = other && (this.#isSeen || other !== "unknown");
+    this.#offer("retry", isOver && (isOpen || state === "failed"));
     parts.cancel.ariaDisabled = Boolean(this.#doing);
     const sentence = label ? `${label}: ${message}` : message;
     this.#say(Math.floor(percent / 25), figures, sentence);
