@@ -1,4 +1,4 @@
-import type { JobError, StatusDocument } from "./jobs.js";
+import type { JobError, RequestOptions, StatusDocument } from "./jobs.js";
 
 /** What came of a job, when that is known. */
 export interface JobOutcome<Result = unknown> {
@@ -16,6 +16,7 @@ export type JobProgressState =
   | StatusDocument["state"]
   | "unknown"
   | "denied"
+  | "login-ended"
   | "unreachable"
   | "error";
 
@@ -37,8 +38,10 @@ export interface JobProgressEventMap {
  * `forget` (the server need not keep the result), `csrf-token` and
  * `csrf-header` (sent with changes), and the texts `text-label`, `text-cancel`,
  * `text-retry`, `text-pending`, `text-running`, `text-cancelling`,
- * `text-succeeded`, `text-failed`, `text-cancelled`, `text-unknown`,
- * `text-denied`, `text-unreachable`, `text-error`.
+ * `text-retrying`, `text-succeeded`, `text-failed`, `text-again`,
+ * `text-cancelled`, `text-unknown`, `text-denied`, `text-login-ended`,
+ * `text-outdated`, `text-offline`, `text-unreachable`, `text-error`. It sets
+ * `state`, and `offline` while there is no connection.
  *
  * Slots: `cancel` and `retry`, for what the buttons show.
  *
@@ -50,9 +53,34 @@ export interface JobProgressEventMap {
  */
 export class JobProgress extends HTMLElement {
   readonly state: JobProgressState | undefined;
-  addEventListener<Name extends keyof JobProgressEventMap>(
+
+  // These are the attributes; `null` and `undefined` take one away.
+  get src(): string;
+  set src(value: string | URL | null | undefined);
+  get label(): string;
+  set label(value: string | null | undefined);
+  get next(): string;
+  set next(value: string | URL | null | undefined);
+  get readonly(): boolean;
+  set readonly(value: boolean | null | undefined);
+
+  // How the server is asked, as in the options of `job`; another way holds at
+  // once. A function should be the same each time, and not a new one.
+  get headers(): RequestOptions["headers"];
+  set headers(value: RequestOptions["headers"] | null);
+  get credentials(): RequestOptions["credentials"];
+  set credentials(value: RequestOptions["credentials"] | null);
+  get fetch(): RequestOptions["fetch"];
+  set fetch(value: RequestOptions["fetch"] | null);
+
+  addEventListener<
+    Name extends keyof (JobProgressEventMap & HTMLElementEventMap),
+  >(
     type: Name,
-    listener: (this: JobProgress, event: JobProgressEventMap[Name]) => unknown,
+    listener: (
+      this: JobProgress,
+      event: (JobProgressEventMap & HTMLElementEventMap)[Name],
+    ) => unknown,
     options?: boolean | AddEventListenerOptions,
   ): void;
   addEventListener(
@@ -62,9 +90,58 @@ export class JobProgress extends HTMLElement {
   ): void;
 }
 
+/** What JSX takes for `<job-progress>`, in React 19 and Preact. */
+export interface JobProgressProps extends RequestOptions {
+  src?: string | URL | null;
+  label?: string | null;
+  next?: string | URL | null;
+  readonly?: boolean | null;
+  forget?: boolean | "";
+  "csrf-token"?: string;
+  "csrf-header"?: string;
+  [text: `text-${string}`]: string | undefined;
+  "onjob-progress"?: (event: JobProgressEventMap["job-progress"]) => void;
+  "onjob-outcome"?: (event: JobProgressEventMap["job-outcome"]) => void;
+  // what all elements have
+  children?: any;
+  class?: string;
+  className?: string;
+  hidden?: boolean;
+  id?: string;
+  key?: string | number | null;
+  lang?: string;
+  ref?: any;
+  slot?: string;
+  style?: any;
+  title?: string;
+  [other: `${"aria" | "data"}-${string}`]: any;
+}
+
+interface JobProgressElements {
+  "job-progress": JobProgressProps;
+}
+
 declare global {
   interface HTMLElementTagNameMap {
     "job-progress": JobProgress;
   }
-  interface HTMLElementEventMap extends JobProgressEventMap {}
+  // of elements, the document and the window
+  interface GlobalEventHandlersEventMap extends JobProgressEventMap {}
+  namespace JSX {
+    interface IntrinsicElements extends JobProgressElements {}
+  }
+}
+
+// Whichever is not installed is no error here.
+// @ts-ignore
+declare module "react" {
+  namespace JSX {
+    interface IntrinsicElements extends JobProgressElements {}
+  }
+}
+// @ts-ignore
+declare module "preact" {
+  namespace JSX {
+    interface IntrinsicElements extends JobProgressElements {}
+  }
 }

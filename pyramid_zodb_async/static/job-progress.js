@@ -18,21 +18,26 @@ const TEXTS = {
   retry: "Try again",
   pending: "Waiting to begin.",
   running: "Working.",
+  offline: "No connection; trying again.",
   cancelling: "Cancelling.",
+  retrying: "Trying again.",
+  again: "It failed again.",
   succeeded: "Done.",
   cancelled: "Cancelled.",
 };
 
-/** States of the element for errors that are none of the job. */
+/** What errors are called here that are none of the job. */
 const STATES = {
   UnknownJob: "unknown",
   AccessDenied: "denied",
+  LoginEnded: "login-ended",
+  PageOutdated: "outdated",
   Unreachable: "unreachable",
 };
 
 const CSS = `
 :host{display:block;max-inline-size:40rem;margin-block:1rem;line-height:1.5}
-:host([hidden]),:host(:not([src])),[hidden]{display:none!important}
+:host(:is([hidden],:not([src]),[src=""])),[hidden]{display:none!important}
 [part=label]{font-weight:600}
 [part=bar]{block-size:var(--job-progress-height,.625rem);margin-block:.375rem;
 border-radius:var(--job-progress-radius,1rem);overflow:hidden;
@@ -42,6 +47,7 @@ background:var(--job-progress-color,#3b7ff0)}
 :host([state=succeeded]) [part=fill]{background:var(--job-progress-succeeded,#16934a)}
 :host([state=failed]) [part=fill]{background:var(--job-progress-failed,#dc2f2f)}
 :host([state=cancelled]) [part=fill]{background:currentcolor;opacity:.5}
+:host([offline]) [part=fill]{opacity:.4}
 .busy{animation:busy 1.6s infinite ease-in-out}
 @keyframes busy{from{margin-inline-start:-40%;inline-size:40%}to{margin-inline-start:100%;inline-size:40%}}
 [part=row]{display:flex;flex-wrap:wrap;gap:.25rem .75rem;align-items:center;min-block-size:2.25rem}
@@ -57,6 +63,9 @@ button:hover{background:color-mix(in srgb,currentcolor 12%,transparent)}
 @media(forced-colors:active){[part=bar]{border:1px solid}
 [part=fill]{forced-color-adjust:none;background:Highlight!important}}`;
 
+/** What a page may set of it. */
+const PROPERTIES = "src label next readonly headers credentials fetch".split(" ");
+
 let sheet; // one for all; in a style element it would need a Content-Security-Policy
 
 /** The element; where there are no elements, as on a server, nobody makes one. */
@@ -64,12 +73,16 @@ export class JobProgress extends (globalThis.HTMLElement ?? Object) {
   static observedAttributes = ["src", "label", "readonly"];
 
   #parts = {};
+  #access = {}; // how the server is asked
   #document = null;
   #error = null; // why there is no result
-  #trouble = ""; // why the last button did not do what it says
+  #trouble = null; // why the last button did not do what it says
   #leave = null; // ends the waiting
   #isOver = false;
-  #isCancelling = false;
+  #isSeen = false; // whether the server has once known the job
+  #isAgain = false; // whether it was tried again here
+  #doing = ""; // what the last button does
+  #away = new Set(); // those who have no connection
   #said = null; // of what the live region has told
 
   /** How the job stands, or why nobody knows; nothing before the first news. */
@@ -78,8 +91,65 @@ export class JobProgress extends (globalThis.HTMLElement ?? Object) {
     return this.#document?.state ?? unknown ?? undefined;
   }
 
+  get src() {
+    return this.#read("src");
+  }
+
+  set src(value) {
+    this.#write("src", value);
+  }
+
+  get label() {
+    return this.#read("label");
+  }
+
+  set label(value) {
+    this.#write("label", value);
+  }
+
+  get next() {
+    return this.#read("next");
+  }
+
+  set next(value) {
+    this.#write("next", value);
+  }
+
+  get readonly() {
+    return this.hasAttribute("readonly");
+  }
+
+  set readonly(value) {
+    this.#write("readonly", value ? "" : null);
+  }
+
+  get headers() {
+    return this.#access.headers;
+  }
+
+  set headers(value) {
+    this.#askBy("headers", value);
+  }
+
+  get credentials() {
+    return this.#access.credentials;
+  }
+
+  set credentials(value) {
+    this.#askBy("credentials", value);
+  }
+
+  get fetch() {
+    return this.#access.fetch;
+  }
+
+  set fetch(value) {
+    this.#askBy("fetch", value);
+  }
+
   connectedCallback() {
     if (!this.#parts.bar) {
+      this.#adopt();
       this.#build();
     }
     if (!this.#isOver) {
@@ -93,7 +163,9 @@ export class JobProgress extends (globalThis.HTMLElement ?? Object) {
 
   attributeChangedCallback(name, before, now) {
     const isOther = name === "src" && before !== now;
-    this.#isOver &&= !isOther;
+    if (isOther) {
+      this.#isOver = this.#isSeen = false;
+    }
     if (!this.#parts.bar || !this.isConnected) {
       return; // all is looked at when it is connected
     }
@@ -104,40 +176,116 @@ export class JobProgress extends (globalThis.HTMLElement ?? Object) {
     }
   }
 
-  /** Wait from the beginning, with `job` or with `retry`. */
-  async #follow(wait) {
-    this.#leave?.abort();
-    const { signal } = (this.#leave = new AbortController());
-    this.#document = this.#error = this.#said = null;
-    this.#isOver = this.#isCancelling = false;
-    this.#trouble = "";
+  /** Take what was set before there was this class. */
+  #adopt() {
+    for (const name of PROPERTIES) {
+      if (Object.hasOwn(this, name)) {
+        const value = this[name];
+        delete this[name];
+        this[name] = value;
+      }
+    }
+  }
+
+  #read(name) {
+    return this.getAttribute(name) ?? "";
+  }
+
+  #write(name, value) {
+    if (value == null) {
+      this.removeAttribute(name);
+    } else {
+      this.setAttribute(name, value);
+    }
+  }
+
+  #askBy(name, value) {
+    this.#access[name] = value ?? undefined;
+    if (this.#parts.bar && this.isConnected) {
+      if (!this.#isOver) {
+        this.#follow(job, this.#doing);
+      } else if (!this.#document) {
+        this.#tryAgain();
+      }
+    }
+  }
+
+  #tryAgain() {
+    this.#isAgain = this.state === "failed";
+    this.#follow(this.#isAgain ? retry : job, "retrying");
+  }
+
+  /** Wait; what is shown stays until there is news, if something is done. */
+  async #follow(wait, doing) {
+    const before = this.#leave;
+    const leave = new AbortController();
+    this.#leave = leave;
+    const known = this.#document;
+    const isAnew = doing === undefined;
+    this.#doing = doing ?? "";
+    this.#trouble = null;
+    this.#isOver = false;
+    if (isAnew) {
+      this.#document = this.#error = this.#said = null;
+      this.#isAgain = false;
+      this.#away = new Set();
+    }
     this.#show();
     const src = this.getAttribute("src");
-    if (!src) {
-      return;
-    }
-    const onProgress = (document) => {
-      this.#document = document;
-      this.#show();
-      this.#tell("job-progress", document);
-    };
     let result;
     let error = null;
     try {
-      const keep = !this.hasAttribute("forget");
-      const options = { keep, leave: signal, onProgress };
-      result = await wait(src, { ...options, headers: this.#headers() });
+      const waiting =
+        src &&
+        wait(src, {
+          ...this.#options(job),
+          keep: !this.hasAttribute("forget"),
+          leave: leave.signal,
+          onProgress: (document) =>
+            this.#hear(document, isAnew || document.version !== known?.version),
+        });
+      before?.abort(); // not sooner: who asks in the same way goes on
+      result = await waiting;
     } catch (thrown) {
       error = thrown;
     }
-    if (!signal.aborted) {
+    if (!src || leave.signal.aborted) {
+      return;
+    }
+    if (wait === retry && known === this.#document) {
+      this.#isOver = true; // as it was before
+      this.#stop(error);
+    } else {
       this.#end(result, error);
     }
+  }
+
+  #hear(document, isNews) {
+    this.#away.delete(job);
+    this.#error = null;
+    this.#isSeen = true;
+    this.#document = document;
+    if (this.#doing === "retrying") {
+      this.#doing = "";
+    }
+    this.#show();
+    if (isNews) {
+      this.#tell("job-progress", document);
+    }
+  }
+
+  /** A button has done what it does, or cannot. */
+  #stop(error) {
+    this.#doing = "";
+    this.#trouble = error && (this.#text(STATES[error.type]) ?? error.message);
+    this.#show();
   }
 
   #end(result, error) {
     this.#error = error;
     this.#isOver = true;
+    this.#doing = "";
+    this.#trouble = null;
     this.#document = error ? (error.document ?? null) : this.#document;
     this.#show();
     const { state } = this;
@@ -152,29 +300,41 @@ export class JobProgress extends (globalThis.HTMLElement ?? Object) {
   }
 
   async #cancel() {
-    if (this.#isCancelling) {
+    if (this.#doing) {
       return;
     }
-    const { signal } = this.#leave;
-    this.#isCancelling = true;
-    this.#trouble = "";
+    const away = this.#away;
+    this.#doing = "cancelling";
+    this.#trouble = null;
     this.#show();
+    let error;
     try {
       // the document comes to those who wait
-      await cancel(this.getAttribute("src"), { headers: this.#headers() });
-    } catch (error) {
-      this.#trouble = error.message;
+      await cancel(this.getAttribute("src"), this.#options(cancel));
+    } catch (thrown) {
+      error = thrown;
     }
-    if (!signal.aborted && !this.#isOver) {
-      this.#isCancelling = false;
-      this.#show();
+    away.delete(cancel);
+    if (away === this.#away && !this.#isOver) {
+      this.#stop(error);
     }
   }
 
-  #headers() {
+  /** Give how the server is asked by one of those. */
+  #options(who) {
     const token = this.getAttribute("csrf-token");
     const name = this.getAttribute("csrf-header") ?? "X-CSRF-Token";
-    return token ? { [name]: token } : {};
+    const away = this.#away;
+    const onConnection = (isConnected) => {
+      if (isConnected) {
+        away.delete(who);
+      } else {
+        away.add(who);
+      }
+      this.#show();
+    };
+    const changeHeaders = token ? { [name]: token } : {};
+    return { ...this.#access, changeHeaders, onConnection };
   }
 
   #tell(name, detail) {
@@ -210,25 +370,33 @@ export class JobProgress extends (globalThis.HTMLElement ?? Object) {
     }
     add(root, "div", "status", { role: "status" });
     this.#parts.cancel.onclick = () => this.#cancel();
-    this.#parts.retry.onclick = () =>
-      this.#follow(this.state === "failed" ? retry : job);
+    this.#parts.retry.onclick = () => this.#tryAgain();
   }
 
   #text(name) {
     return this.getAttribute(`text-${name}`) ?? TEXTS[name];
   }
 
+  get #isOffline() {
+    return this.#away.size > 0 && !this.#isOver;
+  }
+
   #message() {
     const { state } = this;
-    if (this.#trouble || !state) {
-      return this.#trouble;
+    if (this.#isOffline) {
+      return this.#text("offline");
     }
-    if (this.#isCancelling && !this.#isOver) {
-      return this.#text("cancelling");
+    if (this.#trouble ?? this.#doing) {
+      return this.#trouble ?? this.#text(this.#doing);
+    }
+    if (!state) {
+      return "";
     }
     const { error, progress } = this.#document ?? {};
-    const said = this.#isOver ? error?.detail : progress?.message;
-    return said ?? this.#text(state) ?? this.#error?.message ?? "";
+    const own = this.#isOver ? error?.detail : progress?.message;
+    const said = own ?? this.#text(state) ?? this.#error?.message ?? "";
+    const isAgain = this.#isAgain && state === "failed";
+    return isAgain ? `${this.#text("again")} ${said}` : said;
   }
 
   #show() {
@@ -236,9 +404,10 @@ export class JobProgress extends (globalThis.HTMLElement ?? Object) {
     const parts = this.#parts;
     const isOver = this.#isOver;
     const { done, total } = this.#document?.progress ?? {};
-    const known = total > 0 ? Math.min(Math.max(done / total, 0), 1) : null;
-    const part = state === "succeeded" ? 1 : known;
-    const percent = part === null ? null : Math.floor(100 * part);
+    const isWhole = state === "succeeded" || (total > 0 && done >= total);
+    // 0.29 * 100 is less than 29
+    const part = Math.min(Math.floor((100 * done) / total + 1e-9), 99);
+    const percent = isWhole ? 100 : total > 0 ? part : null;
     const figures =
       percent === null
         ? (done?.toLocaleString() ?? "")
@@ -249,18 +418,22 @@ export class JobProgress extends (globalThis.HTMLElement ?? Object) {
     parts.label.textContent = label;
     parts.message.textContent = message;
     parts.figures.textContent = figures;
-    const isBusy = percent === null && !isOver;
+    const isOffline = this.#isOffline;
+    this.toggleAttribute("offline", isOffline);
+    const isBusy = percent === null && state === "running" && !isOffline;
     const least = state === "failed" ? 100 : 0; // so that its colour is seen
     parts.fill.classList.toggle("busy", isBusy);
     parts.fill.style.inlineSize = `${percent ?? least}%`;
     parts.bar.ariaLabel = label || this.#text("label");
     parts.bar.ariaValueNow = percent;
     parts.bar.ariaValueText = `${figures} ${message}`.trim();
-    this.#offer("cancel", !isOver && state);
-    this.#offer("retry", isOver && /^(failed|unreachable)$/.test(state));
-    parts.cancel.ariaDisabled = this.#isCancelling;
+    this.#offer("cancel", !isOver && state && !this.#document?.done);
+    const other = STATES[this.#error?.type];
+    const isOpen = other && (this.#isSeen || other !== "unknown");
+    this.#offer("retry", isOver && (isOpen || state === "failed"));
+    parts.cancel.ariaDisabled = Boolean(this.#doing);
     const sentence = label ? `${label}: ${message}` : message;
-    this.#say(Math.floor(4 * part), figures, sentence);
+    this.#say(Math.floor(percent / 25), figures, sentence);
   }
 
   #offer(name, isPossible) {
@@ -275,14 +448,13 @@ export class JobProgress extends (globalThis.HTMLElement ?? Object) {
 
   /** Tell those who do not see the bar, but seldom. */
   #say(quarter, figures, sentence) {
-    const { state } = this;
-    const isFirst = this.#said === null;
-    const isNews = this.#isOver || this.#isCancelling || this.#trouble;
+    const isNews =
+      this.#isOver || this.#doing || this.#trouble || this.#isOffline;
+    const isSentence = isNews || typeof this.#said !== "number";
     const about = isNews ? sentence : quarter;
-    if (state && about !== this.#said) {
+    if ((this.state || isNews) && about !== this.#said) {
       this.#said = about;
-      const text = isFirst || isNews ? sentence : figures;
-      this.#parts.status.textContent = text;
+      this.#parts.status.textContent = isSentence ? sentence : figures;
     }
   }
 }

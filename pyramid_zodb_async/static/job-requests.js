@@ -51,14 +51,15 @@ export class Access {
   constructor({ credentials = "same-origin", fetch, headers } = {}) {
     this.#credentials = credentials;
     this.#fetch = fetch;
-    this.#headers = headers ?? undefined;
     this.#isAsked = typeof headers === "function";
-    // if they are wrong, that is to be said at once
-    const who = this.#isAsked
-      ? numberOf(headers)
-      : [...new Headers(this.#headers)];
+    // if they are wrong, that is to be said at once; and whatever becomes of
+    // the object, they are those of whom it was about
+    this.#headers = this.#isAsked ? headers : new Headers(headers ?? undefined);
+    const who = this.#isAsked ? numberOf(headers) : [...this.#headers];
     /** The same for all who may share a request. */
     this.key = JSON.stringify([who, credentials, numberOf(fetch)]);
+    /** Whether they are known by something else than the cookies. */
+    this.isOwn = this.key !== '[[],"same-origin",0]';
   }
 
   /** Make a request of it; of a URL that nobody can ask for there is none. */
@@ -73,28 +74,38 @@ export class Access {
 
   /**
    * Send a request; give what came of it, with the status 0 where there was no
-   * answer. `onStart` gets a function that gives the request up, at once or as
-   * soon as there may be another.
+   * answer. The connection is told, unless `onStart` gives the request up: it
+   * gets a function that does so, at once or as soon as there may be another.
    */
-  async ask(url, { onStart, ...options } = {}) {
-    const soonest = performance.now() + CLOSEST;
+  async ask(url, { connection, hold, onStart, ...options } = {}) {
+    let soonest = performance.now() + CLOSEST;
     const cut = new AbortController();
     const stop = () => cut.abort();
     let timer = setTimeout(stop, LOST_AFTER);
+    let isCut = false;
+    connection?.expect(hold);
     onStart?.((isSoon) => {
+      isCut = true;
       clearTimeout(timer);
       timer = setTimeout(stop, isSoon ? soonest - performance.now() : 0);
     });
     const { signal } = cut;
     const { method = "GET" } = options;
+    const onSend = () => (soonest = performance.now() + CLOSEST);
+    let answer = { status: 0 };
     try {
-      const response = await this.#send(url, { ...options, method, signal });
-      return { ...(await read(response)), method, soonest };
+      const all = { ...options, method, onSend, signal };
+      const response = await this.#send(url, all);
+      connection?.hear(response.status); // the rest may take its time
+      answer = await read(response);
     } catch (error) {
-      return { error: error instanceof JobError && error, soonest, status: 0 };
-    } finally {
-      clearTimeout(timer);
+      answer.error = error.isFinal || error instanceof JobError ? error : null;
     }
+    clearTimeout(timer);
+    if (!isCut || answer.status) {
+      connection?.hear(answer.status, answer.body);
+    }
+    return { ...answer, method, soonest };
   }
 
   async #send(url, options) {
@@ -110,11 +121,12 @@ export class Access {
     return response;
   }
 
-  async #try(url, { headers, signal, ...options }) {
+  async #try(url, { headers, onSend, signal, ...options }) {
     const all = new Headers({ Accept: "application/json", ...headers });
-    const own = new Headers(await this.#ownHeaders(signal));
+    const own = await this.#ownHeaders(signal);
     own.forEach((value, name) => all.set(name, value));
     const request = this.request(url, { ...options, headers: all, signal });
+    onSend(); // the headers may have taken their time
     return (this.#fetch ?? fetch)(request);
   }
 
@@ -131,20 +143,30 @@ export class Access {
         }
         reject(error);
       };
-      (async () => (await this.#headers()) ?? undefined)().then(resolve, report);
+      const check = (given) => resolve(checked(given));
+      (async () => this.#headers())().then(check, report).catch(reject);
     });
   }
 
   /** Send a request that changes something, with the page's CSRF token. */
-  change(url, method, { changeHeaders, version } = {}) {
-    const all = new Headers(version && { "If-Match": quoted(version) });
+  change(url, method, { changeHeaders, connection, version } = {}) {
+    const all = new Headers(version ? { "If-Match": quoted(version) } : {});
     const meta = globalThis.document?.querySelector('meta[name="csrf-token"]');
     if (meta && url.origin === location.origin) {
       all.set("X-CSRF-Token", meta.content);
     }
     new Headers(changeHeaders).forEach((value, name) => all.set(name, value));
     const headers = Object.fromEntries(all);
-    return this.ask(url, { method, headers, keepalive: true });
+    return this.ask(url, { connection, method, headers, keepalive: true });
+  }
+}
+
+/** Take headers that a function gave; nobody is to ask for wrong ones again. */
+function checked(given) {
+  try {
+    return new Headers(given ?? undefined);
+  } catch (error) {
+    throw Object.assign(error, { isFinal: true });
   }
 }
 
@@ -161,7 +183,8 @@ async function read(response) {
   const isAbout = document || Array.isArray(body?.jobs);
   const etag = isAbout ? response.headers.get("ETag") : null;
   // it leads to a form, for the login has ended
-  const isLed = response.redirected && !body && response.status < 500;
+  const isForm = response.ok ? !isAbout : !body && response.status < 500;
+  const isLed = response.redirected && isForm;
   return {
     body,
     document,
@@ -284,8 +307,8 @@ export class Connection {
     }
   }
 
-  /** An answer came, or none. */
-  hear({ body, status }) {
+  /** An answer came, or none; a proxy's own has not the body of ours. */
+  hear(status, body) {
     if (status && (body || !AWAY.includes(status))) {
       this.end();
       this.#set(true);

@@ -50,9 +50,10 @@ export async function retry(url, options) {
   try {
     for (;;) {
       options?.leave?.throwIfAborted();
-      connection.expect();
-      const answer = await access.change(again, "POST", options);
-      connection.hear(answer);
+      const answer = await access.change(again, "POST", {
+        ...options,
+        connection,
+      });
       // a 409 tells that somebody else was faster, or how the job has ended
       if (answer.document) {
         return wait(place, access, options, answer);
@@ -185,6 +186,10 @@ class Watch {
     return [...this.#waiters].some(({ onProgress }) => onProgress);
   }
 
+  get isKept() {
+    return [...this.#waiters].some(({ keep }) => keep);
+  }
+
   /** Ask for this job by itself from now on. */
   part() {
     this.#poll.drop(this);
@@ -231,10 +236,9 @@ class Watch {
       tell(onProgress, document);
     }
     if (document.done) {
-      const isKept = waiters.some(({ keep }) => keep);
-      if (isSuccess(document) && !isShared && !isKept) {
+      if (isSuccess(document) && !isShared) {
         const it = waiters.find(({ options }) => options.changeHeaders);
-        this.#acknowledge(it?.options.changeHeaders);
+        this.#passOn(it?.options.changeHeaders);
       }
       waiters.forEach(({ settle }) => settle(document));
     }
@@ -244,21 +248,35 @@ class Watch {
     [...this.#waiters].forEach(({ fail }) => fail(error));
   }
 
-  /** Have the server forget the job; other tabs would not find it then. */
-  #acknowledge(changeHeaders) {
-    channel?.postMessage([this.place.href, this.shown]);
-    const { version } = this;
-    void this.access.change(this.place, "DELETE", { changeHeaders, version });
+  /** Have the server forget the job; others would not find it then. */
+  #passOn(changeHeaders) {
+    const { access, place, shown, version } = this;
+    const message = [place.href, shown, access.isOwn];
+    const isKept = watchesOf(place).some((watch) => watch.isKept);
+    share(message, this);
+    if (!isKept) {
+      channel?.postMessage(message);
+      void access.change(place, "DELETE", { changeHeaders, version });
+    }
   }
 }
 
 function openChannel() {
   channel ??= new BroadcastChannel("pyramid_zodb_async");
-  channel.onmessage = ({ data: [href, document] }) => {
-    const those = [...watches.values()].filter((it) => it.place.href === href);
-    those.forEach((watch) => watch.hear(document, null, true));
-  };
+  channel.onmessage = ({ data }) => share(data);
   channel.unref?.(); // Node may end while it is open
+}
+
+const watchesOf = ({ href }) =>
+  [...watches.values()].filter(({ place }) => place.href === href);
+
+/** Tell the others. Who is no user of the cookies has to have seen the job. */
+function share([href, document, isOwn], from) {
+  for (const watch of watchesOf({ href })) {
+    if (watch !== from && (watch.shown || !(isOwn || watch.access.isOwn))) {
+      watch.hear(document, null, true);
+    }
+  }
 }
 
 function closeChannel() {
@@ -285,11 +303,9 @@ async function stopped(place, access, options, connection) {
   let version = watch?.version;
   let isSeen = Boolean(version);
   for (let refusals = 0; ; ) {
-    connection.expect();
     const answer = isSeen
-      ? await access.change(place, "DELETE", { ...options, version })
-      : await access.ask(place);
-    connection.hear(answer);
+      ? await access.change(place, "DELETE", { ...options, connection, version })
+      : await access.ask(place, { connection });
     if (watch?.shown?.done) {
       return watch.shown;
     }
@@ -330,6 +346,7 @@ class Poll {
   #hurry = null; // ends what is waited for, for the jobs have changed
   #isHurried = false;
   #mayWait; // whether the last request might be held
+  #isMissing = false; // whether it was one for a job that was not found alone
 
   constructor(collection, watch) {
     this.#access = watch.access;
@@ -367,17 +384,17 @@ class Poll {
   }
 
   async #run() {
+    // then another request tells more than the one that is held
     const onLine = () => this.#hasChanged();
-    const offLine = () => this.#connection.fail();
     globalThis.addEventListener?.("online", onLine);
-    globalThis.addEventListener?.("offline", offLine);
+    globalThis.addEventListener?.("offline", onLine);
     await null; // jobs of the same moment share the first request
     while (this.#watches.size) {
       await this.#look();
     }
     this.#connection.end();
     globalThis.removeEventListener?.("online", onLine);
-    globalThis.removeEventListener?.("offline", offLine);
+    globalThis.removeEventListener?.("offline", onLine);
   }
 
   /** Ask, tell, and pause. */
@@ -388,9 +405,6 @@ class Poll {
     this.#hurry = null;
     // an answer that was cut off says nothing about the server
     const isCut = this.#isHurried && !answer.status;
-    if (!isCut) {
-      this.#connection.hear(answer);
-    }
     const pace = isCut ? 0 : this.#take(answer, batch);
     const isOther = this.#isHurried || this.#watches.size < batch.length;
     if (this.#watches.size) {
@@ -409,8 +423,8 @@ class Poll {
     const mayWait = isKnown || !(others.length || first.isWatched);
     this.#mayWait = mayWait;
     // browsers tell of each answer 404, and there it is part of one that is good
-    const isMissing = this.#collection && first.missing.isLate;
-    const isShared = others.length > 0 || isMissing;
+    this.#isMissing = this.#collection && first.missing.isLate;
+    const isShared = others.length > 0 || this.#isMissing;
     const url = new URL(isShared ? this.#collection : first.place);
     if (isShared) {
       batch.forEach(({ place }) => url.searchParams.append("sid", sid(place)));
@@ -422,8 +436,9 @@ class Poll {
     const onStart = (hurry) => {
       this.#hurry = () => hurry(this.#watches.size);
     };
-    this.#connection.expect(mayWait ? WAIT * 1_000 : 0);
-    return this.#access.ask(url, { headers, onStart });
+    const connection = this.#connection;
+    const hold = mayWait ? WAIT * 1_000 : 0;
+    return this.#access.ask(url, { connection, headers, hold, onStart });
   }
 
   /** Tell the jobs what came; give the pause after it. */
@@ -439,6 +454,10 @@ class Poll {
     if (status === 304) {
       batch.forEach((watch) => (watch.missing = new Missing()));
       return retryAfter ?? PACE;
+    }
+    if (!isGood && isAlone && this.#isMissing && isNone(status)) {
+      this.#collection = undefined; // it is not there
+      return this.#miss(batch[0]);
     }
     if (!isGood && isAlone && status === 404) {
       return this.#miss(batch[0]);
@@ -492,6 +511,9 @@ class Poll {
     }
   }
 }
+
+/** Whether no server of ours gives this status to who asks for several. */
+const isNone = (status) => status >= 200 && status < 429 && status !== 401;
 
 /** Find who asks for jobs of the same collection, or make one. */
 function join(watch) {

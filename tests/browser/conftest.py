@@ -4,12 +4,14 @@ import itertools
 import random
 import re
 import shutil
+import urllib.parse
 from pathlib import Path
 
 import pytest
 from client_server import ClientServer
 from needed import missing
 from served import Server
+from shown_element import Element
 
 HERE = Path(__file__).parent
 
@@ -98,6 +100,19 @@ def server(tmp_path_factory):
 def gate():
     """Give the beginning of the names of gates that are the test's alone."""
     return next(gates)
+
+
+@pytest.fixture
+def show(page, server):
+    """Give a function that opens a page about jobs."""
+
+    def show(*sids, **attributes):
+        pairs = [("sid", sid) for sid in sids]
+        pairs += list(attributes.items())
+        page.goto(f"{server.url}/page?{urllib.parse.urlencode(pairs)}")
+        return Element(page)
+
+    return show
 
 
 COMMON = re.findall(

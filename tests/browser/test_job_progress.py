@@ -1,76 +1,15 @@
 """The element in a browser, on pages of a real server."""
 
+import itertools
 import urllib.parse
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from client_server import ClientServer
+from shown_element import Element, listen
 
 #: The widths of a telephone and of a desk.
 WIDTHS = [360, 1280]
-
-
-class Element:
-    """The element of a page, as people and their tools see it."""
-
-    def __init__(self, page):
-        self.page = page
-        self.host = page.locator("job-progress")
-        self.bar = page.get_by_role("progressbar")
-
-    def part(self, name):
-        return self.host.locator(f"[part={name}]")
-
-    def button(self, name):
-        return self.page.get_by_role("button", name=name, exact=True)
-
-    def wait_for_state(self, state):
-        self.page.locator(f"job-progress[state={state}]").wait_for()
-
-    def wait_for_value(self, value):
-        self.page.locator(
-            f"job-progress [role=progressbar][aria-valuenow='{value}']"
-        ).wait_for()
-
-    @property
-    def message(self):
-        return self.part("message").inner_text()
-
-    @property
-    def attributes(self):
-        return self.bar.evaluate(
-            "bar => Object.fromEntries([...bar.attributes]"
-            ".map(({name, value}) => [name, value]))"
-        )
-
-
-def listen(page):
-    """Have the page keep what it is told."""
-    page.evaluate(
-        """() => {
-          window.told = [];
-          for (const type of ["job-progress", "job-outcome"]) {
-            document.addEventListener(type, (event) => {
-              const { detail, composed } = event;
-              told.push({ type, composed, ...detail,
-                error: detail.error?.message ?? null });
-            });
-          }
-        }"""
-    )
-
-
-@pytest.fixture
-def show(page, server):
-    """Give a function that opens a page about jobs."""
-
-    def show(*sids, **attributes):
-        pairs = [("sid", sid) for sid in sids]
-        pairs += list(attributes.items())
-        page.goto(f"{server.url}/page?{urllib.parse.urlencode(pairs)}")
-        return Element(page)
-
-    return show
 
 
 def test_it_shows_how_far_a_job_is_and_that_it_is_done(show, server, gate):
@@ -129,6 +68,50 @@ def test_a_job_without_a_total_is_shown_as_busy(show, server, gate):
     assert "busy" in element.part("fill").get_attribute("class")
     server.open(f"{gate}end")
     element.wait_for_state("succeeded")
+
+
+@pytest.mark.parametrize(
+    ("done", "total", "shown"),
+    [
+        (29, 100, 29),
+        (57, 100, 57),
+        (0.29, 1, 29),
+        (1.1, 110, 1),
+        (199, 200, 99),
+        (1e12 - 1, 1e12, 99),
+        (3, 3, 100),
+        (4, 3, 100),
+        (0, 3, 0),
+    ],
+)
+def test_a_part_is_shown_in_whole_percent_that_are_done(
+    show, server, gate, done, total, shown
+):
+    element = show(server.schedule("stand", gate, done, total))
+    element.wait_for_value(shown)
+    assert element.part("figures").inner_text() == f"{shown}%"
+    server.open(gate)
+    element.wait_for_state("succeeded")
+
+
+def test_a_job_that_waits_does_not_look_as_if_it_ran(show, server):
+    element = show(server.schedule("add", 1, delay=3600))
+    element.wait_for_state("pending")
+    assert element.message == "Waiting to begin."
+    fill = element.part("fill")
+    assert fill.evaluate("fill => fill.getAnimations().length") == 0
+    assert fill.bounding_box()["width"] == 0
+    assert "aria-valuenow" not in element.attributes
+    element.button("Cancel").click()
+    element.wait_for_state("cancelled")
+
+
+def test_before_any_news_nothing_looks_as_if_it_ran(show, page):
+    page.route("**/jobs/slow", lambda route: None)
+    element = show("slow")
+    element.part("bar").wait_for()
+    fill = element.part("fill")
+    assert fill.evaluate("fill => fill.getAnimations().length") == 0
 
 
 def test_the_bar_of_a_job_begins_at_nothing(show, server, gate):
@@ -232,6 +215,53 @@ def test_a_job_that_failed_is_tried_again(show, page, server, gate):
     assert (outcome["type"], outcome["result"]) == ("job-outcome", "open")
 
 
+def hear(page):
+    """Have the page keep what a screen reader is told."""
+    page.evaluate(
+        """() => {
+          const status = document.querySelector("job-progress").shadowRoot
+            .querySelector("[role=status]");
+          window.said = [status.textContent];
+          new MutationObserver(() => said.push(status.textContent))
+            .observe(status, { childList: true });
+        }"""
+    )
+
+
+def test_a_job_that_fails_again_says_so(show, page, server, gate):
+    element = show(server.schedule("fail", gate))
+    element.wait_for_state("failed")
+    hear(page)
+    listen(page)
+    for outcomes in (1, 2):
+        element.button("Try again").click()
+        page.wait_for_function(
+            """(outcomes) => outcomes ===
+              told.filter(({ type }) => type === "job-outcome").length""",
+            arg=outcomes,
+        )
+        assert element.message == "It failed again. The gate is shut."
+    said = page.evaluate("said")
+    assert said.count("It failed again. The gate is shut.") == 2
+    assert all(one != other for one, other in itertools.pairwise(said))
+    server.open(gate)
+    element.button("Try again").click()
+    element.wait_for_state("succeeded")
+    assert element.message == "Done."
+
+
+def test_what_fails_again_is_said_in_other_words(show, page, server, gate):
+    element = show(
+        server.schedule("fail", gate),
+        text_again="Wieder nicht.",
+        text_retry="Nochmals",
+    )
+    element.wait_for_state("failed")
+    assert element.message == "The gate is shut."
+    element.button("Nochmals").click()
+    page.get_by_text("Wieder nicht. The gate is shut.").first.wait_for()
+
+
 def test_an_error_that_is_none_for_people_is_not_shown(show, server):
     element = show(server.schedule("break_down"))
     element.wait_for_state("failed")
@@ -247,7 +277,9 @@ def test_readonly_has_no_buttons(show, server, gate):
 def test_an_unknown_job_is_told_of(show, page):
     element = show("nowhere")
     element.wait_for_state("unknown")
-    assert element.message == "This job is not known, or no longer."
+    assert element.message == (
+        "This job is not known, or no longer, or not yours."
+    )
     assert page.get_by_role("button").count() == 0
 
 
@@ -255,7 +287,10 @@ def test_who_may_not_look_is_told_so(show, page):
     page.route("**/jobs/secret", lambda route: route.fulfill(status=403))
     element = show("secret")
     element.wait_for_state("denied")
-    assert "logged in" in element.message
+    assert element.message == "You have no access to this job."
+    page.unroute("**/jobs/secret")  # after a log-in in another tab
+    element.button("Try again").click()
+    element.wait_for_state("unknown")
 
 
 def test_a_url_that_is_none_is_an_error(show):
@@ -374,15 +409,7 @@ def test_screen_readers_hear_start_quarters_and_end(show, page, server, gate):
     sid = server.schedule("walk", gate, 12)
     element = show(sid, label="Report")
     element.wait_for_state("running")
-    page.evaluate(
-        """() => {
-          const status = document.querySelector("job-progress").shadowRoot
-            .querySelector("[role=status]");
-          window.said = [status.textContent];
-          new MutationObserver(() => said.push(status.textContent))
-            .observe(status, { childList: true });
-        }"""
-    )
+    hear(page)
     for step in range(1, 13):
         server.open(f"{gate}{step}")
         element.wait_for_value(100 * step // 12)

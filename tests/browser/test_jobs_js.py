@@ -10,7 +10,9 @@ import pytest
 
 import pyramid_zodb_async
 
-MODULE = Path(pyramid_zodb_async.__file__).parent / "static" / "jobs.js"
+STATIC = Path(pyramid_zodb_async.__file__).parent / "static"
+MODULE = STATIC / "jobs.js"
+REQUESTS = STATIC / "job-requests.js"
 
 PAGE = """
 <!DOCTYPE html>
@@ -84,6 +86,10 @@ def answer(body, code=200, **headers):
     return lambda route: route.fulfill(status=code, headers=headers, body=body)
 
 
+#: The job is one of those that are asked for, and is not there.
+GONE = answer({"jobs": [{"sid": "1", "status": 404}]})
+
+
 def lose(route):
     """Break the connection without an answer."""
     route.abort("connectionreset")
@@ -99,7 +105,10 @@ class Client:
         page.route("http://app.test/", answer(PAGE, Content_Type="text/html"))
         script = answer(MODULE.read_text(), Content_Type="text/javascript")
         page.route("http://app.test/jobs.js", script)
+        requests = answer(REQUESTS.read_text(), Content_Type="text/javascript")
+        page.route("http://app.test/job-requests.js", requests)
         page.route("http://app.test/jobs/1", self._answer)
+        page.route("http://app.test/jobs?sid=1", self._answer)
 
     def open(self):
         """Load the page, its script included."""
@@ -382,7 +391,7 @@ def test_a_good_answer_ends_the_back_off(timeless):
 
 def test_a_fresh_job_may_appear_a_moment_later(timeless):
     gone = answer("{}", 404)
-    timeless.answers(gone, gone, answer(SUCCEEDED))
+    timeless.answers(gone, GONE, answer({"jobs": [SUCCEEDED]}))
     timeless["void start()"]
     run_until_settled(timeless)
     assert timeless["outcome"] == {"result": 42}
@@ -390,7 +399,7 @@ def test_a_fresh_job_may_appear_a_moment_later(timeless):
 
 
 def test_an_unknown_job_is_given_up_after_a_second(client):
-    client.answers(answer("{}", 404))
+    client.answers(answer("{}", 404), GONE)
     outcome = client.wait()
     assert outcome["isJobError"]
     assert outcome["type"] == "UnknownJob"
@@ -403,8 +412,8 @@ def test_an_unknown_job_is_given_up_after_a_second(client):
 @pytest.mark.parametrize(
     ("code", "kind", "words"),
     [
-        (401, "AccessDenied", "logged in"),
-        (403, "AccessDenied", "logged in"),
+        (401, "LoginEnded", "Your login has ended."),
+        (403, "AccessDenied", "no access"),
         (410, "UnknownJob", "not known"),
         (400, "HTTPError", "The server answered 400. Odd sid"),
     ],

@@ -10,6 +10,7 @@ import {
 import {
   type JobOutcome,
   JobProgress,
+  type JobProgressProps,
 } from "pyramid-zodb-async/job-progress.js";
 
 const { signal } = new AbortController();
@@ -40,6 +41,45 @@ element.addEventListener("job-outcome", ({ detail }) => {
   console.log(outcome.state === "unreachable", element.state);
 });
 
+document.addEventListener("job-outcome", ({ detail }) => {
+  const outcome: JobOutcome = detail;
+  console.log(outcome.state === "login-ended");
+});
+window.addEventListener("job-progress", ({ detail }) => detail.version);
+document.body.addEventListener("job-progress", ({ detail }) => detail.done);
+element.addEventListener("click", ({ clientX }) => clientX);
+
+element.src = new URL("http://x/");
+element.src = null;
+const src: string = element.src;
+element.label = src;
+element.next = undefined;
+element.readonly = !element.readonly;
+element.headers = async () => ({ Authorization: "Bearer token" });
+element.headers = { Authorization: "Bearer token" };
+element.credentials = "include";
+element.fetch = async (request) => fetch(request);
+element.fetch = null;
+
+const drawn: JSX.IntrinsicElements["job-progress"] = {
+  src: "/jobs/1",
+  label: "Stock",
+  readonly: true,
+  headers: () => ({ Authorization: "Bearer token" }),
+  "text-cancel": "Stop",
+  "onjob-outcome": ({ detail }) => detail.state,
+};
+const props: JobProgressProps = drawn;
+console.log(props.label);
+
+// @ts-expect-error - it is a yes or no
+element.readonly = "yes";
+// @ts-expect-error - it is called, or there is none
+element.fetch = "no";
+// @ts-expect-error - the element alone knows it
+element.state = "failed";
+// @ts-expect-error - there is no such attribute
+drawn.source = "/jobs/1";
 // @ts-expect-error - a URL is a text
 job(1);
 // @ts-expect-error - there is no such option

@@ -15,7 +15,7 @@ from pyramid.authentication import (
 )
 from pyramid.config import Configurator
 from pyramid.csrf import CookieCSRFStoragePolicy
-from pyramid.httpexceptions import HTTPUnauthorized
+from pyramid.httpexceptions import HTTPFound, HTTPUnauthorized
 from pyramid.response import Response
 from pyramid.security import forget, remember
 from pyramid.session import SignedCookieSessionFactory
@@ -68,6 +68,12 @@ def wander(gate):
     wait_at(f"{gate}end")
 
 
+def stand(gate, done, total):
+    """Be so far until the gate opens."""
+    current_job().progress(done, total)
+    wait_at(gate)
+
+
 def fail(gate):
     """Fail until the gate is open."""
     if not is_open(gate):
@@ -103,6 +109,7 @@ JOBS = {
         fill,
         give_nothing_to_show,
         nap,
+        stand,
         walk,
         wander,
     )
@@ -112,7 +119,9 @@ JOBS = {
 def start(request):
     """Schedule the job that is asked for, with the arguments of the body."""
     job = JOBS[request.matchdict["kind"]]
-    return request.accepted(request.schedule(job, *request.json_body))
+    delay = float(request.GET.get("delay", 0))
+    schedule = request.schedule.with_options(delay=delay)
+    return request.accepted(schedule(job, *request.json_body))
 
 
 def open_gate(request):
@@ -205,6 +214,17 @@ def refuse_ended_tokens(handler, registry):
     return tween
 
 
+def send_to_login(handler, registry):
+    """Lead those without a cookie to another origin, as gateways do."""
+
+    def tween(request):
+        if "gateway" in request.cookies or request.path.startswith("/open"):
+            return handler(request)
+        return HTTPFound(f"http://localhost:{request.host_port}/style.css")
+
+    return tween
+
+
 LOGINS = {
     "session": SessionLogin,
     "ticket": TicketLogin,
@@ -239,6 +259,8 @@ def make_app():
         if "csrf" in settings:
             config.set_csrf_storage_policy(CookieCSRFStoragePolicy())
             config.set_default_csrf_options(header=settings["csrf"])
+        if "gateway" in settings:
+            config.add_tween("client_app.send_to_login")
         if "login" in settings:
             add_login(config, settings["login"])
         for name, pattern, view in (

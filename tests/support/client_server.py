@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -51,15 +52,24 @@ class ClientServer:
         self._process.kill()
         self._process.wait()
 
+    def freeze(self):
+        """Have the process do nothing, until it is thawed or killed."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self):
+        """Have the process go on."""
+        self._process.send_signal(signal.SIGCONT)
+
     def _post(self, path, body=b""):
         asked = urllib.request.Request(self.url + path, body, method="POST")
         with urllib.request.urlopen(asked, timeout=60) as answer:
             return answer.read()
 
-    def schedule(self, kind, *arguments):
+    def schedule(self, kind, *arguments, delay=0):
         """Schedule a job, and give its sid."""
         body = json.dumps(arguments).encode()
-        return json.loads(self._post(f"/start/{kind}", body))["sid"]
+        path = f"/start/{kind}?delay={delay}"
+        return json.loads(self._post(path, body))["sid"]
 
     def open(self, *gates):
         """Let the jobs pass that wait at these gates."""
