@@ -72,8 +72,22 @@ let sheet; // one for all; in a style element it would need a Content-Security-P
 export class JobProgress extends (globalThis.HTMLElement ?? Object) {
   static observedAttributes = ["src", "label", "readonly"];
 
+  static {
+    for (const name of PROPERTIES) {
+      Object.defineProperty(this.prototype, name, {
+        get() {
+          return this.#get(name);
+        },
+        set(value) {
+          this.#set(name, value);
+        },
+      });
+    }
+  }
+
   #parts = {};
-  #access = {}; // how the server is asked
+  // how the server is asked
+  #access = { headers: undefined, credentials: undefined, fetch: undefined };
   #document = null;
   #error = null; // why there is no result
   #trouble = null; // why the last button did not do what it says
@@ -89,62 +103,6 @@ export class JobProgress extends (globalThis.HTMLElement ?? Object) {
   get state() {
     const unknown = this.#error && (STATES[this.#error.type] ?? "error");
     return this.#document?.state ?? unknown ?? undefined;
-  }
-
-  get src() {
-    return this.#read("src");
-  }
-
-  set src(value) {
-    this.#write("src", value);
-  }
-
-  get label() {
-    return this.#read("label");
-  }
-
-  set label(value) {
-    this.#write("label", value);
-  }
-
-  get next() {
-    return this.#read("next");
-  }
-
-  set next(value) {
-    this.#write("next", value);
-  }
-
-  get readonly() {
-    return this.hasAttribute("readonly");
-  }
-
-  set readonly(value) {
-    this.#write("readonly", value ? "" : null);
-  }
-
-  get headers() {
-    return this.#access.headers;
-  }
-
-  set headers(value) {
-    this.#askBy("headers", value);
-  }
-
-  get credentials() {
-    return this.#access.credentials;
-  }
-
-  set credentials(value) {
-    this.#askBy("credentials", value);
-  }
-
-  get fetch() {
-    return this.#access.fetch;
-  }
-
-  set fetch(value) {
-    this.#askBy("fetch", value);
   }
 
   connectedCallback() {
@@ -187,27 +145,29 @@ export class JobProgress extends (globalThis.HTMLElement ?? Object) {
     }
   }
 
-  #read(name) {
-    return this.getAttribute(name) ?? "";
-  }
-
-  #write(name, value) {
-    if (value == null) {
+  #set(name, value) {
+    if (name in this.#access) {
+      this.#access[name] = value ?? undefined;
+      if (this.#parts.bar && this.isConnected) {
+        if (!this.#isOver) {
+          this.#follow(job, this.#doing);
+        } else if (!this.#document) {
+          this.#tryAgain();
+        }
+      }
+    } else if (value == null || value === false) {
       this.removeAttribute(name);
     } else {
-      this.setAttribute(name, value);
+      this.setAttribute(name, value === true ? "" : value);
     }
   }
 
-  #askBy(name, value) {
-    this.#access[name] = value ?? undefined;
-    if (this.#parts.bar && this.isConnected) {
-      if (!this.#isOver) {
-        this.#follow(job, this.#doing);
-      } else if (!this.#document) {
-        this.#tryAgain();
-      }
+  #get(name) {
+    if (name in this.#access) {
+      return this.#access[name];
     }
+    const value = this.getAttribute(name);
+    return name === "readonly" ? value !== null : (value ?? "");
   }
 
   #tryAgain() {
@@ -231,7 +191,7 @@ export class JobProgress extends (globalThis.HTMLElement ?? Object) {
       this.#away = new Set();
     }
     this.#show();
-    const src = this.getAttribute("src");
+    const { src } = this;
     let result;
     let error = null;
     try {
@@ -288,9 +248,8 @@ export class JobProgress extends (globalThis.HTMLElement ?? Object) {
     this.#trouble = null;
     this.#document = error ? (error.document ?? null) : this.#document;
     this.#show();
-    const { state } = this;
+    const { next, state } = this;
     const detail = { state, result, error, document: this.#document };
-    const next = this.getAttribute("next");
     if (this.#tell("job-outcome", detail) && next && state === "succeeded") {
       const url = new URL(next, this.baseURI);
       if (url.protocol.startsWith("http")) {
@@ -310,7 +269,7 @@ export class JobProgress extends (globalThis.HTMLElement ?? Object) {
     let error;
     try {
       // the document comes to those who wait
-      await cancel(this.getAttribute("src"), this.#options(cancel));
+      await cancel(this.src, this.#options(cancel));
     } catch (thrown) {
       error = thrown;
     }
@@ -326,11 +285,7 @@ export class JobProgress extends (globalThis.HTMLElement ?? Object) {
     const name = this.getAttribute("csrf-header") ?? "X-CSRF-Token";
     const away = this.#away;
     const onConnection = (isConnected) => {
-      if (isConnected) {
-        away.delete(who);
-      } else {
-        away.add(who);
-      }
+      away[isConnected ? "delete" : "add"](who);
       this.#show();
     };
     const changeHeaders = token ? { [name]: token } : {};
@@ -338,8 +293,8 @@ export class JobProgress extends (globalThis.HTMLElement ?? Object) {
   }
 
   #tell(name, detail) {
-    const options = { bubbles: true, cancelable: true, composed: true };
-    return this.dispatchEvent(new CustomEvent(name, { ...options, detail }));
+    const goes = { bubbles: true, cancelable: true, composed: true, detail };
+    return this.dispatchEvent(new CustomEvent(name, goes));
   }
 
   // -- What is seen -----------------------------------------------------------
@@ -383,24 +338,19 @@ export class JobProgress extends (globalThis.HTMLElement ?? Object) {
 
   #message() {
     const { state } = this;
-    if (this.#isOffline) {
-      return this.#text("offline");
-    }
-    if (this.#trouble ?? this.#doing) {
-      return this.#trouble ?? this.#text(this.#doing);
-    }
-    if (!state) {
-      return "";
-    }
     const { error, progress } = this.#document ?? {};
     const own = this.#isOver ? error?.detail : progress?.message;
     const said = own ?? this.#text(state) ?? this.#error?.message ?? "";
     const isAgain = this.#isAgain && state === "failed";
-    return isAgain ? `${this.#text("again")} ${said}` : said;
+    return this.#isOffline
+      ? this.#text("offline")
+      : (this.#trouble ??
+          this.#text(this.#doing) ??
+          (isAgain ? `${this.#text("again")} ${said}` : said));
   }
 
   #show() {
-    const { state } = this;
+    const { label, state } = this;
     const parts = this.#parts;
     const isOver = this.#isOver;
     const { done, total } = this.#document?.progress ?? {};
@@ -412,22 +362,20 @@ export class JobProgress extends (globalThis.HTMLElement ?? Object) {
       percent === null
         ? (done?.toLocaleString() ?? "")
         : (percent / 100).toLocaleString(undefined, { style: "percent" });
-    const label = this.getAttribute("label");
     const message = this.#message();
     this.setAttribute("state", state ?? "");
     parts.label.textContent = label;
     parts.message.textContent = message;
     parts.figures.textContent = figures;
-    const isOffline = this.#isOffline;
-    this.toggleAttribute("offline", isOffline);
-    const isBusy = percent === null && state === "running" && !isOffline;
+    this.toggleAttribute("offline", this.#isOffline);
+    const isBusy = percent === null && state === "running" && !this.#isOffline;
     const least = state === "failed" ? 100 : 0; // so that its colour is seen
     parts.fill.classList.toggle("busy", isBusy);
     parts.fill.style.inlineSize = `${percent ?? least}%`;
     parts.bar.ariaLabel = label || this.#text("label");
     parts.bar.ariaValueNow = percent;
     parts.bar.ariaValueText = `${figures} ${message}`.trim();
-    this.#offer("cancel", !isOver && state && !this.#document?.done);
+    this.#offer("cancel", !isOver && this.#document?.done === false);
     const other = STATES[this.#error?.type];
     const isOpen = other && (this.#isSeen || other !== "unknown");
     this.#offer("retry", isOver && (isOpen || state === "failed"));
@@ -440,7 +388,7 @@ export class JobProgress extends (globalThis.HTMLElement ?? Object) {
     const button = this.#parts[name];
     const hadFocus = this.shadowRoot.activeElement === button;
     this.#parts[`${name}-text`].textContent = this.#text(name);
-    button.hidden = !isPossible || this.hasAttribute("readonly");
+    button.hidden = !isPossible || this.readonly;
     if (hadFocus && button.hidden) {
       this.#parts.message.focus(); // it would be lost
     }

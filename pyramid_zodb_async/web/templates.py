@@ -12,8 +12,13 @@ from .static_files import SPEC
 
 __all__ = ["Markup", "job_progress", "job_scripts"]
 
-#: The content of the element where there is no JavaScript.
-FALLBACK = 'The work goes on in the background. <a href="{}">How it stands</a>'
+#: The content of the element where there is no JavaScript. It is true at any
+#: time: it stays the same when the job has ended.
+FALLBACK = "The work is done in the background."
+RESULT_LINK = ' <a href="{}">Look for the result</a>'
+
+#: The beginnings of URLs that lead to a page, and run nothing.
+LINKABLE = re.compile(r"https?://|[/?.]")
 
 
 class Markup(str):
@@ -44,7 +49,8 @@ def job_progress(
         sid: the sid of the job.
         fallback: the content of the element where there is no JavaScript, as
             a text or as markup (an object with ``__html__``). By default it
-            is a sentence with a link to the status document.
+            is a sentence, with a link to what ``next`` names, if there is
+            that.
         attributes: attributes of the element, with ``_`` for ``-``, such as
             ``label="Your report"`` or ``text_cancel="Stop"``. ``True`` makes
             an attribute without a value; those with ``None`` or ``False`` are
@@ -59,7 +65,7 @@ def job_progress(
         raise ValueError("job_progress() sets src itself; it is the job's URL")
     all_attributes = {"src": url} | _csrf(request) | attributes
     inner = (
-        FALLBACK.format(escape(url))
+        _fallback(attributes.get("next"))
         if fallback is None
         else _as_markup(fallback)
     )
@@ -101,6 +107,18 @@ def _csrf(request: Any) -> dict[str, Any]:
         "csrf_token": get_csrf_token(request),
         "csrf_header": None if is_usual else options.header,
     }
+
+
+def _fallback(following: Any) -> str:
+    """Return what is shown without JavaScript, if the page says nothing.
+
+    Args:
+        following: where the page goes when the job has succeeded, if anywhere.
+    """
+    url = str(following)
+    if isinstance(following, bool) or not LINKABLE.match(url):
+        return FALLBACK
+    return FALLBACK + RESULT_LINK.format(escape(url))
 
 
 def _as_markup(value: Any) -> str:

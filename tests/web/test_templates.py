@@ -10,9 +10,7 @@ from pyramid.response import Response
 from pyramid_zodb_async.web.static_files import VERSION
 from pyramid_zodb_async.web.templates import Markup
 
-LINK = (
-    'The work goes on in the background. <a href="/jobs/1-a">How it stands</a>'
-)
+FALLBACK = "The work is done in the background."
 
 
 def showing(make):
@@ -39,7 +37,7 @@ def test_the_element_has_the_url_of_the_job(make_app):
     app = make_app(showing(lambda request: request.job_progress("1-a")))
 
     assert app.get("/view").text == (
-        f'<job-progress src="/jobs/1-a">{LINK}</job-progress>'
+        f'<job-progress src="/jobs/1-a">{FALLBACK}</job-progress>'
     )
 
 
@@ -52,8 +50,8 @@ def test_urls_stay_right_below_a_mount_point(make_app):
     mounted = {"SCRIPT_NAME": "/shop", "HTTP_HOST": "shop.example:8443"}
     text = app.get("/view", extra_environ=mounted).text
 
-    (_, element), _, (_, link), _, (_, script) = Elements(text).found
-    assert element["src"] == link["href"] == "/shop/jobs/a"
+    (_, element), _, (_, script) = Elements(text).found
+    assert element["src"] == "/shop/jobs/a"
     assert script["src"] == f"/shop/jobs/static/{VERSION}/job-progress.js"
 
 
@@ -71,7 +69,7 @@ def test_urls_stay_right_below_a_prefix(make_app):
     )
     text = app.get("/view").text
 
-    (_, element), _, _, _, (_, script) = Elements(text).found
+    (_, element), _, (_, script) = Elements(text).found
     assert element["src"] == "/api/work/a"
     assert script["src"].startswith("/api/work/static/")
     app.get(script["src"], status=200)
@@ -125,6 +123,43 @@ def test_the_fallback_may_be_markup(make_app):
     assert "><p>Look <b>later</b></p></job-progress>" in text
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["/reports?of=1&at=2", "http://x/", "https://x/", "?a=1", "../reports"],
+)
+def test_without_javascript_there_is_a_link_to_the_result(make_app, url):
+    app = make_app(
+        showing(lambda request: request.job_progress("a", next=url))
+    )
+
+    (_, element), text, link, words = Elements(app.get("/view").text).found
+    assert element["next"] == url
+    assert text == f"{FALLBACK} "
+    assert link == ("a", {"href": url})
+    assert words == "Look for the result"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        None,
+        False,
+        True,
+        "",
+        "javascript:alert(1)",
+        "\tjavascript:1",
+        "data:,x",
+    ],
+)
+def test_without_javascript_there_is_no_link_to_what_is_no_page(make_app, url):
+    app = make_app(
+        showing(lambda request: request.job_progress("a", next=url))
+    )
+
+    _, text = Elements(app.get("/view").text).found
+    assert text == FALLBACK
+
+
 @pytest.mark.parametrize("name", ["on click", "a>b", "=", "", "__", "1a", "é"])
 def test_what_is_no_attribute_is_refused(make_app, name):
     def make(request):
@@ -166,7 +201,7 @@ def test_templates_take_it_for_markup(make_app):
     )
 
     assert app.get("/view").text == (
-        f'<job-progress src="/jobs/1-a">{LINK}</job-progress>'
+        f'<job-progress src="/jobs/1-a">{FALLBACK}</job-progress>'
     )
 
 
