@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from pyramid.exceptions import BadCSRFToken
 from pyramid.response import Response
 
 from ..exceptions import QueueFull
@@ -102,12 +103,14 @@ def bad_csrf(error: Any, request: Any) -> Response:  # noqa: ARG001
         error: Pyramid's ``BadCSRFToken`` or ``BadCSRFOrigin``.
         request: the request.
     """
+    # a page that is loaded again has a new token, but not another origin
+    members = {"code": "csrf"} if isinstance(error, BadCSRFToken) else {}
     return problem_response(
         400,
         "Bad Request",
         "The CSRF token that the application asks for is missing or wrong, or"
         " the request comes from another origin.",
-        code="csrf",
+        **members,
     )
 
 

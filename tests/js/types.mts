@@ -80,6 +80,51 @@ element.fetch = "no";
 element.state = "failed";
 // @ts-expect-error - there is no such attribute
 drawn.source = "/jobs/1";
+
+await job("/jobs/1", {
+  changeHeaders: headers,
+  credentials: "include",
+  fetch: (request) => fetch(request),
+  headers: async () => [["Authorization", "Bearer token"]],
+  onConnection: (isConnected) => console.log(isConnected && 1),
+  onProgress: (document) => {
+    if (!document.done) {
+      const unfinished: "pending" | "running" = document.state;
+      const moment: null = document.finished;
+      const none: undefined = document.result;
+      console.log(unfinished, moment, none);
+    } else if (document.error) {
+      const { title }: { title: string } = document.error;
+      console.log(title, document.finished.length);
+    } else {
+      const succeeded: "succeeded" = document.state;
+      console.log(succeeded, document.result);
+    }
+  },
+});
+await job<number>("/jobs/1", {
+  headers: () => undefined,
+  onProgress: (document) => {
+    switch (document.state) {
+      case "failed":
+      case "cancelled":
+        return document.error.title;
+      case "succeeded":
+        return document.error ? document.error.type : document.result + 1;
+      default:
+        return document.progress?.message;
+    }
+  },
+});
+
+// @ts-expect-error - an unfinished job has no result
+if (!ended.done) ended.result!.valueOf();
+// @ts-expect-error - nor has one that failed
+if (ended.state === "failed") ended.result!.valueOf();
+// @ts-expect-error - credentials are one of three
+job("/jobs/1", { credentials: "always" });
+// @ts-expect-error - to cancel is not to wait
+cancel("/jobs/1", { keep: true });
 // @ts-expect-error - a URL is a text
 job(1);
 // @ts-expect-error - there is no such option

@@ -486,10 +486,23 @@ def test_changes_need_the_token_that_the_application_wants(protected):
     ):
         assert answer.content_type == "application/problem+json"
         assert "CSRF" in answer.json["detail"]
+        assert answer.json["code"] == "csrf"
     assert protected.get(path).json["attempt"] == 1
     protected.post(f"{path}/retry", headers=token, status=202)
     drain(protected)
     protected.delete(path, headers=token, status=204)
+
+
+def test_another_origin_is_not_taken_for_an_old_page(protected):
+    protected.set_cookie("csrf_token", "secret")
+    headers = {"X-CSRF-Token": "secret", "Origin": "https://elsewhere.test"}
+    environ = {"wsgi.url_scheme": "https", "HTTP_HOST": "localhost:443"}
+    answer = protected.delete(
+        "/jobs/unknown", headers=headers, extra_environ=environ, status=400
+    )
+
+    assert "another origin" in answer.json["detail"]
+    assert "code" not in answer.json
 
 
 def test_a_method_that_there_is_none_of_needs_no_token(protected):
