@@ -4,7 +4,7 @@ import atexit
 from collections.abc import Callable
 from multiprocessing.util import Finalize
 
-__all__ = ["call_at_exit", "forget_at_exit", "call_exits"]
+__all__ = ["call_at_exit", "call_exits", "forget_at_exit"]
 
 #: Before what multiprocessing itself finishes, at 15 and less: a job that
 #: runs still may use a pool of processes.
