@@ -161,9 +161,9 @@ class StoreNotUsable(JobError, RuntimeError):
 class DatabaseForked(JobError, RuntimeError):
     """This process was forked when its database was open already.
 
-    Two processes that share an open storage lose changes, or hang. Make the
-    application after the fork: with gunicorn, for instance, run it without
-    ``--preload``.
+    Two processes that share an open storage lose changes, or hang. Load the
+    application after the fork: run gunicorn without ``--preload``, and uWSGI
+    with ``lazy-apps = true``.
     """
 
     public = False

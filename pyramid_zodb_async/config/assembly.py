@@ -6,7 +6,8 @@ from typing import Any
 
 from pyramid.exceptions import ConfigurationError
 
-from ..database.application import database_of
+from ..database.application import database_of, databases_of
+from ..database.forks import process_of
 from ..engine.fault_injection import IInterventions, Interventions
 from ..engine.inline import InlineEngine
 from ..engine.manual import ManualEngine
@@ -37,6 +38,8 @@ def assemble(registry: Any) -> None:
             not installed.
     """
     settings = parse_settings(registry.settings)
+    for db in databases_of(registry).values():
+        process_of(db)  # before this process forks
     scheduler = _make_scheduler(registry, settings)
     directed: Any = scheduler
     if settings.engine == "manual":

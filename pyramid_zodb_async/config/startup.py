@@ -1,6 +1,7 @@
 """The start of the scheduler, at the first request or with the application."""
 
 from collections.abc import Callable
+from os import getpid
 from typing import Any
 
 from pyramid.exceptions import ConfigurationError
@@ -18,6 +19,7 @@ from ..database.storages import describe_storage, keeps_its_commits
 from ..exceptions import JobError
 from ..interfaces import IEngine, IRemoteEngine, IScheduler
 from ..settings import ISettings
+from .forked import Forks
 from .scripts import is_made_by_script, is_of_script
 from .sigterm import stop_on_sigterm
 
@@ -41,7 +43,8 @@ def start_scheduler_factory(
 
     So the scheduler is started in a process that serves requests, and not in
     one that only loads the application and forks, nor in a script, also if
-    that asks the application for a page. The tween also removes what
+    that asks the application for a page. A process that was forked too late
+    to use its database refuses all requests. The tween also removes what
     pyramid_tm leaves in the environ after a failure, and lets
     ``request.schedule`` know which transactions somebody has begun.
 
@@ -51,10 +54,14 @@ def start_scheduler_factory(
     """
     to_do = [start_scheduler]
     made_by_script = is_made_by_script()
+    forks = Forks(registry)
     # whether requests may have another manager than that of the thread
     has_managers = "tm.manager_hook" in registry.settings
 
     def start_scheduler_tween(request: Any) -> Any:
+        # first, as whatever asks the database would hang
+        if getpid() != forks.process and (refusal := forks.refusal()):
+            return refusal
         # Without a lock: if two threads get here at the same time, both start
         # it, and the second start has no effect.
         environ = request.environ

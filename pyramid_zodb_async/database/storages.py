@@ -20,6 +20,7 @@ __all__ = [
     "disk_is_full",
     "is_for_one_process",
     "keeps_its_commits",
+    "may_not_be_forked",
     "storage_failed",
 ]
 
@@ -115,6 +116,25 @@ def keeps_its_commits(storage: Any) -> bool:
         return True
     inner = list(_inner(storage))
     return bool(inner) and all(map(keeps_its_commits, inner))
+
+
+def may_not_be_forked(storage: Any) -> bool:
+    """Return whether requests fail in a child of the process that opened it.
+
+    A ZEO client hangs there, for the thread that talks to the server is not
+    forked. The children of a process with a FileStorage share the positions
+    in its files, and overwrite what each other commits.
+
+    Args:
+        storage: a storage, or a wrapper around one, or around several.
+    """
+    # ZEO need not be installed
+    is_zeo = any(
+        kind.__module__.startswith("ZEO.") for kind in type(storage).__mro__
+    )
+    if is_zeo or isinstance(storage, FileStorage):
+        return True
+    return any(map(may_not_be_forked, _inner(storage)))
 
 
 def describe_storage(storage: Any) -> str:

@@ -4,29 +4,72 @@ import subprocess
 import sys
 
 import pytest
+import storages
 from folders import PYTHONPATH, TESTS
 
 from pyramid_zodb_async.concurrency import forks as forking
 
 
-@pytest.mark.parametrize("used", ["fresh", "used"])
-@pytest.mark.parametrize(
-    ("keeper", "outcome"), [("memory", "ran"), ("zodb", "refused")]
-)
-def test_a_child_runs_jobs_or_says_why_it_cannot(
-    keeper, outcome, used, tmp_path
-):
+def fork(*arguments):
+    """Fork, and give what parent and child say, and what is logged."""
     ended = subprocess.run(
-        [sys.executable, TESTS / "scripts/fork.py", keeper, used, tmp_path],
+        [sys.executable, TESTS / "scripts/fork.py", *arguments],
         check=False,
         capture_output=True,
         env={"PYTHONPATH": PYTHONPATH},
         text=True,
-        timeout=60,
+        timeout=120,
     )
-
     assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.split() == ["ran"] * (used == "used") + [outcome]
+    return ended.stdout.split(), ended.stderr
+
+
+@pytest.mark.parametrize("used", ["fresh", "used"])
+def test_a_child_runs_jobs_that_are_in_memory(used):
+    said, _ = fork("memory", used, "")
+
+    assert said == (["ran"] * 3 if used == "used" else ["ran"])
+
+
+@pytest.mark.parametrize("storage", ["mapping", "sqlite", "postgres"])
+def test_a_child_says_why_it_cannot_schedule(storage, tmp_path):
+    with storages.uri_of(storage, tmp_path) as uri:
+        said, log = fork("zodb", "fresh", uri)
+
+    assert said == ["refused"]
+    assert log.count("CRITICAL") == 1
+    assert "uWSGI with lazy-apps = true" in log
+
+
+@pytest.mark.parametrize("storage", ["mapping", "sqlite"])
+def test_a_child_of_one_that_runs_jobs_cannot_schedule(storage, tmp_path):
+    with storages.uri_of(storage, tmp_path) as uri:
+        said, _ = fork("zodb", "used", uri)
+
+    assert said == ["ran", "refused", "ran"]
+
+
+@pytest.mark.parametrize("used", ["fresh", "used"])
+@pytest.mark.parametrize("keeper", ["memory", "zodb"])
+@pytest.mark.parametrize("storage", ["file", "zeo"])
+def test_a_child_that_cannot_use_its_database_answers_at_once(
+    storage, keeper, used, tmp_path
+):
+    with storages.uri_of(storage, tmp_path) as uri:
+        said, log = fork(keeper, used, uri)
+
+    assert said == (["ran", "503", "ran"] if used == "used" else ["503"])
+    assert log.count("CRITICAL") == 1
+    assert "gunicorn without --preload" in log
+
+
+@pytest.mark.parametrize("storage", ["zeo", "sqlite"])
+def test_a_child_that_opens_the_database_itself_uses_it(storage, tmp_path):
+    with storages.uri_of(storage, tmp_path) as uri:
+        said, log = fork("zodb", "reopened", uri)
+
+    assert said == ["ran"]
+    assert "CRITICAL" not in log
 
 
 class Forgetful:

@@ -19,6 +19,7 @@ from pyramid_zodb_async.database.storages import (
     describe_storage,
     is_for_one_process,
     keeps_its_commits,
+    may_not_be_forked,
     storage_failed,
 )
 
@@ -95,6 +96,8 @@ def test_what_is_around_a_storage_of_one_process_is_of_one_process(
     assert is_for_one_process(storage)
     assert is_for_one_process(wrapped)
     assert keeps_its_commits(wrapped)
+    for one in [storage, wrapped]:
+        assert may_not_be_forked(one) == (make is FileStorage)
     DB(storage).close()
 
 
@@ -124,6 +127,7 @@ def test_what_is_around_a_storage_of_more_processes_is_of_more(
 
         for one in [storage, wrapped]:
             assert not is_for_one_process(one)
+            assert may_not_be_forked(one) == (kind == "zeo")
         assert not keeps_its_commits(storage)
         assert keeps_its_commits(wrapped) == (wrap is under_changes)
         storage.close()

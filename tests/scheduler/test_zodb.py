@@ -206,6 +206,7 @@ def test_a_job_that_could_not_be_added_is_not_handed_over(
 
 
 def test_a_database_of_another_process_is_refused(process, monkeypatch):
+    assert process.location.db  # it is open before this is another process
     monkeypatch.setattr(process.location, "_process", -1)
     with pytest.raises(DatabaseForked, match="was forked from -1"):
         process.scheduler.schedule(shop.nothing)

@@ -1,24 +1,27 @@
 """Fork after the configuration; the child schedules a job and tells of it."""
 
+import logging
 import os
 import sys
 import threading
 
 import shop
 from pyramid.config import Configurator
+from pyramid.response import Response
 from webtest import TestApp
+from ZODB.DB import DB
+from zodburi import resolve_uri
 
 from pyramid_zodb_async import DatabaseForked, IScheduler
 from pyramid_zodb_async.testing import drain, wait_for
 
 
-def make_app(keeper, folder):
+def make_app(keeper, uri):
     """Make an application whose view schedules."""
     settings = {"zodb_async.scheduler": keeper}
     with Configurator(settings=settings) as config:
         config.include("pyramid_tm")
-        if keeper == "zodb":
-            uri = f"file://{folder}/Data.fs"
+        if uri:
             config.registry.settings["zodbconn.uri"] = uri
             config.include("pyramid_zodbconn")
         config.include("pyramid_zodb_async")
@@ -29,29 +32,47 @@ def make_app(keeper, folder):
             ),
             route_name="view",
         )
+        config.add_route("plain", "/plain")
+        config.add_view(lambda request: Response("ok"), route_name="plain")
         return TestApp(config.make_wsgi_app())
 
 
-def work(app, keeper):
+def work(app):
     """Schedule a job in this process, and see it run or be refused."""
     try:
-        sid = app.get("/view").json["sid"]
+        answer = app.get("/view", status="*")
     except DatabaseForked as error:
-        assert keeper == "zodb"
-        assert "Configure the application after the fork" in str(error)
+        assert "Load the application after the fork" in str(error)
+        # all but jobs goes on
+        assert app.get("/plain").text == "ok"
         print("refused")
         return
-    assert wait_for(app, sid).result == os.getpid()
+    if answer.status_int == 503:
+        assert answer.content_type == "application/problem+json"
+        # also what needs no database
+        assert app.get("/plain", status=503).json == answer.json
+        app.get("/jobs/unknown", status=503)
+        print("503")
+        return
+    assert wait_for(app, answer.json["sid"]).result == os.getpid()
     drain(app)
     print("ran")
 
 
-def main(keeper, used, folder):
+def reopen(app, uri):
+    """Open the database in this process, in place of that of the parent."""
+    factory, options = resolve_uri(uri)
+    databases = app.app.registry._zodb_databases
+    databases[""] = DB(factory(), **{**options, "database_name": ""})
+
+
+def main(keeper, used, uri):
     """Fork, with a lock of the scheduler's held by another thread."""
-    app = make_app(keeper, folder)
+    logging.basicConfig(format="%(levelname)s %(message)s")
+    app = make_app(keeper, uri)
     scheduler = app.app.registry.getUtility(IScheduler)
     if used == "used":
-        work(app, keeper)
+        work(app)
     sys.stdout.flush()
     entered, leave = threading.Event(), threading.Event()
 
@@ -66,12 +87,16 @@ def main(keeper, used, folder):
     entered.wait(60)
     child = os.fork()
     if child == 0:
-        work(app, keeper)
+        if used == "reopened":
+            reopen(app, uri)
+        work(app)
         sys.stdout.flush()
         os._exit(0)
     leave.set()
     holder.join()
     _, status = os.waitpid(child, 0)
+    if used == "used":
+        work(app)  # the parent goes on
     sys.exit(os.waitstatus_to_exitcode(status))
 
 

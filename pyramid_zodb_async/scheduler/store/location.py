@@ -10,6 +10,7 @@ from ZODB.DB import DB
 from ZODB.POSException import POSKeyError
 
 from ...concurrency.loggers import get_logger
+from ...database.forks import CURE, process_of
 from ...database.own_transaction import in_own_transaction
 from ...database.storages import storage_failed
 from ...exceptions import DatabaseForked, StoreNotUsable
@@ -28,8 +29,7 @@ log = get_logger(__name__)
 class StoreLocation(abc.ABC):
     """Where a store is.
 
-    It can be used only in the process that made it: a database must not be
-    used by the children of the process that opened it.
+    It can be used only in the process that opened its database.
 
     Args:
         get_db: returns the database; it is called when the database is
@@ -40,7 +40,7 @@ class StoreLocation(abc.ABC):
     def __init__(self, get_db: Callable[[], DB]) -> None:
         self._get_db = get_db
         self._db: DB | None = None
-        self._process = os.getpid()
+        self._process = 0
 
     @property
     def db(self) -> DB:
@@ -49,16 +49,16 @@ class StoreLocation(abc.ABC):
         Raises:
             DatabaseForked: another process opened it.
         """
+        # one that is closed belongs together with none, not even with itself
+        if self._db is None or not self._db.databases:
+            self._db = self._get_db()
+            self._process = process_of(self._db)
         if os.getpid() != self._process:
             raise DatabaseForked(
                 f"This process, {os.getpid()}, was forked from"
                 f" {self._process}, which had opened the database of the jobs:"
-                " two processes that share it lose changes, or hang."
-                " Configure the application after the fork"
+                f" two processes that share it lose changes, or hang. {CURE}"
             )
-        # one that is closed belongs together with none, not even with itself
-        if self._db is None or not self._db.databases:
-            self._db = self._get_db()
         return self._db
 
     def of(self, connections: Connections) -> Store | None:

@@ -1,0 +1,68 @@
+"""What a process answers that was forked with its database open.
+
+``tests/concurrency/test_forks.py`` forks; here another process is said to have
+made the application.
+"""
+
+import os
+
+import pytest
+from pyramid.response import Response
+
+pytestmark = pytest.mark.kept_in("memory", "zodb")
+
+
+@pytest.fixture
+def make_in_parent(make_app, monkeypatch):
+    """Make applications as the parent of this process has them."""
+
+    def make(*args, **settings):
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "getpid", os.getppid)
+            return make_app(*args, **settings)
+
+    return make
+
+
+def test_every_request_is_answered_at_once_and_the_cure_is_logged_once(
+    make_in_parent, caplog
+):
+    app = make_in_parent({"/view": lambda request: Response("done")})
+    for path in ("/view", "/jobs/unknown", "/no/such/page"):
+        answer = app.get(path, status=503)
+        assert answer.content_type == "application/problem+json"
+        assert answer.json["status"] == 503
+    (record,) = caplog.records
+
+    assert record.levelname == "CRITICAL"
+    assert record.action == "database_forked"
+    said = record.getMessage()
+    assert f"{os.getpid()}, was forked from {os.getppid()}" in said
+    assert "FileStorage" in said
+    assert "gunicorn without --preload, uWSGI with lazy-apps = true" in said
+
+
+def test_any_database_of_the_application_is_reason_enough(
+    make_in_parent, caplog, tmp_path
+):
+    app = make_in_parent(
+        {"/view": lambda request: Response("done")},
+        zodbconn__uri="memory://",
+        **{"zodbconn.uri.beside": f"file://{tmp_path}/Beside.fs"},
+    )
+    app.get("/view", status=503)
+
+    assert "FileStorage" in caplog.text
+
+
+def test_where_a_child_can_read_requests_are_answered(make_in_parent, caplog):
+    app = make_in_parent(
+        {"/view": lambda request: Response("done")},
+        zodbconn__uri="memory://",
+    )
+
+    assert app.get("/view").text == "done"
+    assert app.get("/view").text == "done"
+    assert "database_forked" not in [
+        record.action for record in caplog.records
+    ]
