@@ -21,6 +21,7 @@ from ..interfaces import IEngine, IRemoteEngine, IScheduler
 from ..settings import ISettings
 from .forked import Forks
 from .sigterm import stop_on_sigterm
+from .uwsgi import warn_of_missing_threads
 
 __all__ = ["start_at_once", "start_scheduler_factory"]
 
@@ -120,7 +121,8 @@ def start_scheduler(registry: Any) -> bool:
 def start_at_once(event: Any) -> None:
     """Prepare the process for jobs when the application has been made.
 
-    This handles SIGTERM and starts the scheduler, if the settings say so.
+    This handles SIGTERM and starts the scheduler, if the settings say so, and
+    warns of a server without threads.
 
     Args:
         event: Pyramid's ``ApplicationCreated``.
@@ -138,6 +140,7 @@ def start_at_once(event: Any) -> None:
             # Celery handles SIGTERM, and the worker starts the scheduler in
             # each of its processes.
             return
+    warn_of_missing_threads()
     # before the start, so that a SIGTERM finds the handler once jobs can run
     if settings.stop_on_sigterm:
         stop_on_sigterm()
