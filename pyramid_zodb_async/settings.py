@@ -279,7 +279,9 @@ class Settings:
         False,  # noqa: FBT003 - the default
         "Whether the signal SIGTERM stops the server in order, with"
         " ``grace`` for its jobs. ``pserve`` ends at once without it, and"
-        " what its jobs were at is done again by whoever runs next.",
+        " what its jobs were at is done again by whoever runs next. A server"
+        " that handles the signal itself goes on to do so, and is named in"
+        " the log.",
     )
     permission: str | None = _setting(
         _name,

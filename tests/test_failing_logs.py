@@ -13,6 +13,7 @@ from exhausted import no_new_threads
 from ZODB.POSException import ConflictError
 
 from pyramid_zodb_async import JobError, TransactionManager
+from pyramid_zodb_async.config import sigterm
 from pyramid_zodb_async.config.sigterm import stop_on_sigterm
 from pyramid_zodb_async.engine.queue import Entry
 from pyramid_zodb_async.engine.remote import publisher
@@ -262,6 +263,8 @@ def test_a_process_without_room_for_a_thread_takes_the_job_all_the_same(app):
 
 @on_the_main_thread
 def test_the_signal_ends_the_process(monkeypatch):
+    # this process goes on, and would be ended
+    monkeypatch.setattr(sigterm, "_see_to_the_end", lambda *_: None)
     before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
         stop_on_sigterm()

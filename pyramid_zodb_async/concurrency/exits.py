@@ -1,10 +1,11 @@
 """Calls functions when the process ends in order, whoever has started it."""
 
 import atexit
+import threading
 from collections.abc import Callable
 from multiprocessing.util import Finalize
 
-__all__ = ["call_at_exit", "call_exits", "forget_at_exit"]
+__all__ = ["call_at_exit", "call_exits", "exit_has_begun", "forget_at_exit"]
 
 #: Before what multiprocessing itself finishes, at 15 and less: a job that
 #: runs still may use a pool of processes.
@@ -12,6 +13,8 @@ PRIORITY = 100
 
 #: What is to be called, in the order in which it was registered.
 _exits: dict[Callable[[], object], Finalize] = {}
+
+_exiting = threading.Event()
 
 
 def call_at_exit(function: Callable[[], object]) -> None:
@@ -27,9 +30,19 @@ def call_at_exit(function: Callable[[], object]) -> None:
     """
     forget_at_exit(function)
     # It is called once, and only in this process, whoever calls it.
-    once = Finalize(None, function, exitpriority=PRIORITY)
+    once = Finalize(None, _call, (function,), exitpriority=PRIORITY)
     _exits[function] = once
     atexit.register(once)
+
+
+def _call(function: Callable[[], object]) -> None:
+    _exiting.set()
+    function()
+
+
+def exit_has_begun() -> bool:
+    """Return whether functions are called, or were, as the process ends."""
+    return _exiting.is_set()
 
 
 def forget_at_exit(function: Callable[[], object]) -> None:
@@ -44,6 +57,14 @@ def forget_at_exit(function: Callable[[], object]) -> None:
 
 
 def call_exits() -> None:
-    """Call what is registered now, since nothing else is going to."""
-    for once in reversed(list(_exits.values())):
+    """Call what is registered now, since nothing else is going to.
+
+    If the process ends in order meanwhile, it waits until this has returned.
+    """
+    done = threading.Event()
+    calls = list(_exits.values())
+    call_at_exit(done.wait)
+    for once in reversed(calls):
         once()
+    done.set()
+    forget_at_exit(done.wait)

@@ -1,14 +1,31 @@
 """The handler of SIGTERM, by which running jobs can end before the process."""
 
+import os
 import signal
+import sys
 import threading
+import weakref
+from collections.abc import Callable
 from types import FrameType
+from typing import Any
 
+from ..concurrency.exits import call_exits, exit_has_begun
 from ..concurrency.loggers import get_logger
+from ..concurrency.threads import start_thread
 
 __all__ = ["stop_on_sigterm"]
 
 log = get_logger(__name__)
+
+#: How often it is checked what became of the exit, in seconds.
+PAUSE = 1.0
+
+#: How long a server that has caught the exit may take to end, in seconds.
+PATIENCE = 5.0
+
+
+class _Exit(SystemExit):
+    """The exit, which can be referred to weakly, as SystemExit cannot."""
 
 
 def stop_on_sigterm() -> None:
@@ -17,8 +34,10 @@ def stop_on_sigterm() -> None:
     So a server that waits for requests in the main thread, as waitress does,
     shuts down, and functions that are registered with :mod:`atexit` are
     called: engines wait for their jobs. A second SIGTERM ends the process at
-    once. If the process has a handler already, as with gunicorn, that stays.
+    once. If the process has a handler already, as with gunicorn, that stays,
+    and the log says so.
     """
+    handler = signal.getsignal(signal.SIGTERM)
     if threading.current_thread() is not threading.main_thread():
         log.warning(
             "The setting zodb_async.stop_on_sigterm has no effect here: only"
@@ -26,15 +45,113 @@ def stop_on_sigterm() -> None:
             " application was made by another one.",
             extra={"action": "sigterm_not_handled"},
         )
-    elif signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+    elif handler is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _stop)
+    elif _raises_it_again(handler):
+        signal.signal(signal.SIGTERM, _Held(handler))
+    elif handler is not _stop and not isinstance(handler, _Held):
+        log.info(
+            "SIGTERM is handled by %s, so zodb_async.stop_on_sigterm has no"
+            " effect: jobs are waited for if that has the interpreter end in"
+            " order.",
+            _name_of(handler),
+            extra={"action": "sigterm_handled_by_another"},
+        )
 
 
-def _stop(_signum: int, _frame: FrameType | None) -> None:
+def _name_of(handler: Any) -> str:
+    """Return what is to be said of a handler of a signal."""
+    if handler is signal.SIG_IGN or handler is None:
+        return "the server, and not by Python"
+    module = getattr(handler, "__module__", type(handler).__module__)
+    name = getattr(handler, "__qualname__", type(handler).__qualname__)
+    return f"{module}.{name}"
+
+
+def _raises_it_again(handler: Any) -> bool:
+    """Return whether a server ends by the signal itself, at last.
+
+    uvicorn does when it has stopped, with the handler of before. In the
+    workers of ``uvicorn --workers`` there was none.
+    """
+    return getattr(handler, "__module__", None) == "uvicorn.server"
+
+
+class _Held:
+    """A handler that lets a server stop, and then the process in order.
+
+    Args:
+        handler: the handler of the server.
+    """
+
+    def __init__(self, handler: Any) -> None:
+        self._handler = handler
+
+    def __call__(self, signum: int, frame: FrameType | None) -> None:
+        self._handler(signum, frame)
+        # In this thread only, where the server is going to raise it. From
+        # elsewhere a second one gets to another thread.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signum})
+
+
+def _stop(_signum: int, frame: FrameType | None) -> None:
     # first, so that a second SIGTERM ends the process whatever happens below
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     log.info(
         "SIGTERM: the process stops when its jobs have ended.",
         extra={"action": "sigterm"},
     )
-    raise SystemExit(0)
+    if exit_has_begun():
+        # hypercorn ends its workers so when one of them has ended
+        return
+    leave = _Exit(0)
+    start_thread(
+        "exit",
+        _see_to_the_end,
+        (frame, frame and frame.f_lasti, weakref.ref(leave)),
+        action="exit_not_watched",
+        missing="Whether the server ends cannot be watched now.",
+    )
+    try:
+        raise leave
+    finally:
+        del leave  # which its own traceback would keep
+
+
+def _see_to_the_end(
+    frame: FrameType | None,
+    instruction: int | None,
+    leave: Callable[[], _Exit | None],
+) -> None:
+    """End the process in order if its main thread does not.
+
+    A server in C, such as bjoern, may call handlers of signals and ignore
+    what they raise; another one takes it for a failure of the request that it
+    is at.
+
+    Args:
+        frame: where the main thread was when the signal came.
+        instruction: at which instruction it was there.
+        leave: returns the exit that was raised there, as long as it exists.
+    """
+    main = threading.main_thread()
+    is_stuck = False
+    while main.is_alive() and not is_stuck and leave() is not None:
+        main.join(PAUSE)
+        top = sys._current_frames().get(main.ident or 0)  # noqa: SLF001 - documented
+        is_stuck = top is not None and (top, top.f_lasti) == (
+            frame,
+            instruction,
+        )
+        del top
+    if not is_stuck:
+        # who has caught it may be about to end
+        main.join(PATIENCE)
+    if main.is_alive():
+        log.warning(
+            "SIGTERM: the server goes on nevertheless, so its process is ended"
+            " when its jobs have.",
+            extra={"action": "server_ended"},
+        )
+        call_exits()
+        os.kill(os.getpid(), signal.SIGTERM)

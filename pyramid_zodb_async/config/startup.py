@@ -22,6 +22,7 @@ from ..settings import ISettings
 from .forked import Forks
 from .scripts import is_made_by_script, is_of_script
 from .sigterm import stop_on_sigterm
+from .uwsgi import warn_of_missing_threads
 
 __all__ = ["start_at_once", "start_scheduler_factory"]
 
@@ -127,9 +128,10 @@ def start_scheduler(registry: Any) -> bool:
 def start_at_once(event: Any) -> None:
     """Prepare the process for jobs when the application has been made.
 
-    This handles SIGTERM and starts the scheduler, if the settings say so. In
-    a script, which ends soon, it does not start: that would take over what
-    servers are to run, and leave it unfinished.
+    This handles SIGTERM and starts the scheduler, if the settings say so, and
+    warns of a server without threads. In a script, which ends soon, it does
+    not start: that would take over what servers are to run, and leave it
+    unfinished.
 
     Args:
         event: Pyramid's ``ApplicationCreated``.
@@ -147,6 +149,7 @@ def start_at_once(event: Any) -> None:
             # Celery handles SIGTERM, and the worker starts the scheduler in
             # each of its processes.
             return
+    warn_of_missing_threads()
     # before the start, so that a SIGTERM finds the handler once jobs can run
     if settings.stop_on_sigterm:
         stop_on_sigterm()

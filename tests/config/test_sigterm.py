@@ -1,6 +1,9 @@
 """SIGTERM stops a server in order, if that is wanted."""
 
+import contextlib
+import functools
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -18,6 +21,7 @@ from shop import wait_until
 from ZODB.DB import DB
 from ZODB.FileStorage import FileStorage
 
+from pyramid_zodb_async.concurrency import exits
 from pyramid_zodb_async.config import sigterm
 from pyramid_zodb_async.config.sigterm import stop_on_sigterm
 
@@ -29,32 +33,177 @@ def _keep_handler():
     signal.signal(signal.SIGTERM, before)
 
 
-def test_the_signal_ends_the_main_thread_as_an_exit_does():
+class EndedError(Exception):
+    """The process would have ended."""
+
+
+@pytest.fixture
+def happened(monkeypatch):
+    """List what happens in the end, of which this process is spared."""
+    events = []
+    monkeypatch.setattr(sigterm, "PAUSE", 0.01)
+    monkeypatch.setattr(sigterm, "PATIENCE", 0.01)
+    # what other tests have left running stays so
+    monkeypatch.setattr(exits, "_exits", {})
+    monkeypatch.setattr(exits, "_exiting", threading.Event())
+    exits.call_at_exit(functools.partial(events.append, "jobs"))
+    return events
+
+
+@contextlib.contextmanager
+def survived(happened):
+    """Note the end of the process in place of it, and wait for that."""
+
+    def note(signum, frame):
+        happened.append("end")
+
+    signal.signal(signal.SIGTERM, note)
+    yield
+    wait_until(lambda: "end" in happened)
+
+
+def test_the_signal_ends_the_main_thread_as_an_exit_does(happened):
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     stop_on_sigterm()
     with pytest.raises(SystemExit) as caught:
         signal.raise_signal(signal.SIGTERM)
-
     assert caught.value.code == 0
+    # as long as it is there, somebody is ending the process by it
+    assert happened == []
+    with survived(happened):
+        del caught
 
 
-def test_a_second_signal_ends_the_process_at_once():
+def test_a_second_signal_ends_the_process_at_once(happened):
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     stop_on_sigterm()
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit) as caught:
         signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    with survived(happened):
+        del caught
 
+
+def test_a_server_that_swallows_the_exit_is_ended_after_its_jobs(
+    happened, caplog
+):
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    stop_on_sigterm()
+    with pytest.raises(SystemExit) as caught:
+        signal.raise_signal(signal.SIGTERM)
+    with survived(happened):
+        del caught
+    record = caplog.records[-1]
+
+    assert happened == ["jobs", "end"]
+    assert record.action == "server_ended"
+
+
+def test_a_server_in_c_that_ignores_the_exit_is_ended_after_its_jobs(happened):
+    main, begun = threading.main_thread(), threading.Lock()
+    raised = SystemExit
+
+    def end(signum, frame):
+        happened.append("end")
+        raise EndedError
+
+    def wait():
+        begun.acquire()
+
+    def watch():
+        def top():
+            return sys._current_frames()[main.ident]
+
+        wait_until(lambda: top().f_code is wait.__code__)
+        sigterm._see_to_the_end(top(), top().f_lasti, lambda: raised)
+
+    signal.signal(signal.SIGTERM, end)
+    thread = threading.Thread(target=watch)
+    with begun:
+        thread.start()
+        with pytest.raises(EndedError):
+            wait()
+    thread.join()
+
+    assert happened == ["jobs", "end"]
+
+
+def test_a_process_that_ends_already_goes_on_with_that(happened):
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    stop_on_sigterm()
+    exits.call_at_exit(lambda: signal.raise_signal(signal.SIGTERM))
+    exits.call_exits()  # its jobs are last, and are not left out
+
+    assert happened == ["jobs"]
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
-def test_who_handles_the_signal_already_goes_on_to_do_so():
-    def handle(signum, frame):
+def test_nothing_is_done_about_a_process_that_ends(monkeypatch, happened):
+    ended = threading.Thread(target=int)
+    ended.start()
+    ended.join()
+    monkeypatch.setattr(threading, "main_thread", lambda: ended)
+    sigterm._see_to_the_end(None, None, lambda: None)
+
+    assert happened == []
+
+
+class Server:
+    """Something whose method handles signals."""
+
+    def handle_exit(self, signum, frame):
         """Handle it."""
 
-    signal.signal(signal.SIGTERM, handle)
+
+@pytest.mark.parametrize(
+    ("handler", "said"),
+    [
+        (Server().handle_exit, f"by {__name__}.Server.handle_exit, so"),
+        (functools.partial(int), "by functools.partial, so"),
+        (signal.SIG_IGN, "by the server, and not by Python, so"),
+    ],
+)
+def test_who_handles_the_signal_already_goes_on_to_do_so(
+    handler, said, caplog
+):
+    caplog.set_level(logging.INFO)
+    signal.signal(signal.SIGTERM, handler)
+    stop_on_sigterm()
+    (record,) = caplog.records
+
+    assert signal.getsignal(signal.SIGTERM) == handler
+    assert record.action == "sigterm_handled_by_another"
+    assert said in record.getMessage()
+
+
+def test_a_second_application_finds_nothing_to_say(caplog):
+    caplog.set_level(logging.INFO)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    stop_on_sigterm()
     stop_on_sigterm()
 
-    assert signal.getsignal(signal.SIGTERM) is handle
+    assert caplog.records == []
+
+
+def test_a_server_that_raises_it_again_lets_the_process_end_in_order(
+    monkeypatch,
+):
+    """Uvicorn puts the handler of before back, and raises what it has got."""
+    captured = []
+
+    def handle_exit(signum, frame):
+        captured.append(signum)
+
+    handle_exit.__module__ = "uvicorn.server"
+    signal.signal(signal.SIGTERM, handle_exit)
+    stop_on_sigterm()
+    stop_on_sigterm()  # a second application
+    signal.raise_signal(signal.SIGTERM)
+    assert captured == [signal.SIGTERM]
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.raise_signal(signal.SIGTERM)  # would end this process
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
 def test_another_thread_is_told_that_it_cannot_do_it(caplog):
