@@ -88,9 +88,18 @@ def conforms(answer, path, method):
         return
     for document in body.get("jobs", [body]):
         kinds = {404: "UnknownJob", 413: "LargeJob"}
-        has_described_fields(
-            kinds.get(document.get("status"), "Job"), document
-        )
+        kind = kinds.get(document.get("status"))
+        if kind is None:
+            kind = f"{document['state'].title()}Job"
+            has_one_outcome(document)
+        has_described_fields(kind, document)
+
+
+def has_one_outcome(document):
+    """Check what generators of clients do not take in a description."""
+    outcomes = document.keys() & {"result", "error"}
+    assert document["done"] is (document["finished"] is not None)
+    assert len(outcomes) == document["done"]
 
 
 #: Headers that an answer has only if they are described for it.
