@@ -306,7 +306,7 @@ def test_pserve_waits_for_its_jobs_if_it_is_told_to(
         wait_until(lambda: served.ask(f"/jobs/{sid}")["state"] == "running")
         served.process.terminate()
         if effects:
-            wait_until(lambda: "running jobs to end" in served.log())
+            wait_until(lambda: "running job to end" in served.log())
             (tmp_path / "go").touch()
         assert served.process.wait(90) == code
     finally:
