@@ -8,10 +8,14 @@ INSTALLED = $(VENV)/installed
 # in how many processes the tests run; they wait more than they compute
 PROCESSES ?= 3
 
+# where the servers are that `make servers` starts
+SERVERS ?= var/servers
+
 # how often the chaos tests kill what they kill
 ROUNDS ?= 100
 
-.PHONY: demo test lint types docs check zope chaos format bench ways instructions clean
+.PHONY: demo test lint types docs check zope chaos servers format bench ways \
+	instructions clean
 
 demo: $(INSTALLED)
 	mkdir -p var
@@ -53,6 +57,14 @@ zope: $(INSTALLED)
 # with brokers of their own
 chaos: $(INSTALLED)
 	CHAOS_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest tests/chaos
+
+# servers that CI does not have; bjoern is built if there is libev-dev
+servers: $(INSTALLED)
+	$(PYTHON) -m venv $(SERVERS)
+	$(SERVERS)/bin/python -m pip install --quiet --editable . \
+		--requirement tests/servers/requirements.txt
+	-$(SERVERS)/bin/python -m pip install --quiet bjoern==3.2.2
+	SERVERS=$(SERVERS) $(BIN)/python -m pytest tests/servers
 
 docs: $(INSTALLED)
 	$(BIN)/sphinx-build -W -n -q -E docs docs/_build
