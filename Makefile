@@ -12,11 +12,14 @@ LISTEN ?=
 # in how many processes the tests run; they wait more than they compute
 PROCESSES ?= 3
 
+# where the servers are that `make servers` starts
+SERVERS ?= var/servers
+
 # how often the chaos tests kill what they kill
 ROUNDS ?= 100
 
-.PHONY: demo test lint types docs check zope chaos proxies format bench ways \
-	instructions clean
+.PHONY: demo test lint types docs check zope chaos proxies servers format bench \
+	ways instructions clean
 
 demo: $(DEMO_INSTALLED)
 	@$(BIN)/python -m demo_app $(LISTEN)
@@ -72,6 +75,14 @@ chaos: $(INSTALLED)
 # behind Apache, nginx and a small proxy; a missing one is a failure here
 proxies: $(INSTALLED)
 	CI=true $(BIN)/python -m pytest -m proxies tests/proxies tests/browser
+
+# servers that CI does not have; bjoern is built if there is libev-dev
+servers: $(INSTALLED)
+	$(PYTHON) -m venv $(SERVERS)
+	$(SERVERS)/bin/python -m pip install --quiet --editable . \
+		--requirement tests/servers/requirements.txt
+	-$(SERVERS)/bin/python -m pip install --quiet bjoern==3.2.2
+	SERVERS=$(SERVERS) $(BIN)/python -m pytest tests/servers
 
 docs: $(INSTALLED)
 	$(BIN)/sphinx-build -W -n -q -E docs docs/_build

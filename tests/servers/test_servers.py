@@ -1,0 +1,240 @@
+"""Servers that CI does not have: how they stop, and what a fork does."""
+
+import contextlib
+import http.client
+import os
+import signal
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+import storages
+from folders import REPOSITORY, TESTS
+from ports import free_port, wait_for_server
+from shop import wait_until
+from ZODB.DB import DB
+from zodburi import resolve_uri
+
+SERVERS = os.environ.get("SERVERS", "")
+BIN = (REPOSITORY / SERVERS / "bin").absolute()
+HERE = TESTS / "servers"
+
+pytestmark = pytest.mark.skipif(
+    not SERVERS, reason="`make servers` installs the servers and runs this"
+)
+
+SCRIPT = ["python", HERE / "site_app.py"]
+GUNICORN = ["gunicorn", "wsgi_site:application", "--workers=2", "--bind"]
+#: With two processes that load the application after the fork.
+UWSGI = [
+    *("uwsgi", "--wsgi-file", HERE / "wsgi_site.py", "--need-app"),
+    *("--master", "--processes=2", "--http-socket"),
+]
+UVICORN = ["uvicorn", "asgi_site:application", "--port"]
+HYPERCORN = ["hypercorn", "asgi_site:application", "--bind"]
+
+#: The commands before and after the address.
+COMMANDS = {
+    "bjoern": ([*SCRIPT, "bjoern"], []),
+    "cheroot": ([*SCRIPT, "cheroot"], []),
+    "granian": (
+        ["granian", "--interface=wsgi", "--workers=2", "--port"],
+        ["wsgi_site:application"],
+    ),
+    "gunicorn": (GUNICORN, []),
+    "gunicorn gthread": (GUNICORN, ["--worker-class=gthread"]),
+    "gunicorn gevent": (GUNICORN, ["--worker-class=gevent"]),
+    "gunicorn preloaded": (GUNICORN, ["--preload"]),
+    "hypercorn": (HYPERCORN, []),
+    "hypercorn workers": (HYPERCORN, ["--workers=2"]),
+    "uvicorn": (UVICORN, []),
+    "uvicorn workers": (UVICORN, ["--workers=2"]),
+    "uwsgi": (
+        UWSGI,
+        ["--lazy-apps", "--enable-threads", "--die-on-term"],
+    ),
+    "uwsgi without threads": (UWSGI, ["--lazy-apps", "--die-on-term"]),
+    "uwsgi preloaded": (UWSGI, ["--enable-threads", "--die-on-term"]),
+    "uwsgi preloaded without threads": (UWSGI, ["--die-on-term"]),
+    "waitress": (
+        ["waitress-serve", "--listen"],
+        ["wsgi_site:application"],
+    ),
+    "wsgiref": ([*SCRIPT, "wsgiref"], []),
+}
+#: Those that take a port, and no address.
+BY_PORT = {"bjoern", "cheroot", "granian", "uvicorn", "uvicorn workers"}
+BY_PORT.add("wsgiref")
+
+
+class Served:
+    """The application, served by one of these servers."""
+
+    def __init__(self, server, folder, uri, stop_on_sigterm):
+        self.port = free_port()
+        self._uri = uri
+        self.go, self.held = folder / "go", folder / "held"
+        self._log = folder / "log"
+        before, after = COMMANDS[server]
+        port = str(self.port)
+        address = port if server in BY_PORT else f"127.0.0.1:{port}"
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [BIN / before[0], *before[1:], address, *after],
+                cwd=HERE,
+                env={
+                    **os.environ,
+                    "PYTHONPATH": f"{REPOSITORY}{os.pathsep}{HERE}",
+                    "PYTHONUNBUFFERED": "1",
+                    "URI": uri,
+                    "GO": str(self.go),
+                    "HELD": str(self.held),
+                    "STOP_ON_SIGTERM": str(stop_on_sigterm).lower(),
+                },
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        wait_for_server(self.process, self.port, self._log)
+
+    def log(self):
+        return self._log.read_text()
+
+    def ask(self, path):
+        """Give the status of an answer."""
+        url = f"http://127.0.0.1:{self.port}{path}"
+        try:
+            with urllib.request.urlopen(url, timeout=60) as answer:
+                return answer.status
+        except urllib.error.HTTPError as error:
+            return error.code
+        except http.client.RemoteDisconnected:
+            return 500  # as uWSGI says it
+
+    def effect(self):
+        """Tell what its job has left."""
+        make_storage, options = resolve_uri(self._uri)
+        db = DB(make_storage(), **options)
+        try:
+            with db.transaction() as connection:
+                return connection.root().get("effect")
+        finally:
+            db.close()
+
+    def has_processes(self):
+        """Tell whether it, or a child of it, is there."""
+        self.process.poll()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, 0)
+            return True
+        return False
+
+    def kill(self):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+@pytest.fixture
+def serve(tmp_path):
+    """Start servers on a database that is there already."""
+    with contextlib.ExitStack() as stack:
+
+        def start(server, storage="zeo", *, stop_on_sigterm=False):
+            if not (BIN / COMMANDS[server][0][0]).exists():
+                pytest.skip(f"{server} is not installed")
+            if server == "bjoern" and not list(
+                Path(BIN).parent.glob("lib/*/site-packages/bjoern.py")
+            ):
+                pytest.skip("bjoern is not installed: it needs libev-dev")
+            uri = stack.enter_context(storages.uri_of(storage, tmp_path))
+            make_storage, options = resolve_uri(uri)
+            DB(make_storage(), **options).close()
+            served = Served(server, tmp_path, uri, stop_on_sigterm)
+            stack.callback(served.kill)
+            return served
+
+        yield start
+
+
+ALWAYS_IN_ORDER = ["gunicorn", "gunicorn gthread", "gunicorn gevent"]
+ALWAYS_IN_ORDER += ["granian", "hypercorn", "uwsgi"]
+WITH_THE_SETTING = ["bjoern", "cheroot", "hypercorn workers", "uvicorn"]
+WITH_THE_SETTING += ["uvicorn workers", "waitress", "wsgiref"]
+
+
+@pytest.mark.parametrize(
+    ("server", "stop_on_sigterm"),
+    [
+        *((server, False) for server in ALWAYS_IN_ORDER),
+        *((server, True) for server in ALWAYS_IN_ORDER),
+        *((server, True) for server in WITH_THE_SETTING),
+    ],
+)
+def test_a_server_that_stops_waits_for_its_jobs(
+    serve, server, stop_on_sigterm
+):
+    served = serve(server, stop_on_sigterm=stop_on_sigterm)
+    assert served.ask("/start") == 202
+    wait_until(lambda: served.ask("/read") == 200)
+    served.process.terminate()
+    wait_until(lambda: "running jobs to end" in served.log(), 60)
+    served.go.touch()
+    wait_until(lambda: not served.has_processes(), 60)
+
+    assert served.effect() == "done", served.log()
+
+
+def test_a_server_that_takes_the_exit_for_a_failure_ends_nevertheless(serve):
+    served = serve("wsgiref", stop_on_sigterm=True)
+    asked = subprocess.Popen(
+        ["curl", "-s", f"http://127.0.0.1:{served.port}/hold"]
+    )
+    wait_until(served.held.exists)
+    served.process.terminate()
+    asked.wait(60)
+    served.process.wait(60)
+
+    assert "the server goes on nevertheless" in served.log()
+
+
+@pytest.mark.parametrize(
+    "server",
+    [
+        "gunicorn preloaded",
+        "uwsgi preloaded",
+        "uwsgi preloaded without threads",
+    ],
+)
+@pytest.mark.parametrize(
+    ("storage", "status"),
+    [("zeo", 503), ("file", 503), ("sqlite", 200), ("postgres", 200)],
+)
+def test_a_server_that_has_loaded_before_its_forks_answers_at_once(
+    serve, server, storage, status
+):
+    served = serve(server, storage)
+    begun = time.monotonic()
+    for path in ["/read", "/plain", "/read", "/plain"]:
+        assert served.ask(path) == status
+    assert served.ask("/start") == (503 if status == 503 else 500)
+    # what hangs does so for ever, and its clients for a minute
+    assert time.monotonic() - begun < 50
+    assert "CRITICAL" in served.log()
+    assert "lazy-apps = true" in served.log()
+    served.process.terminate()
+    wait_until(lambda: not served.has_processes(), 60)
+
+
+@pytest.mark.parametrize(
+    ("server", "is_warned"),
+    [("uwsgi", False), ("uwsgi without threads", True)],
+)
+def test_uwsgi_without_threads_is_warned_of(serve, server, is_warned):
+    served = serve(server)
+    wait_until(lambda: served.ask("/plain") == 200)
+
+    assert ("enable-threads = true" in served.log()) == is_warned
