@@ -18,15 +18,18 @@ logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
 logging.getLogger("pyramid_zodb_async").setLevel(logging.INFO)
 
 
-def work(go):
-    """Leave an effect when there is a file of that name."""
+def work(begun, go):
+    """Tell that it has begun, and leave an effect when it may end."""
+    Path(begun).touch()
     while not Path(go).exists():
         time.sleep(0.01)
     get_connection(get_current_request()).root()["effect"] = "done"
 
 
 def start(request):
-    return request.accepted(request.schedule(work, os.environ["GO"]))
+    return request.accepted(
+        request.schedule(work, os.environ["BEGUN"], os.environ["GO"])
+    )
 
 
 def read(request):
@@ -39,7 +42,7 @@ def plain(request):
 
 def hold(request):
     """Hold the request, in Python code that a signal can interrupt."""
-    Path(os.environ["HELD"]).touch()
+    Path(os.environ["BEGUN"]).touch()
     while not Path(os.environ["GO"]).exists():
         time.sleep(0.01)
     return Response("held")
