@@ -120,7 +120,7 @@ export class Served {
       method: "POST",
       body,
     });
-    return answer.headers.get("Location");
+    return new URL(answer.headers.get("Location"), base).href;
   }
 
   /** Let jobs pass that wait at these gates. */

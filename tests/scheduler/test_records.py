@@ -131,6 +131,15 @@ def test_a_value_that_is_put_back_to_its_default_is_not_stored(store):
     assert set(vars(record)) == {"function", "scheduled", "call"}
 
 
+def test_a_record_that_is_gone_is_not_changed(store):
+    sid = add(store)
+    fence = store.find(sid).fence
+    store.change(sid, fence, state="removed")
+
+    with pytest.raises(TakenOver, match=sid):
+        store.change(sid, fence, crashes=1)
+
+
 def test_a_change_that_changes_nothing_writes_nothing(store):
     sid = add(store)
     record = store.find(sid)
