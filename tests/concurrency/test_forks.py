@@ -63,7 +63,7 @@ def test_a_child_that_cannot_use_its_database_answers_at_once(
     assert "gunicorn without --preload" in log
 
 
-@pytest.mark.parametrize("storage", ["zeo", "sqlite"])
+@pytest.mark.parametrize("storage", ["zeo", "mapping"])
 def test_a_child_that_opens_the_database_itself_uses_it(storage, tmp_path):
     with storages.uri_of(storage, tmp_path) as uri:
         said, log = fork("zodb", "reopened", uri)
