@@ -22,7 +22,7 @@ def work(begun, go):
     """Tell that it has begun, and leave an effect when it may end."""
     Path(begun).touch()
     while not Path(go).exists():
-        time.sleep(0.01)
+        time.sleep(0.01)  # paces the loop; the condition decides
     get_connection(get_current_request()).root()["effect"] = "done"
 
 
@@ -44,7 +44,7 @@ def hold(request):
     """Hold the request, in Python code that a signal can interrupt."""
     Path(os.environ["BEGUN"]).touch()
     while not Path(os.environ["GO"]).exists():
-        time.sleep(0.01)
+        time.sleep(0.01)  # paces the loop; the condition decides
     return Response("held")
 
 
