@@ -14,7 +14,8 @@ const MISSING_FOR = 1_000; // then it is not going to appear
 const LOST_AFTER = 30_000; // an answer that takes longer is taken for lost
 const SILENCE = 3_000; // then there is no connection
 const LONGEST_BACK_OFF = 30_000;
-const GIVE_UP_AFTER = 300_000; // spent in pauses without one good answer
+const SEEN_BACK_OFF = 2_000; // in a page that is seen, while nobody answers
+const GIVE_UP_AFTER = 300_000; // spent without one good answer
 const PASSING = [408, 425, 429]; // these say "later", like every 5xx
 const AWAY = [502, 503, 504]; // of a proxy whose server is away
 
@@ -78,32 +79,44 @@ export class Access {
    * gets a function that does so, at once or as soon as there may be another.
    */
   async ask(url, { connection, hold, onStart, ...options } = {}) {
-    let soonest = performance.now() + CLOSEST;
+    let soonest;
     const cut = new AbortController();
-    const stop = () => cut.abort();
-    let timer = setTimeout(stop, LOST_AFTER);
+    let timer;
+    const cutIn = (time) => {
+      clearTimeout(timer);
+      timer = setTimeout(() => cut.abort(), time);
+    };
     let isCut = false;
-    connection?.expect(hold);
+    // what may be held so long is late soon after
+    const expect = (held) => {
+      if (!isCut) {
+        cutIn(held ? held + SILENCE : LOST_AFTER);
+        connection?.expect(held);
+      }
+    };
+    const onSend = () => {
+      soonest = performance.now() + CLOSEST;
+      expect(hold);
+    };
+    onSend(); // and once more, for headers may take their time
     onStart?.((isSoon) => {
       isCut = true;
-      clearTimeout(timer);
-      timer = setTimeout(stop, isSoon ? soonest - performance.now() : 0);
+      cutIn(isSoon ? soonest - performance.now() : 0);
     });
     const { signal } = cut;
     const { method = "GET" } = options;
-    const onSend = () => (soonest = performance.now() + CLOSEST);
     let answer = { status: 0 };
     try {
       const all = { ...options, method, onSend, signal };
       const response = await this.#send(url, all);
-      connection?.hear(response.status); // the rest may take its time
+      expect(LOST_AFTER); // the rest may take its time
       answer = await read(response);
     } catch (error) {
       answer.error = error.isFinal || error instanceof JobError ? error : null;
     }
     clearTimeout(timer);
     if (!isCut || answer.status) {
-      connection?.hear(answer.status, answer.body);
+      connection?.hear(answer.isOurs);
     }
     return { ...answer, method, soonest };
   }
@@ -126,7 +139,7 @@ export class Access {
     const own = await this.#ownHeaders(signal);
     own.forEach((value, name) => all.set(name, value));
     const request = this.request(url, { ...options, headers: all, signal });
-    onSend(); // the headers may have taken their time
+    onSend();
     return (this.#fetch ?? fetch)(request);
   }
 
@@ -185,11 +198,13 @@ async function read(response) {
   // it leads to a form, for the login has ended
   const isForm = response.ok ? !isAbout : !body && response.status < 500;
   const isLed = response.redirected && isForm;
+  const status = isLed || isRedirect(response) ? 401 : response.status;
   return {
     body,
     document,
+    isOurs: isAbout || status === 304 || (body && !response.ok),
     retryAfter: retryAfter(response),
-    status: isLed || isRedirect(response) ? 401 : response.status,
+    status,
     version: versionOf(document, etag?.match(/^(?:W\/)?"(.+)"$/)?.[1]),
   };
 }
@@ -203,11 +218,13 @@ export const versionOf = (document, tag) =>
   document?.version?.toString() ?? tag;
 
 /** Read the header, in seconds or as a date; `null` where it says nothing. */
-function retryAfter(response) {
-  const value = response.headers.get("Retry-After") ?? "";
+function retryAfter({ headers }) {
+  const value = headers.get("Retry-After") ?? "";
+  // the clock here may be another than the server's
+  const now = Date.parse(headers.get("Date")) || Date.now();
   const time = /^\d+$/.test(value)
     ? Number(value) * 1_000
-    : Date.parse(value) - Date.now();
+    : Date.parse(value) - now;
   const within = Math.min(Math.max(time, 0), GIVE_UP_AFTER);
   return Number.isNaN(within) ? null : within;
 }
@@ -262,7 +279,8 @@ export class Missing {
 export class Patience {
   #failures = 0;
   #missing = new Missing();
-  #paused = 0; // the sum of pauses, for a laptop may have slept through some
+  #last = performance.now();
+  #spent = 0; // without what a laptop has slept through
 
   /** Give the pause after an answer. @throws {JobError} It was final. */
   after(answer) {
@@ -276,15 +294,21 @@ export class Patience {
     if (status >= 400 && status < 500 && !PASSING.includes(status)) {
       throw refusal(answer);
     }
-    if (this.#paused >= GIVE_UP_AFTER) {
+    const now = performance.now();
+    this.#spent += Math.min(now - this.#last, LOST_AFTER + LONGEST_BACK_OFF);
+    this.#last = now;
+    if (this.#spent >= GIVE_UP_AFTER) {
       throw new JobError("The server does not answer.", {
         type: "Unreachable",
       });
     }
-    const backOff = Math.min(PACE * 2 ** this.#failures, LONGEST_BACK_OFF);
-    const delay = retryAfter || backOff;
+    // whoever sees that there is no connection is to see when it is back; to a
+    // server that is there this is no more than without a failure
+    const isBusy = status >= 300 && !AWAY.includes(status);
+    const isSeen = globalThis.document?.hidden === false;
+    const longest = isSeen && !isBusy ? SEEN_BACK_OFF : LONGEST_BACK_OFF;
+    const delay = retryAfter || Math.min(PACE * 2 ** this.#failures, longest);
     this.#failures += 1;
-    this.#paused += delay;
     return delay;
   }
 }
@@ -292,7 +316,7 @@ export class Patience {
 /** Tells when there has been no connection for a while, and when it is back. */
 export class Connection {
   isThere = true;
-  #isFailing = false;
+  isFailing = false; // whether the last answer was none
   #tell;
   #timer;
 
@@ -302,46 +326,41 @@ export class Connection {
 
   /** A request is sent that the server may hold for so long. */
   expect(hold = 0) {
-    if (!this.#isFailing) {
+    if (!this.isFailing) {
       this.#loseAfter(hold + SILENCE);
     }
   }
 
-  /** An answer came, or none; a proxy's own has not the body of ours. */
-  hear(status, body) {
-    if (status && (body || !AWAY.includes(status))) {
+  /** An answer came, or none; that of a proxy, or of a hotel, is none. */
+  hear(isOurs) {
+    if (isOurs) {
       this.end();
       this.#set(true);
-    } else {
-      this.fail();
-    }
-  }
-
-  /** From now on there is no connection. */
-  fail() {
-    if (!this.#isFailing) {
-      this.#isFailing = true;
+    } else if (!this.isFailing) {
+      this.isFailing = true;
       this.#loseAfter(SILENCE);
     }
   }
 
   /** Nobody asks any more. */
   end() {
-    this.#isFailing = false;
+    this.isFailing = false;
     clearTimeout(this.#timer);
   }
 
   #loseAfter(time) {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => {
-      this.#isFailing = true;
+      this.isFailing = true;
       this.#set(false);
     }, time);
   }
 
   #set(isThere) {
-    this.isThere = isThere;
-    this.#tell(isThere);
+    if (isThere !== this.isThere) {
+      this.isThere = isThere;
+      this.#tell(isThere);
+    }
   }
 }
 

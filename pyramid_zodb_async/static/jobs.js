@@ -58,11 +58,29 @@ export async function retry(url, options) {
       if (answer.document) {
         return wait(place, access, options, answer);
       }
-      await pause(patience.after(answer), answer.soonest);
+      await rest(place, access, connection, patience, answer);
     }
   } finally {
     connection.end();
   }
+}
+
+/** Pause before the next try; after an answer 404, until there is the job. */
+async function rest(place, access, connection, patience, answer) {
+  let { soonest, status } = answer;
+  const all = collectionOf(place);
+  // browsers tell of each answer 404, and there it is part of one that is good
+  do {
+    await pause(patience.after(answer), soonest);
+    if (status !== 404 || !all) {
+      return;
+    }
+    const url = new URL(`${all}?sid=${sid(place)}`);
+    const found = await access.ask(url, { connection });
+    status = found.body?.jobs?.[0]?.status;
+    soonest = found.soonest;
+  } while (status === 404);
+  await pause(null, soonest);
 }
 
 /** Give where a job is, and how to ask for it. */
@@ -82,15 +100,8 @@ function locate(url, options) {
 }
 
 /** Give what tells a listener that the connection is lost, or back. */
-function connectionOf(options) {
-  let isThere = true;
-  return new Connection((now) => {
-    if (now !== isThere) {
-      isThere = now;
-      tell(options?.onConnection, now);
-    }
-  });
-}
+const connectionOf = (options) =>
+  new Connection((isThere) => tell(options?.onConnection, isThere));
 
 // -- What the page waits for --------------------------------------------------
 
@@ -317,7 +328,7 @@ async function stopped(place, access, options, connection) {
       return document;
     }
     if (!document) {
-      await pause(patience.after(answer), answer.soonest);
+      await rest(place, access, connection, patience, answer);
     } else if (isSeen || isPast) {
       // it was another run that was seen; or somebody in between judges by
       // versions that are none of the job, and would do so for ever
@@ -419,8 +430,11 @@ class Poll {
     const [first, ...others] = batch;
     const versions = batch.map(({ version }) => version);
     const isKnown = versions.every(Boolean);
-    // the end of one may be what is not known: no waiting for the others
-    const mayWait = isKnown || !(others.length || first.isWatched);
+    // the end of one may be what is not known: no waiting for the others; nor
+    // to hear that the connection is there again
+    const mayWait =
+      !this.#connection.isFailing &&
+      (isKnown || !(others.length || first.isWatched));
     this.#mayWait = mayWait;
     // browsers tell of each answer 404, and there it is part of one that is good
     this.#isMissing = this.#collection && first.missing.isLate;
@@ -453,7 +467,7 @@ class Poll {
     }
     if (status === 304) {
       batch.forEach((watch) => (watch.missing = new Missing()));
-      return retryAfter ?? PACE;
+      return this.#mayWait ? (retryAfter ?? PACE) : 0;
     }
     if (!isGood && isAlone && this.#isMissing && isNone(status)) {
       this.#collection = undefined; // it is not there
@@ -517,11 +531,14 @@ const isNone = (status) => status >= 200 && status < 429 && status !== 401;
 
 /** Find who asks for jobs of the same collection, or make one. */
 function join(watch) {
-  const [, collection] = watch.place.href.match(/^([^?]+)\/[^/?]+$/) ?? [];
+  const collection = collectionOf(watch.place);
   const poll = [...polls].find((each) => each.takes(collection, watch));
   poll?.add(watch);
   return poll ?? new Poll(collection, watch);
 }
+
+/** Give the URL at which several jobs are asked for, if there is one. */
+const collectionOf = ({ href }) => href.match(/^([^?]+)\/[^/?]+$/)?.[1];
 
 const sid = ({ pathname }) => decodeURIComponent(pathname.split("/").pop());
 

@@ -358,15 +358,72 @@ def test_an_overloaded_server_is_left_alone_as_long_as_it_asks(timeless):
     assert 2_000 <= second <= 3_500
 
 
-def test_retry_after_may_be_a_date(timeless):
-    at = formatdate(timeless["Date.now()"] / 1000 + 15, usegmt=True)
-    timeless.answers(answer("", 503, Retry_After=at), answer(SUCCEEDED))
+@pytest.mark.parametrize("ahead", [0, 3600, -3600])
+def test_retry_after_may_be_a_date_of_the_clock_of_the_server(timeless, ahead):
+    now = timeless["Date.now()"] / 1000 + ahead
+    headers = {
+        "Date": formatdate(now, usegmt=True),
+        "Retry_After": formatdate(now + 15, usegmt=True),
+    }
+    timeless.answers(answer("", 503, **headers), answer(SUCCEEDED))
     timeless["void start()"]
     run_until_settled(timeless)
     assert 14_000 <= timeless.gaps[0] <= 19_000
 
 
+def test_in_a_page_that_is_seen_nobody_is_left_alone_for_long(timeless):
+    """What it says of the connection is to be true."""
+    timeless.answers(*[lose, answer("", 502)] * 9, answer(SUCCEEDED))
+    timeless["void start()"]
+    run_until_settled(timeless, step=100)
+    assert timeless["outcome"] == {"result": 42}
+    gaps = timeless.gaps
+    assert 1_000 <= gaps[0] <= 1_300
+    assert all(2_000 <= gap <= 2_500 for gap in gaps[1:])
+    assert len({round(gap) for gap in gaps}) > 3  # not all at once
+
+
+def test_one_that_is_seen_gives_up_after_five_minutes_too(timeless):
+    timeless.answers(lose)
+    timeless["void start()"]
+    run_until_settled(timeless, step=2_000)
+    assert timeless["outcome"]["type"] == "Unreachable"
+    assert 300_000 <= sum(timeless.gaps) <= 310_000
+
+
+@pytest.mark.parametrize("code", [429, 500])
+def test_a_server_in_trouble_is_left_alone_also_by_one_that_is_seen(
+    timeless, code
+):
+    timeless.answers(*[answer("", code)] * 6, answer(SUCCEEDED))
+    timeless["void start()"]
+    run_until_settled(timeless)
+    assert timeless["outcome"] == {"result": 42}
+    assert timeless.gaps[-1] >= 30_000
+
+
+def test_after_an_outage_it_does_not_wait_for_news_at_first(timeless):
+    """Else it would hear ten seconds later that the server is back."""
+    known = answer("", 304, ETag='"2"', Retry_After="0")
+    timeless.answers(
+        answer(status("pending", version=2), Retry_After="0"),
+        *(known, lose, lose, known, known),
+        answer(SUCCEEDED | {"version": 2**32}),
+    )
+    timeless["void start()"]
+    run_until_settled(timeless)
+    sent = [request.headers for request in timeless.requests]
+
+    assert [headers.get("prefer") for headers in sent] == [
+        *(None, "wait=10", "wait=10", None, None),
+        *("wait=10", "wait=10"),
+    ]
+    assert {headers.get("if-none-match") for headers in sent[1:]} == {'"2"'}
+    assert timeless.gaps[4] < 2_000
+
+
 def test_back_off_grows_to_half_a_minute_and_ends_after_five(timeless):
+    hide(timeless)
     timeless.answers(lose)
     timeless["void start()"]
     run_until_settled(timeless, step=2_000)
@@ -510,6 +567,19 @@ def test_a_request_that_hangs_is_given_up_and_made_again(timeless):
     run_until_settled(timeless, step=10_000, patience=1)
     assert timeless["outcome"] == {"result": 42}
     assert timeless.gaps[0] >= 30_000
+
+
+def test_one_that_is_held_too_long_is_given_up_then(timeless):
+    """The way to the server is dead, and another may not be."""
+    timeless.answers(
+        answer(status(version=2), Retry_After="0"),
+        lambda _route: None,
+        answer(SUCCEEDED | {"version": 2**32}),
+    )
+    timeless["void start()"]
+    run_until_settled(timeless, step=1_000, patience=1)
+    assert timeless["outcome"] == {"result": 42}
+    assert 13_000 <= timeless.gaps[1] <= 16_000
 
 
 @pytest.mark.parametrize(

@@ -157,7 +157,8 @@ def test_a_redirect_in_the_same_origin_is_followed(page, place):
     assert wait(load(page, place)) == {"result": 42}
 
 
-def test_an_unknown_job_is_one_line_in_the_console(page, place):
+@pytest.mark.parametrize("ask", ["job", "cancel", "retry"])
+def test_an_unknown_job_is_one_line_in_the_console(page, place, ask):
     lines = []
     page.on("console", lambda message: lines.append(message.text))
     place.answer = lambda request: (
@@ -165,7 +166,10 @@ def test_an_unknown_job_is_one_line_in_the_console(page, place):
         if "?" in request.path
         else (404, {}, {"status": 404})
     )
-    assert wait(load(page, place))["type"] == "UnknownJob"
+    kind = load(page, place).evaluate(
+        f"jobs.{ask}('/jobs/1').catch(({{ type }}) => type)"
+    )
+    assert kind == "UnknownJob"
     assert len([line for line in lines if "404" in line]) == 1
 
 

@@ -5,7 +5,7 @@ import { once } from "node:events";
 import http from "node:http";
 import { test } from "node:test";
 
-import { cancel, job } from "pyramid-zodb-async";
+import { cancel, job, retry } from "pyramid-zodb-async";
 
 import { until } from "./served.mjs";
 
@@ -103,6 +103,25 @@ test("slow headers bring no two requests closer together", async (t) => {
   });
 });
 
+test("what may be held is so from when it is sent", async (t) => {
+  let looks = 0;
+  const { url } = await serve(t, async (_, json) => {
+    looks += 1;
+    if (looks === 2) {
+      await sleep(9_900);
+    }
+    json(looks < 3 ? running(1) : RESULT);
+  });
+  const told = [];
+  const onConnection = (isConnected) => told.push(isConnected);
+  const headers = () => sleep(looks === 1 ? 3_500 : 0);
+  const options = { headers, keep: true, onConnection, onProgress: () => null };
+
+  assert.equal(await job(url, options), 42);
+  assert.equal(looks, 3);
+  assert.deepEqual(told, []);
+});
+
 test("a fetch that throws at once is no answer", async (t) => {
   const { asked, url } = await serve(t, (_, json) => json(RESULT));
   let calls = 0;
@@ -134,6 +153,72 @@ test("an answer that comes slowly is no lost connection", async (t) => {
   assert.equal(await job(url, { keep: true, onConnection, onProgress }), 42);
   assert.deepEqual(told, []);
 });
+
+test("what others answer in place of the server is no answer", async (t) => {
+  for (const status of [200, 429, 500]) {
+    let looks = 0;
+    const { url } = await serve(t, (_, json, response) => {
+      looks += 1;
+      if (looks > 1 && looks < 5) {
+        page(response, status);
+      } else {
+        json(looks === 1 ? running(1) : RESULT);
+      }
+    });
+    const told = [];
+    const onConnection = (isConnected) => told.push(isConnected);
+    const onProgress = () => null;
+
+    assert.equal(await job(url, { keep: true, onConnection, onProgress }), 42);
+    assert.deepEqual(told, [false, true]);
+  }
+});
+
+test("a problem of the server itself is one", async (t) => {
+  let looks = 0;
+  const { url } = await serve(t, (_, json) =>
+    (looks += 1) < 4 ? json({ title: "Busy" }, 503) : json(RESULT),
+  );
+  const told = [];
+  const onConnection = (isConnected) => told.push(isConnected);
+
+  assert.equal(await job(url, { keep: true, onConnection }), 42);
+  assert.deepEqual(told, []);
+});
+
+for (const ask of [cancel, retry]) {
+  test(`a job that ${ask.name} finds a moment later`, async (t) => {
+    let looks = 0;
+    const { asked, url } = await serve(t, (request, json) => {
+      looks += 1;
+      if (isOfSeveral(request)) {
+        json({ jobs: [looks < 4 ? { sid: "1", status: 404 } : running(1)] });
+      } else if (looks < 4) {
+        json({}, 404);
+      } else {
+        json(RESULT, 202);
+      }
+    });
+
+    assert.equal((await ask(url, { keep: true }))?.result ?? 42, 42);
+    const ways = asked.map(({ method, url }) => `${method} ${url}`);
+    assert.equal(ways.filter((way) => way === ways[0]).length, 2);
+    assert.equal(ways[1], "GET /jobs?sid=1");
+  });
+
+  test(`${ask.name} finds it where several are not asked for`, async (t) => {
+    let looks = 0;
+    const { url } = await serve(t, (request, json, response) => {
+      if (isOfSeveral(request)) {
+        page(response, 404);
+      } else {
+        json(...((looks += 1) < 3 ? [{}, 404] : [RESULT, 202]));
+      }
+    });
+
+    assert.equal((await ask(url, { keep: true }))?.result ?? 42, 42);
+  });
+}
 
 test("a redirect to a login that answers in JSON ends it", async (t) => {
   const { url } = await serve(t, (request, json) => {
