@@ -1,10 +1,10 @@
 /** A page that uses no cookie: each request has a token that soon expires. */
 
-import { job, JobError } from "pyramid_zodb_async/jobs.js";
+import { JobError } from "pyramid_zodb_async/jobs.js";
 
 const place = document.getElementById("by-token");
-const [start, cancel] = place.querySelectorAll("button");
-const bar = place.querySelector("progress");
+const start = place.querySelector("button");
+const element = place.querySelector("job-progress");
 const message = place.querySelector("[role=status]");
 const count = place.querySelector("output");
 const verse = "Tiger, tiger, burning bright\n";
@@ -13,8 +13,8 @@ let token = null;
 let taken = 0;
 
 /**
- * Give the headers of a request. jobs.js asks before each one, and once more
- * if the answer is 401.
+ * Give the headers of a request. The element asks before each one, and once
+ * more if the answer is 401; job() of jobs.js would as well.
  */
 async function headers() {
   if (!token || performance.now() > token.until) {
@@ -31,7 +31,7 @@ async function takeToken() {
     method: "POST",
     headers: { Accept: "application/json", "X-CSRF-Token": csrf },
   });
-  // a JobError ends the waiting; after any other, jobs.js asks again later
+  // a JobError ends the waiting; after any other, it asks again later
   if (answer.status === 401) {
     throw new JobError("Your login has ended.", { type: "LoginEnded" });
   }
@@ -65,38 +65,25 @@ async function handIn() {
   return answer.headers.get("Location");
 }
 
-function show({ progress, state }) {
-  if (progress?.total) {
-    bar.value = progress.done / progress.total;
-  }
-  message.textContent =
-    progress?.message ?? (state === "pending" ? "Waiting." : "Reading.");
-}
+element.headers = headers;
+element.credentials = "omit";
 
-start.addEventListener("click", async () => {
-  const stop = new AbortController();
-  cancel.onclick = () => stop.abort();
-  start.hidden = true;
-  bar.hidden = cancel.hidden = false;
-  bar.removeAttribute("value");
-  message.textContent = "Handing in.";
-  try {
-    const [[word, times]] = await job(await handIn(), {
-      headers,
-      credentials: "omit",
-      signal: stop.signal,
-      onProgress: show,
-      onConnection: (isConnected) => {
-        message.textContent = isConnected
-          ? "The server is there again."
-          : "No connection; trying again.";
-      },
-    });
+element.addEventListener("job-outcome", ({ detail }) => {
+  if (detail.state === "succeeded") {
+    const [[word, times]] = detail.result;
     message.textContent = `The most frequent word is “${word}”: ${times} times.`;
-  } catch (error) {
-    message.textContent = stop.signal.aborted ? "Cancelled." : error.message;
   }
   start.hidden = false;
-  bar.hidden = cancel.hidden = true;
-  start.focus();
+});
+
+start.addEventListener("click", async () => {
+  start.hidden = true;
+  message.textContent = "Handing in.";
+  try {
+    element.src = await handIn();
+    message.textContent = "";
+  } catch (error) {
+    message.textContent = error.message;
+    start.hidden = false;
+  }
 });

@@ -489,7 +489,7 @@ def test_a_job_is_followed_by_tokens_that_soon_expire(browser, make_server):
 
     page.on("request", note)
     press(page, "Analyse by token")
-    message = page.locator("#by-token").get_by_role("status")
+    message = page.locator("#by-token > [role=status]")
     wait_for_text(message, "The most frequent word is “tiger”: .*")
     assert int(page.locator("#taken").inner_text()) >= 2
     cookies = {
@@ -505,9 +505,9 @@ def test_a_job_is_followed_by_tokens_that_soon_expire(browser, make_server):
 def test_a_job_by_token_can_be_cancelled(ada, demo):
     ada.goto(f"{demo}/by-token")
     press(ada, "Analyse by token")
-    wait_for_text(ada.locator("#by-token").get_by_role("status"), ".* words")
+    wait_for_text(message_of(ada), ".* words")
     press(ada, "Cancel")
-    wait_for_text(ada.locator("#by-token").get_by_role("status"), "Cancelled.")
+    wait_for_text(message_of(ada), "Cancelled.")
 
     assert ada.get_by_role("button", name="Analyse by token").is_visible()
 
@@ -519,7 +519,7 @@ def test_a_login_that_ends_elsewhere_ends_the_tokens(browser, make_server):
     log_in(page, server.url)
     page.goto(f"{server.url}/by-token")
     press(page, "Analyse by token")
-    message = page.locator("#by-token").get_by_role("status")
+    message = message_of(page)
     wait_for_text(message, ".* words")
     other.goto(server.url)
     press(other, "Log out")
