@@ -6,6 +6,7 @@ import pytest
 import shop
 import storages
 import transaction
+from client_server import ClientServer
 from folders import TESTS
 from pyramid.config import Configurator
 from webtest import TestApp
@@ -193,6 +194,15 @@ def scheduler():
     made = TransactionalScheduler()
     yield made
     made.engine.stop(grace=5)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """Serve the application of the client's tests."""
+    server = ClientServer(tmp_path_factory.mktemp("client"))
+    server.start()
+    yield server
+    server.kill()
 
 
 @pytest.fixture

@@ -10,8 +10,11 @@ from pyramid.security import NO_PERMISSION_REQUIRED
 from pyramid.static import static_view
 
 from .answer_headers import guard_answer
+from .api_description import FILE, description_of
 
 __all__ = ["SPEC", "VERSION", "add_assets", "version_of"]
+
+View = Callable[[Any, Any], Any]
 
 #: The asset specification of their folder, for ``request.static_path``.
 SPEC = "pyramid_zodb_async:static/"
@@ -53,13 +56,17 @@ def add_assets(config: Any, prefix: str) -> None:
         config: the application's configurator.
         prefix: the path of the job resources, without slashes at its ends.
     """
-    # Before the route below, which matches these URLs as well: Pyramid uses
+    show_file, show_description = _file_views(prefix)
+    kept = _root_factory("public, max-age=31536000, immutable")
+    path = f"{prefix}/static/{VERSION}"
+    # Each before the next, which matches these URLs as well: Pyramid uses
     # the first route that matches.
-    config.add_static_view(
-        f"{prefix}/static/{VERSION}",
-        SPEC,
-        factory=_root_factory("public, max-age=31536000, immutable"),
+    name = "pyramid_zodb_async.description"
+    config.add_route(name, f"/{path}/{FILE}", factory=kept)
+    config.add_view(
+        show_description, route_name=name, permission=NO_PERMISSION_REQUIRED
     )
+    config.add_static_view(path, SPEC, factory=kept)
     name = "pyramid_zodb_async.static"
     config.add_route(
         name,
@@ -67,7 +74,7 @@ def add_assets(config: Any, prefix: str) -> None:
         factory=_root_factory("no-cache"),
     )
     config.add_view(
-        _file_view(), route_name=name, permission=NO_PERMISSION_REQUIRED
+        show_file, route_name=name, permission=NO_PERMISSION_REQUIRED
     )
 
 
@@ -90,18 +97,29 @@ def _root_factory(cache_control: str) -> Callable[[Any], None]:
     return factory
 
 
-def _file_view() -> Callable[[Any, Any], Any]:
-    """Return a view of static files, whatever version the URL contains.
+def _file_views(prefix: str) -> tuple[View, View]:
+    """Return a view of the static files, and one of the description alone.
 
-    Each application has its own: Pyramid's view remembers which files it has
-    found, and another application in the process may override others.
+    The first shows files whatever version the URL contains. Each application
+    has its own: Pyramid's view remembers which files it has found, and another
+    application in the process may override others.
+
+    Args:
+        prefix: the path of the job resources, without slashes at its ends.
     """
     show = static_view(SPEC, cache_max_age=None, use_subpath=True)
+
+    def show_description(context: Any, request: Any) -> Any:
+        request.subpath = (FILE,)
+        made = description_of(request, SPEC, prefix)
+        return made or show(context, request)
 
     def show_file(context: Any, request: Any) -> Any:
         version, *rest = request.subpath or ("",)
         if rest and re.fullmatch("[0-9a-f]{16}", version):
             request.subpath = tuple(rest)
-        return show(context, request)
+        is_description = request.subpath == (FILE,)
+        view = show_description if is_description else show
+        return view(context, request)
 
-    return show_file
+    return show_file, show_description

@@ -8,7 +8,6 @@ import urllib.parse
 from pathlib import Path
 
 import pytest
-from client_server import ClientServer
 from needed import missing
 from served import Server
 from shown_element import Element
@@ -84,15 +83,6 @@ def demo(tmp_path_factory):
     server = Server(tmp_path_factory.mktemp("demo"), **PACE)
     server.start()
     yield server.url
-    server.kill()
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    """Serve the application of the client's tests."""
-    server = ClientServer(tmp_path_factory.mktemp("client"))
-    server.start()
-    yield server
     server.kill()
 
 

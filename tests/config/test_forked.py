@@ -7,6 +7,7 @@ made the application.
 import os
 
 import pytest
+from described import DESCRIPTION, METHODS, conforms
 from pyramid.response import Response
 
 pytestmark = pytest.mark.kept_in("memory", "zodb")
@@ -40,6 +41,15 @@ def test_every_request_is_answered_at_once_and_the_cure_is_logged_once(
     assert f"{os.getpid()}, was forked from {os.getppid()}" in said
     assert "FileStorage" in said
     assert "gunicorn without --preload, uWSGI with lazy-apps = true" in said
+
+
+@pytest.mark.parametrize("path", list(DESCRIPTION["paths"]))
+def test_so_it_is_described(make_in_parent, path):
+    app = make_in_parent()
+    for method in METHODS & DESCRIPTION["paths"][path].keys():
+        url = path.format(sid="unknown")
+        answer = app.request(url, method=method.upper(), status=503)
+        conforms(answer, path, method.upper())
 
 
 def test_any_database_of_the_application_is_reason_enough(

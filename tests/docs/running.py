@@ -14,6 +14,7 @@ import time
 import pytest
 from docs.services import SERVERS, Services, program_of
 from needed import missing
+from node_programs import typescript_packages
 from pyramid.paster import get_app
 from pyramid.request import Request
 from pyramid.scripting import prepare
@@ -34,6 +35,9 @@ SID = r"(?<![\w-])(?=[\w-]*\d)(?:[0-9a-f]{5}-)?[\w-]{22}(?![\w-])"
 #: An entity tag of one job, or of several.
 TAG = r'"\d+(?:_(?:\d+|-))*"'
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
+
+#: Programs that run to their end; what they say matters where it is told.
+PROGRAMS = {"node", "npx", "openapi-python-client", "zeopack", "zodbpack"}
 
 #: What a documented request may send.
 HEADERS = {
@@ -136,6 +140,10 @@ class Page:
             check=False,
         )
         assert parsed.returncode == 0, parsed.stderr
+
+    def _run_typescript(self, block):
+        compiling = [line for line in self._lines if " tsc " in line]
+        assert any(line.endswith(f" {block.file}") for line in compiling)
 
     def unused_files(self, blocks):
         """List the files of Python that were neither imported nor run."""
@@ -329,18 +337,30 @@ class Page:
             command = shlex.split(self._services.as_here(line))
             program = program_of(command)
             if program in SERVERS:
-                self._services.start(command)
+                self._serve(command)
             elif program in {"pip", "python3"}:
                 self._install(command)
+            elif program == "npm":
+                self._install_for_node(command)
             elif program == "curl":
                 self._ask(command, output.strip())
-            elif program in {"zeopack", "zodbpack"}:
-                self._services.call(command)
+            elif program in PROGRAMS:
+                said = self._services.call(command)
+                assert said.strip() == output.strip() or not output, said
             elif program == "rabbitmqctl":
                 self._services.administer_rabbitmq(command[1:])
             else:
                 assert command[0] in {"python", "env/bin/python"}
                 self._execute(command[1:], output)
+
+    def _serve(self, command):
+        """Start a server, which has the database for itself if need be."""
+        if not self._shares_database():
+            self.close()
+        # the first pages leave it to the reader how to install a bookshop
+        here = str(self.folder)
+        self._services.environment.setdefault("PYTHONPATH", here)
+        self._services.start(command)
 
     def _install(self, command):
         """Take what is here for what is to be installed."""
@@ -354,6 +374,17 @@ class Page:
                 self._services.environment["PYTHONPATH"] = str(self.folder)
             else:
                 check_requirement(requirement)
+
+    def _install_for_node(self, command):
+        """Take what the tests have for what npm is to install."""
+        assert command[1] == "install"
+        packages = typescript_packages()
+        for requirement in command[2:]:
+            name, _, version = requirement.partition("@")
+            described = (packages / name / "package.json").read_text()
+            found = json.loads(described)["version"]
+            assert f"{found}.".startswith(version and f"{version}."), found
+        (self.folder / "node_modules").symlink_to(packages)
 
     def _ask(self, command, output):
         """Send a request by curl; again, if its job goes on."""

@@ -29,6 +29,9 @@ SERVERS = {
 #: An address of this machine in a document.
 ADDRESS = re.compile(r"(?:127\.0\.0\.1:|localhost:|--port |port=)(\d+)")
 
+#: Where a server listens by its settings, if the command does not say.
+IN_SETTINGS = re.compile(r"^listen = localhost:(\d+)$", re.MULTILINE)
+
 #: What goes before a command, for its environment.
 VARIABLE = re.compile(r"[A-Z_]+=")
 
@@ -140,8 +143,7 @@ class Services:
             environment[variable] = value
             command = command[1:]
         name = program_of(command)
-        match = re.search(SERVERS[name], " ".join(command))
-        place = match[1] if match else ""
+        place = self._place_of(name, command)
         self._end([self._processes.pop((name, place), None)])
         log = self._folder / f"{name}-{place}-{uuid.uuid4().hex}.log"
         with log.open("wb") as said:
@@ -162,6 +164,14 @@ class Services:
             assert process.poll() is None, said_in(log)
             assert time.monotonic() < deadline, said_in(log)
             time.sleep(0.05)  # paces the loop; the condition decides
+
+    def _place_of(self, name, command):
+        """Give the port or the name of a server."""
+        match = re.search(SERVERS[name], " ".join(command))
+        if match is None and name == "pserve":
+            settings = self._folder / command[1]
+            match = IN_SETTINGS.search(settings.read_text())
+        return match[1] if match else ""
 
     def _program(self, name):
         """Find a program in the folder, in this environment, or anywhere."""

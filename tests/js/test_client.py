@@ -2,16 +2,12 @@
 
 import gzip
 import json
-import os
 import re
-import shutil
-import subprocess
-import sys
 
 import minify
 import pytest
 from folders import REPOSITORY
-from needed import missing
+from node_programs import run
 
 STATIC = REPOSITORY / "pyramid_zodb_async" / "static"
 #: The modules that pages import, and the one below them.
@@ -26,26 +22,6 @@ EXPORTED = re.compile(
     r"^export (?:\{ |(?:async )?(?:function|class) )(\w+)", re.MULTILINE
 )
 DECLARED = re.compile(r"^export (?:function|class) (\w+)", re.MULTILINE)
-
-
-#: The Debian packages of the programs that are needed.
-PACKAGES = {"node": "nodejs", "npm": "npm", "tsc": "node-typescript"}
-
-
-def run(program, *arguments, timeout=240):
-    """Run a program, or skip where it is missing; in CI it must be there."""
-    if shutil.which(program) is None:
-        missing(f"there is no {program}: apt-get install {PACKAGES[program]}")
-    return subprocess.run(
-        [program, *arguments],
-        cwd=REPOSITORY,
-        env=os.environ | {"PYTHON": sys.executable},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
 
 
 @pytest.mark.parametrize(

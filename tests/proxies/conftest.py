@@ -1,11 +1,10 @@
-"""A server whose jobs wait at gates, and proxies before it."""
+"""Proxies before the server whose jobs wait at gates."""
 
 import contextlib
 import itertools
 from pathlib import Path
 
 import pytest
-from client_server import ClientServer
 from proxies import before
 
 HERE = Path(__file__).parent
@@ -19,16 +18,7 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.proxies)
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory):
-    """Serve the application of the client's tests."""
-    server = ClientServer(tmp_path_factory.mktemp("client"))
-    server.start()
-    yield server
-    server.kill()
-
-
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def proxy_named(server, tmp_path_factory):
     """Give a proxy by its name, the same one to all tests."""
     with contextlib.ExitStack() as stack:

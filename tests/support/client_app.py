@@ -254,8 +254,10 @@ def make_app():
         "zodb_async.autostart": "true",
     } | json.loads(os.environ.get("CLIENT_SETTINGS", "{}"))
     with Configurator(settings=settings) as config:
-        for name in ("retry", "tm", "zodbconn", "zodb_async"):
+        for name in ("retry", "tm", "zodbconn"):
             config.include(f"pyramid_{name}")
+        prefix = settings.pop("route_prefix", None)
+        config.include("pyramid_zodb_async", route_prefix=prefix)
         if "csrf" in settings:
             config.set_csrf_storage_policy(CookieCSRFStoragePolicy())
             config.set_default_csrf_options(header=settings["csrf"])

@@ -13,12 +13,19 @@ from ports import free_port, wait_for_server
 
 
 class ClientServer:
-    """A server whose jobs wait at gates."""
+    """A server whose jobs wait at gates.
 
-    def __init__(self, folder, **settings):
+    Args:
+        folder: where its database, its gates and its log are to be.
+        options: further options of waitress.
+        settings: further settings of the application.
+    """
+
+    def __init__(self, folder, *options, **settings):
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._folder = folder
+        self._options = options
         self._environ = os.environ | {
             "CLIENT_FOLDER": str(folder),
             "CLIENT_SETTINGS": json.dumps(settings),
@@ -37,6 +44,7 @@ class ClientServer:
                     f"--listen=127.0.0.1:{self.port}",
                     "--threads=8",
                     "--channel-request-lookahead=1",
+                    *self._options,
                     "--call",
                     "client_app:make_app",
                 ],

@@ -99,6 +99,7 @@ def has_one_outcome(document):
     """Check what generators of clients do not take in a description."""
     outcomes = document.keys() & {"result", "error"}
     assert document["done"] is (document["finished"] is not None)
+    assert document["done"] or document["expires"] is None
     assert len(outcomes) == document["done"]
 
 

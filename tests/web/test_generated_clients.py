@@ -7,20 +7,10 @@ import sys
 from datetime import datetime
 
 import pytest
-from client_server import ClientServer
 from described import FILE
 from needed import missing
 
 GENERATOR = "openapi_python_client"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    """Serve the application of the client's tests."""
-    server = ClientServer(tmp_path_factory.mktemp("client"))
-    server.start()
-    yield server
-    server.kill()
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,25 @@ def test_it_is_served_beside_the_client(make_app):
     assert answer.json == DESCRIPTION
 
 
-@pytest.mark.parametrize("path", ["/jobs", "/jobs/{sid}", "/jobs/{sid}/retry"])
+def test_it_has_every_route_but_those_of_files(make_app):
+    routes = make_app().app.registry.introspector.get_category("routes")
+    patterns = {route["introspectable"]["pattern"] for route in routes}
+
+    assert DESCRIPTION["paths"].keys() == {
+        pattern for pattern in patterns if "/static/" not in pattern
+    }
+
+
+def test_a_login_is_up_to_the_application_and_may_be_needed():
+    schemes = DESCRIPTION["components"]["securitySchemes"]
+
+    assert DESCRIPTION["security"] == [{}, *({name: []} for name in schemes)]
+    for operations in DESCRIPTION["paths"].values():
+        for method in METHODS & operations.keys():
+            assert "security" not in operations[method]
+
+
+@pytest.mark.parametrize("path", list(DESCRIPTION["paths"]))
 def test_its_paths_are_those_that_answer(make_app, path):
     app = make_app()
     answer = app.options(path.format(sid="unknown"))
@@ -69,7 +87,9 @@ def test_its_examples_are_what_it_says(pointer, value):
 
 def test_each_component_is_used_or_is_for_applications():
     text = FILE.read_text()
-    for section, components in DESCRIPTION["components"].items():
+    sections = dict(DESCRIPTION["components"])
+    del sections["securitySchemes"]  # these are used by their names
+    for section, components in sections.items():
         for name in components:
             is_used = f'"#/components/{section}/{name}"' in text
             assert is_used or f"`{name}`" in DESCRIPTION["info"]["description"]
