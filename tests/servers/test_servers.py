@@ -183,7 +183,7 @@ def test_a_server_that_stops_waits_for_its_jobs(
     assert served.ask("/start") == 202
     wait_until(served.begun.exists)
     served.process.terminate()
-    wait_until(lambda: "running jobs to end" in served.log(), 60)
+    wait_until(lambda: "running job to end" in served.log(), 60)
     served.go.touch()
     wait_until(lambda: not served.has_processes(), 60)
 
