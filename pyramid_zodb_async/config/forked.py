@@ -9,7 +9,7 @@ from ..concurrency.loggers import get_logger
 from ..database.application import databases_of
 from ..database.forks import CURE, process_of
 from ..database.storages import describe_storage, may_not_be_forked
-from ..web.problem_documents import problem_response
+from ..web.problem_documents import unusable_database_response
 
 __all__ = ["Forks"]
 
@@ -52,11 +52,7 @@ class Forks:
                 CURE,
                 extra={"action": "database_forked"},
             )
-        return problem_response(
-            503,
-            "Service Unavailable",
-            "This process cannot use its database; its log says why.",
-        )
+        return unusable_database_response()
 
     def _unusable(self) -> tuple[int, str] | None:
         """Return who has opened a database that hangs here, and its storage.

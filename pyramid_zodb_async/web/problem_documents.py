@@ -6,20 +6,25 @@ from typing import Any
 from pyramid.exceptions import BadCSRFToken
 from pyramid.response import Response
 
-from ..exceptions import QueueFull
+from ..concurrency.loggers import get_logger
+from ..exceptions import DatabaseForked, QueueFull
 from .answer_headers import NO_SNIFFING, keep_cookies
 from .poll_pacing import SHORTEST
 
 __all__ = [
     "NOT_SHARED",
     "bad_csrf",
+    "database_forked",
     "forbidden_response",
     "malformed_response",
     "no_such_job",
     "not_found_response",
     "problem_response",
     "queue_full",
+    "unusable_database_response",
 ]
+
+log = get_logger(__name__)
 
 #: The header by which no cache serves a response to another user.
 NOT_SHARED = ("Cache-Control", "private, no-cache")
@@ -124,3 +129,27 @@ def queue_full(error: QueueFull, request: Any) -> Response:  # noqa: ARG001
     response = problem_response(503, "Service Unavailable", str(error))
     response.retry_after = SHORTEST
     return response
+
+
+def unusable_database_response() -> Response:
+    """Return the response of a process that was forked too late."""
+    return problem_response(
+        503,
+        "Service Unavailable",
+        "This process cannot use its database; its log says why.",
+    )
+
+
+def database_forked(error: DatabaseForked, request: Any) -> Response:  # noqa: ARG001
+    """Answer a request that needs the jobs after a fork; an exception view.
+
+    Args:
+        error: what has asked for the database of the jobs has raised this.
+        request: the request.
+    """
+    log.error(
+        "A request is answered with 503. %s.",
+        error,
+        extra={"action": "database_forked"},
+    )
+    return unusable_database_response()

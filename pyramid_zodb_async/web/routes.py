@@ -6,9 +6,14 @@ from pyramid.exceptions import BadCSRFOrigin, BadCSRFToken, URLDecodeError
 from pyramid.security import NO_PERMISSION_REQUIRED
 from pyramid.viewderivers import INGRESS
 
-from ..exceptions import QueueFull
+from ..exceptions import DatabaseForked, QueueFull
 from .malformed_requests import refuse_malformed
-from .problem_documents import bad_csrf, no_such_job, queue_full
+from .problem_documents import (
+    bad_csrf,
+    database_forked,
+    no_such_job,
+    queue_full,
+)
 from .resources import (
     COLLECTION_ROUTE,
     RETRY_ROUTE,
@@ -67,6 +72,7 @@ def add_routes(config: Any, prefix: str) -> None:
                 bad_csrf, context=error, route_name=route
             )
     config.add_exception_view(queue_full, context=QueueFull)
+    config.add_exception_view(database_forked, context=DatabaseForked)
     # For a path that is not valid UTF-8 Pyramid raises before it finds a
     # route, so this view needs a predicate instead of a route name.
     config.add_view_predicate("zodb_async_below", _Below)

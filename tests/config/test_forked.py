@@ -7,6 +7,7 @@ made the application.
 import os
 
 import pytest
+import shop
 from described import DESCRIPTION, METHODS, conforms
 from pyramid.response import Response
 
@@ -76,3 +77,32 @@ def test_where_a_child_can_read_requests_are_answered(make_in_parent, caplog):
     assert "database_forked" not in [
         record.action for record in caplog.records
     ]
+
+
+@pytest.mark.kept_in("zodb")
+def test_what_needs_the_jobs_there_is_refused_and_the_cure_is_logged(
+    make_in_parent, caplog
+):
+    app = make_in_parent(
+        {
+            "/view": lambda request: request.accepted(
+                request.schedule(shop.give, 1)
+            )
+        },
+        zodbconn__uri="memory://",
+    )
+    sid = "79c40-Bg3z5cjuNAlXE3cCiF001Q"
+    for ask, path, headers in [
+        (app.get, "/view", {}),
+        (app.get, f"/jobs/{sid}", {}),
+        (app.get, f"/jobs/{sid}", {"Prefer": "wait=10"}),
+        (app.get, f"/jobs?sid={sid}", {}),
+        (app.delete, f"/jobs/{sid}", {}),
+        (app.post, f"/jobs/{sid}/retry", {}),
+    ]:
+        caplog.clear()
+        answer = ask(path, headers=headers, status=503)
+        assert answer.content_type == "application/problem+json"
+        record = caplog.records[-1]
+        assert record.action == "database_forked"
+        assert "uWSGI with lazy-apps = true" in record.getMessage()

@@ -1,6 +1,6 @@
 """The application that servers load; the environment has its settings.
 
-As a program, this is those servers that have no command.
+As a program, this is those servers that have no command, or leaves a job.
 """
 
 import logging
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pyramid.config import Configurator
 from pyramid.response import Response
+from pyramid.scripting import prepare
 from pyramid.threadlocal import get_current_request
 from pyramid_zodbconn import get_connection
 
@@ -36,6 +37,13 @@ def read(request):
     return Response(str(get_connection(request).root().get("effect")))
 
 
+def write(request):
+    """Change the database, of which no job knows."""
+    root = get_connection(request).root()
+    root["written"] = root.get("written", 0) + 1
+    return Response("written")
+
+
 def plain(request):
     return Response("no database")
 
@@ -57,7 +65,7 @@ def make():
     with Configurator(settings=settings) as config:
         for include in ("retry", "tm", "zodbconn", "zodb_async"):
             config.include(f"pyramid_{include}")
-        for view in (start, read, plain, hold):
+        for view in (start, read, write, plain, hold):
             config.add_route(view.__name__, f"/{view.__name__}")
             config.add_view(view, route_name=view.__name__)
         return config.make_wsgi_app()
@@ -79,8 +87,18 @@ def serve(server, port):
         make_server("127.0.0.1", port, make()).serve_forever()
 
 
+def leave():
+    """Leave a job that nobody runs yet, and tell its sid."""
+    with prepare(registry=make().registry) as env, env["request"].tm:
+        sid = env["request"].schedule(work, "nowhere", "nowhere")
+    sys.stdout.write(sid)
+
+
 if __name__ == "__main__":
     # jobs are found by the name of their module
     import site_app
 
-    site_app.serve(sys.argv[1], int(sys.argv[2]))
+    if sys.argv[1:] == ["leave"]:
+        site_app.leave()
+    else:
+        site_app.serve(sys.argv[1], int(sys.argv[2]))

@@ -1,7 +1,6 @@
 """Servers that CI does not have: how they stop, and what a fork does."""
 
 import contextlib
-import http.client
 import os
 import signal
 import subprocess
@@ -50,6 +49,14 @@ COMMANDS = {
     "gunicorn gthread": (GUNICORN, ["--worker-class=gthread"]),
     "gunicorn gevent": (GUNICORN, ["--worker-class=gevent"]),
     "gunicorn preloaded": (GUNICORN, ["--preload"]),
+    "gunicorn gthread preloaded": (
+        GUNICORN,
+        ["--preload", "--worker-class=gthread"],
+    ),
+    "gunicorn gevent preloaded": (
+        GUNICORN,
+        ["--preload", "--worker-class=gevent"],
+    ),
     "hypercorn": (HYPERCORN, []),
     "hypercorn workers": (HYPERCORN, ["--workers=2"]),
     "uvicorn": (UVICORN, []),
@@ -72,6 +79,31 @@ BY_PORT = {"bjoern", "cheroot", "granian", "uvicorn", "uvicorn workers"}
 BY_PORT.add("wsgiref")
 
 
+def environ_of(uri, **more):
+    """Give the environment of what loads the application."""
+    return {
+        **os.environ,
+        "PYTHONPATH": f"{REPOSITORY}{os.pathsep}{HERE}",
+        "PYTHONUNBUFFERED": "1",
+        "STOP_ON_SIGTERM": "false",
+        "URI": uri,
+        **more,
+    }
+
+
+def leave_job(uri):
+    """Have a job in the database before anybody serves; give its sid."""
+    return subprocess.run(
+        [BIN / "python", "site_app.py", "leave"],
+        cwd=HERE,
+        env=environ_of(uri),
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=True,
+    ).stdout.strip()
+
+
 class Served:
     """The application, served by one of these servers."""
 
@@ -83,19 +115,16 @@ class Served:
         before, after = COMMANDS[server]
         port = str(self.port)
         address = port if server in BY_PORT else f"127.0.0.1:{port}"
+        environ = {
+            "GO": str(self.go),
+            "BEGUN": str(self.begun),
+            "STOP_ON_SIGTERM": str(stop_on_sigterm).lower(),
+        }
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
                 [BIN / before[0], *before[1:], address, *after],
                 cwd=HERE,
-                env={
-                    **os.environ,
-                    "PYTHONPATH": f"{REPOSITORY}{os.pathsep}{HERE}",
-                    "PYTHONUNBUFFERED": "1",
-                    "URI": uri,
-                    "GO": str(self.go),
-                    "BEGUN": str(self.begun),
-                    "STOP_ON_SIGTERM": str(stop_on_sigterm).lower(),
-                },
+                env=environ_of(uri, **environ),
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -105,16 +134,15 @@ class Served:
     def log(self):
         return self._log.read_text()
 
-    def ask(self, path):
+    def ask(self, path, **headers):
         """Give the status of an answer."""
         url = f"http://127.0.0.1:{self.port}{path}"
+        asked = urllib.request.Request(url, headers=headers)
         try:
-            with urllib.request.urlopen(url, timeout=60) as answer:
+            with urllib.request.urlopen(asked, timeout=60) as answer:
                 return answer.status
         except urllib.error.HTTPError as error:
             return error.code
-        except http.client.RemoteDisconnected:
-            return 500  # as uWSGI says it
 
     def effect(self):
         """Tell what its job has left."""
@@ -145,7 +173,9 @@ def serve(tmp_path):
     """Start servers on a database that is there already."""
     with contextlib.ExitStack() as stack:
 
-        def start(server, storage="zeo", *, stop_on_sigterm=False):
+        def start(
+            server, storage="zeo", *, stop_on_sigterm=False, has_job=False
+        ):
             if not (BIN / COMMANDS[server][0][0]).exists():
                 pytest.skip(f"{server} is not installed")
             if server == "bjoern" and not list(
@@ -155,7 +185,9 @@ def serve(tmp_path):
             uri = stack.enter_context(storages.uri_of(storage, tmp_path))
             make_storage, options = resolve_uri(uri)
             DB(make_storage(), **options).close()
+            sid = leave_job(uri) if has_job else None
             served = Served(server, tmp_path, uri, stop_on_sigterm)
+            served.sid = sid
             stack.callback(served.kill)
             return served
 
@@ -183,7 +215,7 @@ def test_a_server_that_stops_waits_for_its_jobs(
     assert served.ask("/start") == 202
     wait_until(served.begun.exists)
     served.process.terminate()
-    wait_until(lambda: "running jobs to end" in served.log(), 60)
+    wait_until(lambda: "running job to end" in served.log(), 60)
     served.go.touch()
     wait_until(lambda: not served.has_processes(), 60)
 
@@ -204,12 +236,7 @@ def test_a_server_that_takes_the_exit_for_a_failure_ends_nevertheless(serve):
 
 
 @pytest.mark.parametrize(
-    "server",
-    [
-        "gunicorn preloaded",
-        "uwsgi preloaded",
-        "uwsgi preloaded without threads",
-    ],
+    "server", [name for name in COMMANDS if "preloaded" in name]
 )
 @pytest.mark.parametrize(
     ("storage", "status"),
@@ -218,11 +245,14 @@ def test_a_server_that_takes_the_exit_for_a_failure_ends_nevertheless(serve):
 def test_a_server_that_has_loaded_before_its_forks_answers_at_once(
     serve, server, storage, status
 ):
-    served = serve(server, storage)
+    served = serve(server, storage, has_job=True)
     begun = time.monotonic()
-    for path in ["/read", "/plain", "/read", "/plain"]:
+    # each of them several times, for there are two processes
+    for path in ["/write", "/read", "/plain"] * 2:
         assert served.ask(path) == status
-    assert served.ask("/start") == (503 if status == 503 else 500)
+    for path in ["/start", f"/jobs/{served.sid}", "/jobs/unknown"] * 3:
+        assert served.ask(path) == 503
+    assert served.ask(f"/jobs/{served.sid}", Prefer="wait=30") == 503
     # what hangs does so for ever, and its clients for a minute
     assert time.monotonic() - begun < 50
     assert "CRITICAL" in served.log()
