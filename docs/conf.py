@@ -51,11 +51,14 @@ autodoc_mock_imports = [
 autodoc_member_order = "bysource"
 python_use_unqualified_type_names = True
 
+pygments_style = "xcode"
 html_theme = "alabaster"
+html_static_path = ["_static"]
 html_theme_options = {
     "description": "Background jobs for Pyramid and the ZODB",
     "fixed_sidebar": True,
     "show_powered_by": False,
+    "show_relbar_bottom": True,
 }
 html_show_copyright = False
 html_show_sourcelink = False

@@ -36,3 +36,20 @@ def visit(url, look):
 
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(run).result()
+
+
+def is_too_wide(page):
+    """Tell whether there is something at the side of the page to scroll to."""
+    return page.evaluate(
+        """() => {
+          const { scrollWidth, clientWidth } = document.scrollingElement;
+          return scrollWidth > clientWidth;
+        }"""
+    )
+
+
+def cuts_code(page):
+    """Tell whether a block of code is wider than its place."""
+    return page.locator("pre").evaluate_all(
+        "all => all.some((pre) => pre.scrollWidth > pre.clientWidth)"
+    )

@@ -14,7 +14,7 @@ from importlib.metadata import packages_distributions, requires
 from itertools import takewhile
 
 import pytest
-from docs.chromium import visit
+from docs.chromium import cuts_code, is_too_wide, visit
 from docs.machine import check_unit, use_this_environment
 from docs.reading import (
     Block,
@@ -49,6 +49,9 @@ SLOW = ["deployment"]
 IN_ZOPE = ["zope"]
 
 PORT = "6543"
+
+#: The widths of telephones, a tablet, a desk; the last is a sheet's, too.
+WIDTHS = [320, 390, 768, 1280, 640]
 
 
 @pytest.fixture(scope="module")
@@ -200,6 +203,29 @@ def test_every_block_for_a_browser_does_what_it_says(open_page, built, name):
         if is_for_a_browser(block):
             file = block.file.rpartition("/")[2]
             assert any(url.endswith(f"/{file}") for url in loaded)
+
+
+@pytest.mark.browser
+def test_no_page_scrolls_sideways_and_none_is_cut_on_paper(built):
+    first, *others = sorted((built / "html").glob("*.html"))
+    wide = []
+
+    def look(page):
+        for path in (first, *others):
+            page.emulate_media(media="screen")
+            page.goto(path.as_uri())
+            for width in WIDTHS:
+                page.set_viewport_size({"width": width, "height": 800})
+                if is_too_wide(page):
+                    wide.append((path.name, width))
+            page.emulate_media(media="print")
+            if is_too_wide(page) or cuts_code(page):
+                wide.append((path.name, "paper"))
+
+    visit(first.as_uri(), look)
+
+    assert len(others) > len(DOCS)
+    assert wide == []
 
 
 @pytest.mark.parametrize("name", DOCS)
