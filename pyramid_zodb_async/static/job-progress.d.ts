@@ -90,7 +90,7 @@ export class JobProgress extends HTMLElement {
   ): void;
 }
 
-/** What JSX takes for `<job-progress>`, in React 19 and Preact. */
+/** What JSX takes for `<job-progress>`, beside what all elements have. */
 export interface JobProgressProps extends RequestOptions {
   src?: string | URL | null;
   label?: string | null;
@@ -102,7 +102,6 @@ export interface JobProgressProps extends RequestOptions {
   [text: `text-${string}`]: string | undefined;
   "onjob-progress"?: (event: JobProgressEventMap["job-progress"]) => void;
   "onjob-outcome"?: (event: JobProgressEventMap["job-outcome"]) => void;
-  // what all elements have
   children?: any;
   class?: string;
   className?: string;
@@ -117,9 +116,8 @@ export interface JobProgressProps extends RequestOptions {
   [other: `${"aria" | "data"}-${string}`]: any;
 }
 
-interface JobProgressElements {
-  "job-progress": JobProgressProps;
-}
+/** With what an element has in a framework, `onClick` for instance. */
+type PropsWith<All> = JobProgressProps & Omit<All, keyof JobProgressProps>;
 
 declare global {
   interface HTMLElementTagNameMap {
@@ -128,7 +126,9 @@ declare global {
   // of elements, the document and the window
   interface GlobalEventHandlersEventMap extends JobProgressEventMap {}
   namespace JSX {
-    interface IntrinsicElements extends JobProgressElements {}
+    interface IntrinsicElements {
+      "job-progress": JobProgressProps;
+    }
   }
 }
 
@@ -136,12 +136,27 @@ declare global {
 // @ts-ignore
 declare module "react" {
   namespace JSX {
-    interface IntrinsicElements extends JobProgressElements {}
+    interface IntrinsicElements {
+      // @ts-ignore
+      "job-progress": PropsWith<HTMLAttributes<JobProgress>>;
+    }
   }
 }
 // @ts-ignore
 declare module "preact" {
   namespace JSX {
-    interface IntrinsicElements extends JobProgressElements {}
+    interface IntrinsicElements {
+      // @ts-ignore
+      "job-progress": PropsWith<import("preact").HTMLAttributes<JobProgress>>;
+    }
+  }
+}
+// @ts-ignore
+declare module "solid-js" {
+  namespace JSX {
+    interface IntrinsicElements {
+      // @ts-ignore
+      "job-progress": PropsWith<HTMLAttributes<JobProgress>>;
+    }
   }
 }

@@ -38,7 +38,7 @@ const STATES = {
 const CSS = `
 :host{display:block;max-inline-size:40rem;margin-block:1rem;line-height:1.5}
 :host(:is([hidden],:not([src]),[src=""])),[hidden]{display:none!important}
-[part=label]{font-weight:600}
+[part=label]{font-weight:600;overflow-wrap:anywhere}
 [part=bar]{block-size:var(--job-progress-height,.625rem);margin-block:.375rem;
 border-radius:var(--job-progress-radius,1rem);overflow:hidden;
 background:var(--job-progress-track,color-mix(in srgb,currentcolor 18%,transparent))}

@@ -48,17 +48,23 @@ export async function retry(url, options) {
   const patience = new Patience();
   const connection = connectionOf(options);
   try {
-    for (;;) {
+    // it is the end that is seen now after which it is to run again, and once:
+    // where the answer to that is lost, it may have failed once more
+    for (let version, isSeen = false; ; ) {
       options?.leave?.throwIfAborted();
-      const answer = await access.change(again, "POST", {
-        ...options,
-        connection,
-      });
-      // a 409 tells that somebody else was faster, or how the job has ended
-      if (answer.document) {
+      const answer = isSeen
+        ? await access.change(again, "POST", { ...options, connection, version })
+        : await access.ask(place, { connection });
+      // a 409 or a 412 tells that somebody else was faster, or how it has ended
+      if (answer.document && (isSeen || !answer.document.done)) {
         return wait(place, access, options, answer);
       }
-      await rest(place, access, connection, patience, answer);
+      if (answer.document) {
+        isSeen = true;
+        version = answer.version;
+      } else {
+        await rest(place, access, connection, patience, answer);
+      }
     }
   } finally {
     connection.end();

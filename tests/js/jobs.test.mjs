@@ -24,6 +24,16 @@ const newGate = () => `gate${(gates += 1)}-`;
 
 const network = (t) => Network.make(t, served);
 
+/** Nobody hears of what the next POST does. */
+function loseAnswerToPost(request, response, net) {
+  if (request.method === "POST") {
+    loseAnswer(request, response, net);
+  } else {
+    net.faults.unshift(loseAnswerToPost);
+    net.pass(request, response);
+  }
+}
+
 /** Ask for the status document, and give it or the code of the refusal. */
 async function look(url) {
   const response = await fetch(url);
@@ -122,9 +132,20 @@ test("a retry whose answer is lost is not made twice", async (t) => {
   const url = await net.schedule("fail", gate);
   await caught(job(url));
   await served.open(gate);
-  net.faults.push(loseAnswer);
+  net.faults.push(loseAnswerToPost);
 
   assert.equal(await retry(url, { keep: true }), "open");
+  assert.equal((await look(url)).attempt, 2);
+  assert.equal(net.of("POST").length, 2);
+});
+
+test("a retry whose answer is lost is not made twice if it fails", async (t) => {
+  const net = await network(t);
+  const url = await net.schedule("fail", newGate());
+  await caught(job(url));
+  net.faults.push(loseAnswerToPost);
+
+  assert.equal((await caught(retry(url))).message, "The gate is shut.");
   assert.equal((await look(url)).attempt, 2);
   assert.equal(net.of("POST").length, 2);
 });
