@@ -15,7 +15,7 @@ const LOST_AFTER = 30_000; // an answer that takes longer is taken for lost
 const SILENCE = 3_000; // then there is no connection
 const LONGEST_BACK_OFF = 30_000;
 const SEEN_BACK_OFF = 2_000; // in a page that is seen, while nobody answers
-const GIVE_UP_AFTER = 300_000; // spent without one good answer
+const GIVE_UP_AFTER = 300_000; // spent in pauses without one good answer
 const PASSING = [408, 425, 429]; // these say "later", like every 5xx
 const AWAY = [502, 503, 504]; // of a proxy whose server is away
 
@@ -87,11 +87,9 @@ export class Access {
       timer = setTimeout(() => cut.abort(), time);
     };
     let isCut = false;
-    // what may be held so long is late soon after
     const expect = (held) => {
       if (!isCut) {
-        cutIn(held ? held + SILENCE : LOST_AFTER);
-        connection?.expect(held);
+        cutIn(connection?.expect(held) ?? LOST_AFTER);
       }
     };
     const onSend = () => {
@@ -202,7 +200,7 @@ async function read(response) {
   return {
     body,
     document,
-    isOurs: isAbout || status === 304 || (body && !response.ok),
+    isOurs: isAbout || status === 304 || body?.title, // or a problem document
     retryAfter: retryAfter(response),
     status,
     version: versionOf(document, etag?.match(/^(?:W\/)?"(.+)"$/)?.[1]),
@@ -279,8 +277,7 @@ export class Missing {
 export class Patience {
   #failures = 0;
   #missing = new Missing();
-  #last = performance.now();
-  #spent = 0; // without what a laptop has slept through
+  #paused = 0; // the sum of pauses, for a laptop may have slept through some
 
   /** Give the pause after an answer. @throws {JobError} It was final. */
   after(answer) {
@@ -294,10 +291,7 @@ export class Patience {
     if (status >= 400 && status < 500 && !PASSING.includes(status)) {
       throw refusal(answer);
     }
-    const now = performance.now();
-    this.#spent += Math.min(now - this.#last, LOST_AFTER + LONGEST_BACK_OFF);
-    this.#last = now;
-    if (this.#spent >= GIVE_UP_AFTER) {
+    if (this.#paused >= GIVE_UP_AFTER) {
       throw new JobError("The server does not answer.", {
         type: "Unreachable",
       });
@@ -309,6 +303,7 @@ export class Patience {
     const longest = isSeen && !isBusy ? SEEN_BACK_OFF : LONGEST_BACK_OFF;
     const delay = retryAfter || Math.min(PACE * 2 ** this.#failures, longest);
     this.#failures += 1;
+    this.#paused += delay;
     return delay;
   }
 }
@@ -316,7 +311,7 @@ export class Patience {
 /** Tells when there has been no connection for a while, and when it is back. */
 export class Connection {
   isThere = true;
-  isFailing = false; // whether the last answer was none
+  failures = 0; // since the last answer
   #tell;
   #timer;
 
@@ -324,11 +319,16 @@ export class Connection {
     this.#tell = tell;
   }
 
-  /** A request is sent that the server may hold for so long. */
+  /**
+   * A request is sent that the server may hold for so long; give when to send
+   * another. The way that it takes may be dead, and a new one not.
+   */
   expect(hold = 0) {
-    if (!this.isFailing) {
-      this.#loseAfter(hold + SILENCE);
-    }
+    const { failures } = this;
+    failures || this.#loseAfter(hold + SILENCE);
+    return failures || hold
+      ? Math.min(hold + SILENCE * 2 ** failures, LOST_AFTER)
+      : LOST_AFTER;
   }
 
   /** An answer came, or none; that of a proxy, or of a hotel, is none. */
@@ -336,24 +336,21 @@ export class Connection {
     if (isOurs) {
       this.end();
       this.#set(true);
-    } else if (!this.isFailing) {
-      this.isFailing = true;
-      this.#loseAfter(SILENCE);
+    } else {
+      this.failures || this.#loseAfter(SILENCE);
+      this.failures += 1;
     }
   }
 
   /** Nobody asks any more. */
   end() {
-    this.isFailing = false;
+    this.failures = 0;
     clearTimeout(this.#timer);
   }
 
   #loseAfter(time) {
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => {
-      this.isFailing = true;
-      this.#set(false);
-    }, time);
+    this.#timer = setTimeout(() => this.#set(false), time);
   }
 
   #set(isThere) {

@@ -73,19 +73,20 @@ export async function retry(url, options) {
 
 /** Pause before the next try; after an answer 404, until there is the job. */
 async function rest(place, access, connection, patience, answer) {
-  let { soonest, status } = answer;
-  const all = collectionOf(place);
   // browsers tell of each answer 404, and there it is part of one that is good
-  do {
+  const all = answer.status === 404 && collectionOf(place);
+  let { soonest } = answer;
+  for (let isMissing = true; isMissing; ) {
     await pause(patience.after(answer), soonest);
-    if (status !== 404 || !all) {
+    if (!all) {
       return;
     }
-    const url = new URL(`${all}?sid=${sid(place)}`);
+    const url = new URL(all);
+    url.searchParams.append("sid", sid(place));
     const found = await access.ask(url, { connection });
-    status = found.body?.jobs?.[0]?.status;
+    isMissing = found.body?.jobs?.[0]?.status === 404;
     soonest = found.soonest;
-  } while (status === 404);
+  }
   await pause(null, soonest);
 }
 
@@ -306,46 +307,43 @@ function closeChannel() {
 /** Cancel a job that has not ended, and never forget one that has. */
 async function stop(place, access, options) {
   const connection = connectionOf(options);
-  try {
-    return await stopped(place, access, options, connection);
-  } finally {
-    connection.end();
-  }
-}
-
-async function stopped(place, access, options, connection) {
+  const all = { ...options, connection };
   const key = keyOf(place, access);
   const watch = watches.get(key);
   const patience = new Patience();
   let version = watch?.version;
   let isSeen = Boolean(version);
-  for (let refusals = 0; ; ) {
-    const answer = isSeen
-      ? await access.change(place, "DELETE", { ...options, connection, version })
-      : await access.ask(place, { connection });
-    if (watch?.shown?.done) {
-      return watch.shown;
-    }
-    const { document } = answer;
-    const current = watches.get(key);
-    const isPast = document && current?.isPast(document);
-    if (document?.done && !isPast) {
-      current?.hear(document, answer.version);
-      return document;
-    }
-    if (!document) {
-      await rest(place, access, connection, patience, answer);
-    } else if (isSeen || isPast) {
-      // it was another run that was seen; or somebody in between judges by
-      // versions that are none of the job, and would do so for ever
-      refusals += 1;
-      if (refusals >= MOST_REFUSALS) {
-        throw refusal(answer);
+  try {
+    for (let refusals = 0; ; ) {
+      const answer = isSeen
+        ? await access.change(place, "DELETE", { ...all, version })
+        : await access.ask(place, { connection });
+      if (watch?.shown?.done) {
+        return watch.shown;
       }
-      await pause(null, answer.soonest);
+      const { document } = answer;
+      const current = watches.get(key);
+      const isPast = document && current?.isPast(document);
+      if (document?.done && !isPast) {
+        current?.hear(document, answer.version);
+        return document;
+      }
+      if (!document) {
+        await rest(place, access, connection, patience, answer);
+      } else if (isSeen || isPast) {
+        // it was another run that was seen; or somebody in between judges by
+        // versions that are none of the job, and would do so for ever
+        refusals += 1;
+        if (refusals >= MOST_REFUSALS) {
+          throw refusal(answer);
+        }
+        await pause(null, answer.soonest);
+      }
+      version = (isPast ? current.version : answer.version) ?? version;
+      isSeen ||= Boolean(isPast ? version : document);
     }
-    version = (isPast ? current.version : answer.version) ?? version;
-    isSeen ||= Boolean(isPast ? version : document);
+  } finally {
+    connection.end();
   }
 }
 
@@ -439,7 +437,7 @@ class Poll {
     // the end of one may be what is not known: no waiting for the others; nor
     // to hear that the connection is there again
     const mayWait =
-      !this.#connection.isFailing &&
+      !this.#connection.failures &&
       (isKnown || !(others.length || first.isWatched));
     this.#mayWait = mayWait;
     // browsers tell of each answer 404, and there it is part of one that is good

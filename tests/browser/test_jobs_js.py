@@ -386,9 +386,9 @@ def test_in_a_page_that_is_seen_nobody_is_left_alone_for_long(timeless):
 def test_one_that_is_seen_gives_up_after_five_minutes_too(timeless):
     timeless.answers(lose)
     timeless["void start()"]
-    run_until_settled(timeless, step=2_000)
+    run_until_settled(timeless, step=500)
     assert timeless["outcome"]["type"] == "Unreachable"
-    assert 300_000 <= sum(timeless.gaps) <= 310_000
+    assert 300_000 <= sum(timeless.gaps) <= 420_000
 
 
 @pytest.mark.parametrize("code", [429, 500])
@@ -569,17 +569,21 @@ def test_a_request_that_hangs_is_given_up_and_made_again(timeless):
     assert timeless.gaps[0] >= 30_000
 
 
-def test_one_that_is_held_too_long_is_given_up_then(timeless):
+def test_one_that_is_held_too_long_is_given_up_and_those_after_it(timeless):
     """The way to the server is dead, and another may not be."""
     timeless.answers(
         answer(status(version=2), Retry_After="0"),
-        lambda _route: None,
+        *[lambda _route: None] * 3,
         answer(SUCCEEDED | {"version": 2**32}),
     )
     timeless["void start()"]
-    run_until_settled(timeless, step=1_000, patience=1)
+    run_until_settled(timeless, step=2_000, patience=1)
     assert timeless["outcome"] == {"result": 42}
-    assert 13_000 <= timeless.gaps[1] <= 16_000
+    _, *gaps = timeless.gaps
+    # what the server may hold it for, and then more from one to the next
+    assert 13_000 <= gaps[0] <= 18_000
+    assert 6_000 <= gaps[1] <= 12_000
+    assert 12_000 <= gaps[2] <= 18_000
 
 
 @pytest.mark.parametrize(
