@@ -50,18 +50,18 @@ export async function retry(url, options) {
   try {
     // it is the end that is seen now after which it is to run again, and once:
     // where the answer to that is lost, it may have failed once more
-    for (let version, isSeen = false; ; ) {
+    for (let seen; ; ) {
       options?.leave?.throwIfAborted();
-      const answer = isSeen
+      const { version } = seen ?? {};
+      const answer = seen
         ? await access.change(again, "POST", { ...options, connection, version })
         : await access.ask(place, { connection });
       // a 409 or a 412 tells that somebody else was faster, or how it has ended
-      if (answer.document && (isSeen || !answer.document.done)) {
+      if (answer.document && (seen || !answer.document.done)) {
         return wait(place, access, options, answer);
       }
       if (answer.document) {
-        isSeen = true;
-        version = answer.version;
+        seen = answer;
       } else {
         await rest(place, access, connection, patience, answer);
       }

@@ -15,7 +15,7 @@ MODULES = ["jobs", "job-progress"]
 ALL_MODULES = [*MODULES, "job-requests"]
 
 #: What all may take together, in bytes.
-MOST = 8_400
+MOST = 8_600
 
 #: The names that a module exports, and those that a declaration declares.
 EXPORTED = re.compile(
@@ -47,7 +47,7 @@ def minified(name):
     return minify.string("application/javascript", source).encode()
 
 
-def test_all_modules_together_take_less_than_8400_bytes(say):
+def test_all_modules_together_take_less_than_8600_bytes(say):
     modules = [minified(name) for name in ALL_MODULES]
     together = len(gzip.compress(b"".join(modules), 9))
     apart = [len(gzip.compress(module, 9)) for module in modules]
