@@ -28,7 +28,8 @@ def description_of(request: Any, spec: str, prefix: str) -> Response | None:
     The server is where the application is mounted, with the ``route_prefix``
     of the include; the paths begin with that of the settings. So a client that
     was generated for one application fits others, unless they have another
-    setting.
+    setting. The server is a path, which is right whatever the host was, and at
+    each URL of the document, with a version or without.
 
     Args:
         request: the request for the file.
