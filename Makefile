@@ -76,12 +76,16 @@ chaos: $(INSTALLED)
 proxies: $(INSTALLED)
 	CI=true $(BIN)/python -m pytest -m proxies tests/proxies tests/browser
 
-# servers that CI does not have; bjoern is built if there is libev-dev
+# servers that CI does not have; these two are built if Debian's libev-dev and
+# apache2-dev are there, and else the tests tell that they are skipped
 servers: $(INSTALLED)
 	$(PYTHON) -m venv $(SERVERS)
 	$(SERVERS)/bin/python -m pip install --quiet --editable . \
 		--requirement tests/servers/requirements.txt
-	-$(SERVERS)/bin/python -m pip install --quiet bjoern==3.2.2
+	for server in bjoern==3.2.2 mod_wsgi==6.1.1; do \
+		$(SERVERS)/bin/python -m pip install --quiet $$server \
+			> $(SERVERS)/built 2>&1 || echo "Without $$server."; \
+	done
 	SERVERS=$(SERVERS) $(BIN)/python -m pytest tests/servers
 
 docs: $(INSTALLED)

@@ -4,8 +4,6 @@ import os
 import signal
 import sys
 import threading
-import weakref
-from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -17,15 +15,9 @@ __all__ = ["stop_on_sigterm"]
 
 log = get_logger(__name__)
 
-#: How often it is checked what became of the exit, in seconds.
-PAUSE = 1.0
-
-#: How long a server that has caught the exit may take to end, in seconds.
-PATIENCE = 5.0
-
-
-class _Exit(SystemExit):
-    """The exit, which can be referred to weakly, as SystemExit cannot."""
+#: How long a server may take to end, before its jobs are told to, in seconds.
+#: waitress and cheroot give requests five of them.
+PATIENCE = 10.0
 
 
 def stop_on_sigterm() -> None:
@@ -94,7 +86,7 @@ class _Held:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signum})
 
 
-def _stop(_signum: int, frame: FrameType | None) -> None:
+def _stop(_signum: int, _frame: FrameType | None) -> None:
     # first, so that a second SIGTERM ends the process whatever happens below
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     log.info(
@@ -104,49 +96,24 @@ def _stop(_signum: int, frame: FrameType | None) -> None:
     if exit_has_begun():
         # hypercorn ends its workers so when one of them has ended
         return
-    leave = _Exit(0)
     start_thread(
         "exit",
         _see_to_the_end,
-        (frame, frame and frame.f_lasti, weakref.ref(leave)),
         action="exit_not_watched",
         missing="Whether the server ends cannot be watched now.",
     )
-    try:
-        raise leave
-    finally:
-        del leave  # which its own traceback would keep
+    sys.exit()
 
 
-def _see_to_the_end(
-    frame: FrameType | None,
-    instruction: int | None,
-    leave: Callable[[], _Exit | None],
-) -> None:
+def _see_to_the_end() -> None:
     """End the process in order if its main thread does not.
 
     A server in C, such as bjoern, may call handlers of signals and ignore
     what they raise; another one takes it for a failure of the request that it
-    is at.
-
-    Args:
-        frame: where the main thread was when the signal came.
-        instruction: at which instruction it was there.
-        leave: returns the exit that was raised there, as long as it exists.
+    is at. Nothing tells of that but that the time goes by.
     """
     main = threading.main_thread()
-    is_stuck = False
-    while main.is_alive() and not is_stuck and leave() is not None:
-        main.join(PAUSE)
-        top = sys._current_frames().get(main.ident or 0)  # noqa: SLF001 - documented
-        is_stuck = top is not None and (top, top.f_lasti) == (
-            frame,
-            instruction,
-        )
-        del top
-    if not is_stuck:
-        # who has caught it may be about to end
-        main.join(PATIENCE)
+    main.join(PATIENCE)
     if main.is_alive():
         log.warning(
             "SIGTERM: the server goes on nevertheless, so its process is ended"

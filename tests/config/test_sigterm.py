@@ -1,6 +1,5 @@
 """SIGTERM stops a server in order, if that is wanted."""
 
-import contextlib
 import functools
 import json
 import logging
@@ -33,109 +32,65 @@ def _keep_handler():
     signal.signal(signal.SIGTERM, before)
 
 
-class EndedError(Exception):
-    """The process would have ended."""
+class End(list):
+    """What happens in the end, of which this process is spared."""
+
+    def __init__(self):
+        super().__init__()
+        self._is_spared = threading.Event()
+
+    def spare(self):
+        """Note the end of the process in place of it."""
+        signal.signal(signal.SIGTERM, lambda *_: self.append("end"))
+        self._is_spared.set()
+
+    def end_jobs(self):
+        """Do what is registered for the end, but not too early."""
+        assert self._is_spared.wait(60)
+        self.append("jobs")
 
 
 @pytest.fixture
 def happened(monkeypatch):
-    """List what happens in the end, of which this process is spared."""
-    events = []
-    monkeypatch.setattr(sigterm, "PAUSE", 0.01)
+    """List what happens in the end."""
+    events = End()
     monkeypatch.setattr(sigterm, "PATIENCE", 0.01)
     # what other tests have left running stays so
     monkeypatch.setattr(exits, "_exits", {})
     monkeypatch.setattr(exits, "_exiting", threading.Event())
-    exits.call_at_exit(functools.partial(events.append, "jobs"))
-    return events
+    exits.call_at_exit(events.end_jobs)
+    yield events
+    exits.forget_at_exit(events.end_jobs)
 
 
-@contextlib.contextmanager
-def survived(happened):
-    """Note the end of the process in place of it, and wait for that."""
-
-    def note(signum, frame):
-        happened.append("end")
-
-    signal.signal(signal.SIGTERM, note)
-    yield
+def test_a_server_that_goes_on_is_ended_after_its_jobs(happened, caplog):
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    stop_on_sigterm()
+    with pytest.raises(SystemExit) as caught:
+        signal.raise_signal(signal.SIGTERM)
+    # a second one would end the process at once
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    happened.spare()
     wait_until(lambda: "end" in happened)
 
-
-def test_the_signal_ends_the_main_thread_as_an_exit_does(happened):
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    stop_on_sigterm()
-    with pytest.raises(SystemExit) as caught:
-        signal.raise_signal(signal.SIGTERM)
-    assert caught.value.code == 0
-    # as long as it is there, somebody is ending the process by it
-    assert happened == []
-    with survived(happened):
-        del caught
-
-
-def test_a_second_signal_ends_the_process_at_once(happened):
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    stop_on_sigterm()
-    with pytest.raises(SystemExit) as caught:
-        signal.raise_signal(signal.SIGTERM)
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    with survived(happened):
-        del caught
-
-
-def test_a_server_that_swallows_the_exit_is_ended_after_its_jobs(
-    happened, caplog
-):
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    stop_on_sigterm()
-    with pytest.raises(SystemExit) as caught:
-        signal.raise_signal(signal.SIGTERM)
-    with survived(happened):
-        del caught
-    record = caplog.records[-1]
-
+    assert not caught.value.code
     assert happened == ["jobs", "end"]
-    assert record.action == "server_ended"
-
-
-def test_a_server_in_c_that_ignores_the_exit_is_ended_after_its_jobs(happened):
-    main, begun = threading.main_thread(), threading.Lock()
-    raised = SystemExit
-
-    def end(signum, frame):
-        happened.append("end")
-        raise EndedError
-
-    def wait():
-        begun.acquire()
-
-    def watch():
-        def top():
-            return sys._current_frames()[main.ident]
-
-        wait_until(lambda: top().f_code is wait.__code__)
-        sigterm._see_to_the_end(top(), top().f_lasti, lambda: raised)
-
-    signal.signal(signal.SIGTERM, end)
-    thread = threading.Thread(target=watch)
-    with begun:
-        thread.start()
-        with pytest.raises(EndedError):
-            wait()
-    thread.join()
-
-    assert happened == ["jobs", "end"]
+    assert caplog.records[-1].action == "server_ended"
 
 
 def test_a_process_that_ends_already_goes_on_with_that(happened):
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     stop_on_sigterm()
-    exits.call_at_exit(lambda: signal.raise_signal(signal.SIGTERM))
+
+    def get_signal():
+        signal.raise_signal(signal.SIGTERM)
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+        happened.spare()
+
+    exits.call_at_exit(get_signal)
     exits.call_exits()  # its jobs are last, and are not left out
 
     assert happened == ["jobs"]
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 def test_nothing_is_done_about_a_process_that_ends(monkeypatch, happened):
@@ -143,7 +98,7 @@ def test_nothing_is_done_about_a_process_that_ends(monkeypatch, happened):
     ended.start()
     ended.join()
     monkeypatch.setattr(threading, "main_thread", lambda: ended)
-    sigterm._see_to_the_end(None, None, lambda: None)
+    sigterm._see_to_the_end()
 
     assert happened == []
 

@@ -59,7 +59,7 @@ def hold(request):
 def make():
     settings = {
         "zodbconn.uri": os.environ["URI"],
-        "zodb_async.grace": "60",
+        "zodb_async.grace": os.environ.get("GRACE", "60"),
         "zodb_async.stop_on_sigterm": os.environ["STOP_ON_SIGTERM"],
     }
     with Configurator(settings=settings) as config:
