@@ -22,6 +22,7 @@ text_analyser.folder = {folder}
 [server:main]
 use = egg:waitress#main
 listen = localhost:6543
+
 """
 
 
@@ -34,7 +35,9 @@ class Terminal:
         self.log = folder / name
         ini = folder / f"{name}.ini"
         values = {"repository": REPOSITORY, "folder": texts or folder}
-        ini.write_text(INI.format(**values))
+        demo = (REPOSITORY / "development.ini").read_text()
+        loggers = demo[demo.index("[loggers]") :]
+        ini.write_text(INI.format(**values) + loggers)
         serve = (
             "from demo_app.__main__ import main;"
             f" main({listen!r}, ini={str(ini)!r})"
@@ -209,6 +212,14 @@ def test_an_address_that_is_none_is_told_in_a_sentence(listen):
 
     assert ran.returncode == 1
     assert ran.stderr.startswith(f"{listen} is no address to listen at.")
+
+
+def test_the_second_start_is_as_quiet_as_the_first(serve):
+    for _ in range(2):
+        demo = serve()
+        demo.says("now. Ctrl-C stops it.")
+        demo.press()
+        assert "WARN" not in demo.ends(0)
 
 
 def test_a_ctrl_c_while_the_demo_starts_is_no_traceback(serve):
