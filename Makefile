@@ -21,23 +21,41 @@ ROUNDS ?= 100
 .PHONY: demo test lint types docs check zope chaos proxies servers format bench \
 	ways instructions clean
 
+# Pyramid 2.1 has newer versions of setuptools say so
+OF_PYRAMID = 'ignore:pkg_resources is deprecated:UserWarning'
+
 demo: $(DEMO_INSTALLED)
-	@$(BIN)/python -m demo_app $(LISTEN)
+	@$(BIN)/python -W $(OF_PYRAMID) -m demo_app "$(LISTEN)"
 
 test: $(INSTALLED) lint types check docs
 
+# what a rule that failed has left is no reason to go on
+.DELETE_ON_ERROR:
+
+# Python 2 can read this, too
+IS_LATE_ENOUGH = import sys; sys.exit(sys.version_info < (3, 11))
+
+# with an earlier one, pip looks for packages that do, and fails in the end
+# without a word of Python
 $(VENV)/bin/python:
+	@$(PYTHON) -c '$(IS_LATE_ENOUGH)' || { \
+		echo "Python 3.11 or later is needed, and $(PYTHON) is older, or"; \
+		echo "not there. If you have another, make demo PYTHON=python3.12"; \
+		exit 1; }
 	@echo "Making a virtual environment in $(VENV)."
 	@$(PYTHON) -m venv $(VENV)
 
-# what the tests need has all that the demo needs
 $(DEMO_INSTALLED): setup.cfg pyproject.toml | $(VENV)/bin/python
 	@echo "Installing the demo and what it needs into $(VENV): some thirty"
 	@echo "packages, which takes half a minute or so, once."
-	@test -e $(INSTALLED) || $(BIN)/python -m pip install \
-		--disable-pip-version-check --progress-bar off --editable '.[demo]'
+	@$(BIN)/python -m pip install --disable-pip-version-check \
+		--progress-bar off --editable '.[demo]' || { \
+		echo "pip could not install them, and has said why. It needs the"; \
+		echo "network, or an index like that. make demo tries again."; \
+		exit 1; }
 	@touch $@
 
+# what the tests need has all that the demo needs
 $(INSTALLED): setup.cfg pyproject.toml | $(VENV)/bin/python
 	@echo "Installing what the tests need into $(VENV): some hundred and"
 	@echo "forty packages, which takes some minutes, once."

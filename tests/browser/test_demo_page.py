@@ -450,7 +450,9 @@ def test_files_that_cannot_do_are_told_before_they_are_sent(
 def test_the_commands_for_programs_do_what_they_say(ada, tmp_path):
     if not shutil.which("curl"):
         missing("there is no curl: apt-get install curl")
-    commands = ada.locator("pre").inner_text()
+    commands = "\n".join(ada.locator("pre").all_inner_texts())
+    # zsh, which macOS has, takes them for commands when they are pasted
+    assert "#" not in commands
     done = subprocess.run(
         ["/bin/sh", "-ec", commands],
         cwd=tmp_path,  # where there is nothing yet
@@ -466,11 +468,13 @@ def test_the_commands_for_programs_do_what_they_say(ada, tmp_path):
         documents.append(document)
         rest = rest[end:].strip()
     states = [document["state"] for document in documents]
-    assert states[0] in {"pending", "running"}
+    assert states[0] == "pending"
+    assert states[1] in {"pending", "running"}
     # what was cancelled has not failed, so the retry is refused
-    assert states[1:] == ["cancelled", "cancelled"]
-    handed_in = json.loads((tmp_path / "answer.json").read_text())
-    assert {document["sid"] for document in documents} == {handed_in["sid"]}
+    assert states[2:] == ["cancelled", "cancelled"]
+    assert len({document["sid"] for document in documents}) == 1
+    # the prompt comes in a line of its own
+    assert len(done.stdout.splitlines()) == 4
 
 
 # -- By token -----------------------------------------------------------------
@@ -612,7 +616,7 @@ def test_the_experiment_is_followed_without_javascript_until_its_turn(
 # -- Looks --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize("width", [320, 1280])
 @pytest.mark.parametrize("colours", ["light", "dark"])
 def test_every_screen_fits_and_can_be_used_by_everybody(
     browser, make_server, novel, picture, width, colours, tmp_path
