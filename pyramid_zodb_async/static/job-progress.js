@@ -111,7 +111,8 @@ export class JobProgress extends (globalThis.HTMLElement ?? Object) {
       this.#build();
     }
     if (!this.#isOver) {
-      this.#follow(job);
+      // one that was moved goes on from what it shows
+      this.#follow(job, this.#document ? this.#doing : undefined);
     }
   }
 
@@ -123,6 +124,7 @@ export class JobProgress extends (globalThis.HTMLElement ?? Object) {
     const isOther = name === "src" && before !== now;
     if (isOther) {
       this.#isOver = this.#isSeen = false;
+      this.#document = null;
     }
     if (!this.#parts.bar || !this.isConnected) {
       return; // all is looked at when it is connected

@@ -77,6 +77,21 @@ def test_a_click_cancels_a_job_with_one_request(page, server, gate, proxy):
     assert deletes == [f"{proxy.url}/jobs/{sid}"]
 
 
+def test_an_outage_behind_it_is_told_and_its_end(page, server, gate, proxy):
+    sid = server.schedule("walk", gate, 2)
+    page.goto(f"{proxy.url}/page?sid={sid}")
+    server.open(f"{gate}1")
+    wait_for_message(page, "Step 1")
+    server.kill()
+    page.locator("job-progress[offline]").wait_for()
+    server.start()
+    wait_for_message(page, "Step 1")
+    assert page.locator("job-progress[offline]").count() == 0
+    page.get_by_role("button", name="Cancel").click()
+    page.locator("job-progress[state=cancelled]").wait_for()
+    assert server.look(sid)["state"] == "cancelled"
+
+
 def test_the_result_is_found_by_the_location_and_forgotten(
     page, server, proxy
 ):

@@ -65,6 +65,26 @@ def test_an_outage_is_told_and_its_end(own, visit, gate):
     element.wait_for_state("succeeded")
 
 
+def test_an_outage_is_told_and_its_end_while_a_job_waits(own, visit):
+    """What is known of it has not changed by then."""
+    sid = own.schedule("add", 1, delay=3600)
+    element = visit(own, sid, "pending")
+    element.page.wait_for_event(
+        "request", lambda request: "prefer" in request.headers
+    )
+    own.kill()
+    element.wait_until_offline()
+    own.start()
+    with element.page.expect_response(
+        lambda answer: f"/jobs/{sid}" in answer.url
+    ) as first:
+        element.wait_until_online()
+    assert "prefer" not in first.value.request.headers, "it was held"
+    element.wait_for_message("Waiting to begin.")
+    element.button("Cancel").click()
+    element.wait_for_state("cancelled")
+
+
 def test_in_an_outage_the_bar_stays_where_it_was(own, visit, gate):
     own.open(f"{gate}1")
     element = visit(own, own.schedule("walk", gate, 4))

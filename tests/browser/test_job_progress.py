@@ -357,6 +357,36 @@ def test_to_leave_the_page_is_not_to_cancel(show, page, server, gate):
     element.wait_for_state("succeeded")
 
 
+MOVE = """(src) => {
+  const element = document.querySelector("job-progress");
+  element.remove();
+  element.src = src;
+  document.querySelector("main").append(element);
+  const bar = element.shadowRoot.querySelector("[part=bar]");
+  return [element.state ?? null, bar.ariaValueNow];
+}"""
+
+
+def test_one_that_is_moved_goes_on_from_what_it_shows(
+    show, page, server, gate
+):
+    server.open(f"{gate}1")
+    sid = server.schedule("walk", gate, 4)
+    element = show(sid)
+    element.wait_for_value(25)
+    assert page.evaluate(MOVE, f"/jobs/{sid}") == ["running", "25"]
+    server.open(f"{gate}2")
+    element.wait_for_value(50)
+    other = server.schedule("add", 1)
+    assert page.evaluate(MOVE, f"/jobs/{other}") == [None, None]
+    element.wait_for_state("succeeded")
+    assert page.evaluate(MOVE, f"/jobs/{other}") == ["succeeded", "100"]
+    assert page.evaluate(MOVE, f"/jobs/{sid}") == [None, None]
+    element.wait_for_value(50)
+    server.open(f"{gate}3", f"{gate}4", f"{gate}end")
+    element.wait_for_state("succeeded")
+
+
 def test_another_src_is_another_job(show, page, server, gate):
     element = show(server.schedule("wander", f"{gate}other"))
     element.wait_for_state("running")
