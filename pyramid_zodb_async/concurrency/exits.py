@@ -40,9 +40,13 @@ def _call(function: Callable[[], object]) -> None:
     function()
 
 
-def exit_has_begun() -> bool:
-    """Return whether functions are called, or were, as the process ends."""
-    return _exiting.is_set()
+def exit_has_begun(within: float = 0) -> bool:
+    """Return whether functions are called, or were, as the process ends.
+
+    Args:
+        within: how long to wait for that at most, in seconds.
+    """
+    return _exiting.wait(within)
 
 
 def forget_at_exit(function: Callable[[], object]) -> None:

@@ -1,5 +1,6 @@
 """The handler of SIGTERM, by which running jobs can end before the process."""
 
+import functools
 import os
 import signal
 import sys
@@ -15,8 +16,9 @@ __all__ = ["stop_on_sigterm"]
 
 log = get_logger(__name__)
 
-#: How long a server may take to end, before its jobs are told to, in seconds.
-#: waitress and cheroot give requests five of them.
+#: How long a server may take to end, and then the threads of the application,
+#: before the jobs are told to, in seconds. waitress and cheroot give requests
+#: five.
 PATIENCE = 10.0
 
 
@@ -27,8 +29,9 @@ def stop_on_sigterm() -> None:
     shuts down, and functions that are registered with :mod:`atexit` are
     called: engines wait for their jobs. A second SIGTERM ends the process at
     once. If the process has a handler already, as with gunicorn, that stays,
-    and the log says so.
+    and the log says so. A child that is forked has the handler of before.
     """
+    _watch_forks()
     handler = signal.getsignal(signal.SIGTERM)
     if threading.current_thread() is not threading.main_thread():
         log.warning(
@@ -49,6 +52,21 @@ def stop_on_sigterm() -> None:
             _name_of(handler),
             extra={"action": "sigterm_handled_by_another"},
         )
+
+
+# cached, because the registration cannot be undone and must happen only once
+@functools.cache
+def _watch_forks() -> None:
+    os.register_at_fork(after_in_child=_leave_to_child)
+
+
+def _leave_to_child() -> None:
+    """Take the handler away in a child, which has no jobs to wait for."""
+    handler = signal.getsignal(signal.SIGTERM)
+    if handler is _stop:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    elif isinstance(handler, _Held):
+        signal.signal(signal.SIGTERM, handler.handler)
 
 
 def _name_of(handler: Any) -> str:
@@ -77,10 +95,10 @@ class _Held:
     """
 
     def __init__(self, handler: Any) -> None:
-        self._handler = handler
+        self.handler = handler
 
     def __call__(self, signum: int, frame: FrameType | None) -> None:
-        self._handler(signum, frame)
+        self.handler(signum, frame)
         # In this thread only, where the server is going to raise it. From
         # elsewhere a second one gets to another thread.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signum})
@@ -110,15 +128,32 @@ def _see_to_the_end() -> None:
 
     A server in C, such as bjoern, may call handlers of signals and ignore
     what they raise; another one takes it for a failure of the request that it
-    is at. Nothing tells of that but that the time goes by.
+    is at. Nothing tells of that but that the time goes by. And where the main
+    thread has ended, the interpreter waits for threads that are no daemons
+    before it calls what is registered for the end, while jobs go on to begin.
     """
     main = threading.main_thread()
     main.join(PATIENCE)
     if main.is_alive():
-        log.warning(
-            "SIGTERM: the server goes on nevertheless, so its process is ended"
-            " when its jobs have.",
-            extra={"action": "server_ended"},
-        )
-        call_exits()
-        os.kill(os.getpid(), signal.SIGTERM)
+        who = "the server goes on nevertheless"
+    elif exit_has_begun(within=PATIENCE) or not (names := _lasting_threads()):
+        return
+    else:
+        who = f"threads that are no daemons ({names}) go on nevertheless"
+    log.warning(
+        "SIGTERM: %s, so the process is ended when its jobs have.",
+        who,
+        extra={"action": "server_ended"},
+    )
+    call_exits()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _lasting_threads() -> str:
+    """Return the names of the threads that the interpreter waits for."""
+    main = threading.main_thread()
+    return ", ".join(
+        thread.name
+        for thread in threading.enumerate()
+        if not thread.daemon and thread is not main
+    )

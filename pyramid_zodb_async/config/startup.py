@@ -22,7 +22,7 @@ from ..settings import ISettings
 from .forked import Forks
 from .scripts import is_made_by_script, is_of_script
 from .sigterm import stop_on_sigterm
-from .uwsgi import warn_of_missing_threads
+from .uwsgi import may_start_at_once, warn_of_missing_threads
 
 __all__ = ["start_at_once", "start_scheduler_factory"]
 
@@ -153,7 +153,7 @@ def start_at_once(event: Any) -> None:
     # before the start, so that a SIGTERM finds the handler once jobs can run
     if settings.stop_on_sigterm:
         stop_on_sigterm()
-    if settings.autostart and not is_made_by_script():
+    if settings.autostart and not is_made_by_script() and may_start_at_once():
         start_scheduler(registry)
 
 

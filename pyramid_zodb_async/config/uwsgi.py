@@ -1,10 +1,12 @@
-"""A warning where uWSGI does not let Python's threads run."""
+"""What uWSGI does with threads: it may not let them run, and forks them."""
 
+import os
 import sys
+from typing import Any
 
 from ..concurrency.loggers import get_logger
 
-__all__ = ["warn_of_missing_threads"]
+__all__ = ["may_start_at_once", "warn_of_missing_threads"]
 
 log = get_logger(__name__)
 
@@ -23,3 +25,24 @@ def warn_of_missing_threads() -> None:
         " answered, and others take them over: set enable-threads = true.",
         extra={"action": "threads_missing"},
     )
+
+
+def may_start_at_once() -> bool:
+    """Return whether threads may be started before there is a request.
+
+    uWSGI forks its workers from the process that has loaded the application,
+    unless that is to be done in each of them. It does so without taking the
+    GIL, so a worker that is forked while another thread has it hangs for
+    ever. The log tells the cure then.
+    """
+    uwsgi: Any = sys.modules.get("uwsgi")
+    if not hasattr(uwsgi, "worker_id") or uwsgi.worker_id() != 0:
+        return True
+    if uwsgi.masterpid() != os.getpid() and uwsgi.numproc == 1:
+        return True
+    log.warning(
+        "uWSGI is going to fork this process, so zodb_async.autostart has no"
+        " effect: set lazy-apps = true.",
+        extra={"action": "autostart_before_fork"},
+    )
+    return False

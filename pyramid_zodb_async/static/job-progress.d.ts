@@ -107,7 +107,7 @@ export interface JobProgressProps extends RequestOptions {
   className?: string;
   hidden?: boolean;
   id?: string;
-  key?: string | number | null;
+  key?: string | number | bigint | null;
   lang?: string;
   ref?: any;
   slot?: string;

@@ -14,7 +14,7 @@ import urllib.request
 
 import pytest
 import shop
-from folders import PYTHONPATH, SUPPORT
+from folders import PYTHONPATH, SUPPORT, TESTS
 from ports import free_port
 from shop import wait_until
 from ZODB.DB import DB
@@ -98,9 +98,40 @@ def test_nothing_is_done_about_a_process_that_ends(monkeypatch, happened):
     ended.start()
     ended.join()
     monkeypatch.setattr(threading, "main_thread", lambda: ended)
+    exits._exiting.set()
     sigterm._see_to_the_end()
 
     assert happened == []
+
+
+def end_of(what):
+    """Have a process get the signal; give how it ends and what it says."""
+    ended = subprocess.run(
+        [sys.executable, TESTS / "scripts" / "terminated.py", what],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, "PYTHONPATH": PYTHONPATH},
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    return ended.returncode, ended.stdout.splitlines()
+
+
+def test_a_thread_that_does_not_end_keeps_no_process_and_is_named():
+    code, said = end_of("endless")
+
+    assert code == -signal.SIGTERM
+    assert "threads that are no daemons (of-application)" in said[0]
+    assert said[1:] == ["the jobs have ended"]
+
+
+def test_a_thread_that_ends_is_waited_for():
+    assert end_of("ending") == (0, ["the jobs have ended"])
+
+
+def test_a_forked_child_ends_by_the_signal_as_ever():
+    assert end_of("child") == (0, ["the child has ended by -15"])
 
 
 class Server:

@@ -1,10 +1,13 @@
 """What is said of uWSGI; `make servers` starts it, here it is played."""
 
+import os
 import sys
 import types
 
 import pytest
 import shop
+
+from pyramid_zodb_async.interfaces import IScheduler
 
 pytestmark = pytest.mark.kept_in("memory", "zodb")
 
@@ -37,3 +40,37 @@ def test_with_threads_nothing_is_said(make_app, played_uwsgi, caplog):
     shop.shut_down(make_app().app.registry)
 
     assert caplog.records == []
+
+
+#: The pid of the master: there is none, it is this one, or another one.
+NONE, THIS, OTHER = 0, os.getpid(), os.getppid()
+
+
+@pytest.mark.kept_in("zodb")
+@pytest.mark.parametrize(
+    ("worker", "master", "processes", "is_forked"),
+    [
+        (0, THIS, 2, True),
+        (0, THIS, 1, True),
+        (0, NONE, 2, True),
+        (0, NONE, 1, False),
+        (1, OTHER, 2, False),
+        (1, NONE, 1, False),
+    ],
+)
+def test_nothing_is_started_before_workers_are_forked(
+    make_app, played_uwsgi, caplog, worker, master, processes, is_forked
+):
+    played_uwsgi(
+        has_threads=1,
+        numproc=processes,
+        worker_id=lambda: worker,
+        masterpid=lambda: master,
+    )
+    registry = make_app(zodb_async__autostart="true").app.registry
+    is_started = registry.getUtility(IScheduler).runs_jobs
+    shop.shut_down(registry)
+    told = [record.action for record in caplog.records]
+
+    assert is_started is not is_forked
+    assert told == ["autostart_before_fork"] * is_forked
