@@ -1,6 +1,7 @@
 """The first minutes with the demo, at a terminal."""
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -11,6 +12,7 @@ from folders import REPOSITORY
 from needed import missing
 from ports import free_port, wait_for_server
 from shop import wait_until
+from slow_server import end_of
 
 INI = """\
 [app:main]
@@ -38,6 +40,7 @@ class Terminal:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", serve],
                 cwd=REPOSITORY,
+                env={**os.environ, "PYTHONFAULTHANDLER": "1"},
                 stdout=log,
                 stderr=log,
             )
@@ -48,7 +51,7 @@ class Terminal:
 
     def ends(self, code):
         """Wait for its end, and give what it said, which is no traceback."""
-        assert self.process.wait(90) == code
+        assert end_of(self.process, self.log) == code
         said = self.log.read_text()
         assert "Traceback" not in said
         return said
