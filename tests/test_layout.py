@@ -215,7 +215,6 @@ PRIVATE = {
         *("_implicitlyAdding", "_resources", "_storage", "_synchs"),
         *("_unjoin", "_voted"),
     },
-    "config.sigterm": {"_current_frames"},
     "execution.overdue": {"_current_frames"},
 }
 

@@ -2,12 +2,18 @@
 
 import functools
 import os
+import threading
 import weakref
 from collections.abc import Callable
 
-__all__ = ["call_after_fork"]
+__all__ = ["call_after_fork", "notice_fork"]
 
 _methods: list[weakref.WeakMethod[Callable[[], None]]] = []
+
+#: This process, and those before it, in which they were called or need not be.
+_known = {os.getpid()}
+
+_lock = threading.Lock()
 
 
 def call_after_fork(method: Callable[[], None]) -> None:
@@ -32,7 +38,20 @@ def _watch_forks() -> None:
     os.register_at_fork(after_in_child=_call_all)
 
 
+def notice_fork() -> None:
+    """Call the methods if this is a child in which nobody has called them.
+
+    Python does not learn of a fork of a server in C, such as uWSGI. So who is
+    the first to act in a process calls this.
+    """
+    # several threads may be the first
+    with _lock:
+        if os.getpid() not in _known:
+            _call_all()
+
+
 def _call_all() -> None:
     for known in _methods:
         if method := known():
             method()
+    _known.add(os.getpid())

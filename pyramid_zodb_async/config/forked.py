@@ -5,6 +5,7 @@ from typing import Any
 
 from pyramid.response import Response
 
+from ..concurrency.forks import notice_fork
 from ..concurrency.loggers import get_logger
 from ..database.application import databases_of
 from ..database.forks import CURE, process_of
@@ -35,8 +36,10 @@ class Forks:
     def refusal(self) -> Response | None:
         """Return the answer to any request in this child, if it must refuse.
 
-        Why it does is logged, once in a process.
+        Why it does is logged, once in a process. If it need not, what has
+        locks and threads begins anew here.
         """
+        notice_fork()
         found = self._unusable()
         if found is None:
             self.process = os.getpid()

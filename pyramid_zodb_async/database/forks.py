@@ -14,7 +14,7 @@ CURE = (
 )
 
 #: The processes in which databases were met first. A pid tells of a
-#: fork also in uWSGI without threads, which calls no hooks of os.fork().
+#: fork also in uWSGI, which calls no hooks of os.fork() unless it is told to.
 _processes: WeakKeyDictionary[DB, int] = WeakKeyDictionary()
 
 

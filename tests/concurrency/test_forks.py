@@ -31,6 +31,13 @@ def test_a_child_runs_jobs_that_are_in_memory(used):
     assert said == (["ran"] * 3 if used == "used" else ["ran"])
 
 
+@pytest.mark.parametrize("used", ["fresh", "used"])
+def test_a_child_that_python_was_not_told_of_runs_jobs_too(used):
+    said, _ = fork("memory", used, "", "in C")
+
+    assert said == (["ran"] * 3 if used == "used" else ["ran"])
+
+
 @pytest.mark.parametrize("storage", ["mapping", "sqlite", "postgres"])
 def test_a_child_says_why_it_cannot_schedule(storage, tmp_path):
     with storages.uri_of(storage, tmp_path) as uri:

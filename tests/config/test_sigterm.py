@@ -1,24 +1,15 @@
 """SIGTERM stops a server in order, if that is wanted."""
 
 import functools
-import json
 import logging
-import os
 import signal
-import subprocess
-import sys
 import threading
-import time
-import urllib.error
-import urllib.request
 
 import pytest
 import shop
-from folders import PYTHONPATH, SUPPORT, TESTS
-from ports import free_port
+from folders import PYTHONPATH, TESTS
 from shop import wait_until
-from ZODB.DB import DB
-from ZODB.FileStorage import FileStorage
+from slow_server import SlowServer
 
 from pyramid_zodb_async.concurrency import exits
 from pyramid_zodb_async.config import sigterm
@@ -220,65 +211,6 @@ def test_an_application_does_it_if_its_setting_says_so(
     assert sigterm.stop_on_sigterm is stop_on_sigterm
 
 
-INI = """\
-[app:main]
-use = call:slow_app:main
-zodbconn.uri = file://{folder}/Data.fs?connection_pool_size=10
-zodb_async.stop_on_sigterm = {setting}
-zodb_async.grace = 60
-go = {folder}/go
-
-[server:main]
-use = egg:waitress#main
-listen = 127.0.0.1:{port}
-"""
-
-
-class Served:
-    """An application that pserve serves in a process of its own."""
-
-    def __init__(self, folder, setting):
-        self._port = free_port()
-        self._folder = folder
-        ini = folder / "served.ini"
-        ini.write_text(
-            INI.format(folder=folder, setting=setting, port=self._port)
-        )
-        self._log = folder / "log"
-        with self._log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "pyramid.scripts.pserve", ini],
-                cwd=SUPPORT,
-                env={**os.environ, "PYTHONPATH": PYTHONPATH},
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-
-    def ask(self, path):
-        """Give the answer when there is one."""
-        deadline = time.monotonic() + 90
-        while True:
-            try:
-                url = f"http://127.0.0.1:{self._port}{path}"
-                with urllib.request.urlopen(url, timeout=60) as answer:
-                    return json.load(answer)
-            except urllib.error.URLError:
-                assert self.process.poll() is None, self._log.read_text()
-                assert time.monotonic() < deadline, self._log.read_text()
-            time.sleep(0.05)  # paces the loop; the condition decides
-
-    def log(self):
-        return self._log.read_text()
-
-    def effects(self):
-        """Tell what its jobs have left, when it has ended."""
-        db = DB(FileStorage(str(self._folder / "Data.fs")))
-        with db.transaction() as connection:
-            found = list(connection.root().get("history", ()))
-        db.close()
-        return found
-
-
 @pytest.mark.parametrize(
     ("setting", "code", "effects"),
     [("true", 0, ["done"]), ("false", -signal.SIGTERM, [])],
@@ -286,17 +218,17 @@ class Served:
 def test_pserve_waits_for_its_jobs_if_it_is_told_to(
     tmp_path, setting, code, effects
 ):
-    served = Served(tmp_path, setting)
+    served = SlowServer(
+        tmp_path, zodb_async__stop_on_sigterm=setting, zodb_async__grace=60
+    )
     try:
-        sid = served.ask("/start")["sid"]
-        wait_until(lambda: served.ask(f"/jobs/{sid}")["state"] == "running")
+        served.start_job()
         served.process.terminate()
         if effects:
-            wait_until(lambda: "running job to end" in served.log())
-            (tmp_path / "go").touch()
-        assert served.process.wait(90) == code
+            served.says("running job to end")
+            served.let_jobs_go()
+        assert served.ended() == code
     finally:
-        served.process.kill()
-        served.process.wait()
+        served.kill()
 
     assert served.effects() == effects

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -12,6 +13,7 @@ from folders import REPOSITORY
 from needed import missing
 from ports import free_port, wait_for_server
 from shop import wait_until
+from slow_server import end_of
 
 INI = """\
 [app:main]
@@ -46,6 +48,7 @@ class Terminal:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", serve],
                 cwd=REPOSITORY,
+                env={**os.environ, "PYTHONFAULTHANDLER": "1"},
                 stdout=log,
                 stderr=log,
             )
@@ -63,7 +66,7 @@ class Terminal:
 
     def ends(self, code):
         """Wait for its end, and give what it said, which is no traceback."""
-        assert self.process.wait(90) == code
+        assert end_of(self.process, self.log) == code
         said = self.log.read_text()
         assert "Traceback" not in said
         return said

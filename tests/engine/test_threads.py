@@ -175,6 +175,16 @@ def test_stopping_tells_what_runs_on(make_engine, caplog):
     work.open.set()
 
 
+def begin_two(make_engine):
+    """Have two jobs begin that end when they may."""
+    work = Work()
+    work.open.clear()
+    engine = make_engine(work, workers=2)
+    engine.submit(["slow", "slower"])
+    work.wait_for_begin(2)
+    return work, engine
+
+
 class Press(logging.Handler):
     """Somebody who presses Ctrl-C when the log says how long it takes."""
 
@@ -185,11 +195,7 @@ class Press(logging.Handler):
 
 def test_a_ctrl_c_ends_the_wait_for_running_jobs(make_engine, caplog):
     caplog.set_level(logging.INFO)
-    work = Work()
-    work.open.clear()
-    engine = make_engine(work, workers=2)
-    engine.submit(["slow", "slower"])
-    work.wait_for_begin(2)
+    work, engine = begin_two(make_engine)
     logger = logging.getLogger("pyramid_zodb_async.engine.threads")
     logger.addHandler(press := Press())
     try:
@@ -204,11 +210,7 @@ def test_a_ctrl_c_ends_the_wait_for_running_jobs(make_engine, caplog):
 
 def test_only_who_can_press_ctrl_c_is_told_to(make_engine, caplog):
     caplog.set_level(logging.INFO)
-    work = Work()
-    work.open.clear()
-    engine = make_engine(work, workers=2)
-    engine.submit(["slow", "slower"])
-    work.wait_for_begin(2)
+    work, engine = begin_two(make_engine)
     stopper = threading.Thread(target=engine.stop, args=(0.01,))
     stopper.start()
     stopper.join(60)

@@ -3,9 +3,9 @@
 import sys
 from pathlib import Path
 
-from pyramid.config import Configurator
 from pyramid.paster import bootstrap
 from pyramid.request import Request
+from small_site import make_site
 
 from pyramid_zodb_async import IScheduler
 
@@ -24,18 +24,7 @@ def start(request):
 
 def main(global_config, **settings):
     """Make the application."""
-    with Configurator(settings=settings) as config:
-        config.include("pyramid_retry")
-        config.include("pyramid_tm")
-        config.include("pyramid_zodbconn")
-        config.include("pyramid_zodb_async")
-        config.add_route("start", "/start")
-        config.add_view(start, route_name="start")
-        config.add_route("page", "/page")
-        config.add_view(
-            lambda _request: "a page", route_name="page", renderer="string"
-        )
-        return config.make_wsgi_app()
+    return make_site(settings, start=start, page=lambda _request: "a page")
 
 
 def schedule(env):
@@ -48,7 +37,7 @@ def schedule(env):
 def ask(env, environ):
     """Ask the application for a page, as a script can."""
     request = Request.blank("/page", environ)
-    assert request.get_response(env["app"]).text == "a page"
+    assert request.get_response(env["app"]).json == "a page"
 
 
 def tell(env, sid):

@@ -30,18 +30,22 @@ def tell():
     print("the housekeeper works on")
 
 
-if __name__ == "__main__":
-    # a job finds its function by the name of its module
-    import exit as this
-
-    db = DB(FileStorage(sys.argv[1]))
-    connection = db.open()
+def begin(path, job, begun):
+    """Have a job begin, in a new database."""
+    connection = DB(FileStorage(path)).open()
     scheduler = PersistentTransactionalScheduler()
     connection.root()["jobs"] = scheduler
     transaction.commit()
     scheduler.start()
-    scheduler.schedule(this.tell)
+    scheduler.schedule(job)
     transaction.commit()
     connection.close()
-    assert this.begun.wait(30)
+    assert begun.wait(30)
+
+
+if __name__ == "__main__":
+    # a job finds its function by the name of its module
+    import exit as this
+
+    this.begin(sys.argv[1], this.tell, this.begun)
     atexit.register(this.ends.set)

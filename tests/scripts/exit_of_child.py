@@ -5,11 +5,7 @@ import multiprocessing
 import sys
 import threading
 
-import transaction
-from ZODB.DB import DB
-from ZODB.FileStorage import FileStorage
-
-from pyramid_zodb_async import PersistentTransactionalScheduler
+from exit import begin
 
 begun, ends = threading.Event(), threading.Event()
 
@@ -37,15 +33,7 @@ def serve(path):
     log = logging.getLogger("pyramid_zodb_async.engine.threads")
     log.setLevel(logging.INFO)
     log.addHandler(this.WaitsForJobs())
-    connection = DB(FileStorage(path)).open()
-    scheduler = PersistentTransactionalScheduler()
-    connection.root()["jobs"] = scheduler
-    transaction.commit()
-    scheduler.start()
-    scheduler.schedule(this.tell)
-    transaction.commit()
-    connection.close()
-    assert this.begun.wait(30)
+    begin(path, this.tell, this.begun)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Fork after the configuration; the child schedules a job and tells of it."""
 
+import ctypes
 import logging
 import os
 import sys
@@ -59,7 +60,7 @@ def reopen(app, uri):
     databases[""] = DB(factory(), **{**options, "database_name": ""})
 
 
-def main(keeper, used, uri):
+def main(keeper, used, uri, how=""):
     """Fork, with a lock of the scheduler's held by another thread."""
     logging.basicConfig(format="%(levelname)s %(message)s")
     app = make_app(keeper, uri)
@@ -78,7 +79,8 @@ def main(keeper, used, uri):
     holder = threading.Thread(target=hold)
     holder.start()
     entered.wait(60)
-    child = os.fork()
+    # as servers in C do, who may not tell Python of it
+    child = ctypes.PyDLL(None).fork() if how == "in C" else os.fork()
     if child == 0:
         if used == "reopened":
             reopen(app, uri)

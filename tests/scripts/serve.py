@@ -3,9 +3,9 @@
 import os
 
 from persistent.mapping import PersistentMapping
-from pyramid.config import Configurator
 from pyramid.threadlocal import get_current_request
 from pyramid_zodbconn import get_connection
+from small_site import make_site
 
 
 def counts(request):
@@ -34,11 +34,4 @@ def tell(request):
 
 def main(global_config, **settings):
     """Make the application."""
-    with Configurator(settings=settings) as config:
-        config.include("pyramid_retry")
-        config.include("pyramid_tm")
-        config.include("pyramid_zodbconn")
-        config.include("pyramid_zodb_async")
-        config.add_route("tell", "/")
-        config.add_view(tell, route_name="tell", renderer="json")
-        return config.make_wsgi_app()
+    return make_site(settings, tell=tell)

@@ -6,6 +6,7 @@ import sys
 import pytest
 import storages
 from folders import TESTS
+from ini_files import LOGGERS
 
 SCRIPTS = TESTS / "scripts"
 
@@ -17,27 +18,6 @@ mark = {folder}/mark
 zodb_async.lease = 1
 zodb_async.autostart = {autostart}
 {more}
-
-[loggers]
-keys = root
-
-[handlers]
-keys = console
-
-[formatters]
-keys = plain
-
-[logger_root]
-level = INFO
-handlers = console
-
-[handler_console]
-class = StreamHandler
-args = (sys.stderr,)
-formatter = plain
-
-[formatter_plain]
-format = %(levelname)s %(message)s
 """
 
 
@@ -54,6 +34,7 @@ class Site:
                 autostart=str(autostart).lower(),
                 more=more,
             )
+            + LOGGERS
         )
 
     @property

@@ -51,7 +51,7 @@ class Server:
 
     def __init__(self, folder, uri, manager=""):
         port = free_port()
-        self.url = f"http://127.0.0.1:{port}/"
+        self.url = f"http://127.0.0.1:{port}/tell"
         self.ini = folder / "server.ini"
         self.ini.write_text(INI.format(uri=uri, port=port, manager=manager))
         self._log = folder / "log"

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 from folders import REPOSITORY
+from ini_files import lines
 from ports import free_port, wait_for_server
 
 INI = """\
@@ -32,10 +33,7 @@ class Server:
                 repository=REPOSITORY,
                 folder=folder,
                 port=self.port,
-                settings="\n".join(
-                    f"{name.replace('__', '.')} = {value}"
-                    for name, value in settings.items()
-                ),
+                settings=lines(settings),
             )
         )
         self._process = None
