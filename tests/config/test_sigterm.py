@@ -2,7 +2,10 @@
 
 import functools
 import logging
+import os
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
