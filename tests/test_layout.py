@@ -215,6 +215,7 @@ PRIVATE = {
         *("_implicitlyAdding", "_resources", "_storage", "_synchs"),
         *("_unjoin", "_voted"),
     },
+    "concurrency.exits": {"_register_atexit"},
     "execution.overdue": {"_current_frames"},
 }
 

@@ -1,6 +1,8 @@
 """Calls functions when the process ends in order, whoever has started it."""
 
 import atexit
+import concurrent.futures.process
+import concurrent.futures.thread  # noqa: F401 - both register what they do
 import threading
 from collections.abc import Callable
 from multiprocessing.util import Finalize
@@ -16,13 +18,18 @@ _exits: dict[Callable[[], object], Finalize] = {}
 
 _exiting = threading.Event()
 
+#: Whether the interpreter is calling them, and whether it has.
+_shutdown_begun = threading.Event()
+_shutdown_ended = threading.Event()
+
 
 def call_at_exit(function: Callable[[], object]) -> None:
     """Have a function called when this process ends in order.
 
-    That is once, be it by ``atexit`` or by ``multiprocessing``, whose forked
-    children end without ``atexit``. What was registered last is called first.
-    A child that is forked later does not call it.
+    That is once, be it by ``threading``, by ``atexit`` or by
+    ``multiprocessing``, whose forked children end without ``atexit``. What was
+    registered last is called first. A child that is forked later does not call
+    it.
 
     Args:
         function: what to call. If it is registered already, it becomes the
@@ -40,13 +47,9 @@ def _call(function: Callable[[], object]) -> None:
     function()
 
 
-def exit_has_begun(within: float = 0) -> bool:
-    """Return whether functions are called, or were, as the process ends.
-
-    Args:
-        within: how long to wait for that at most, in seconds.
-    """
-    return _exiting.wait(within)
+def exit_has_begun() -> bool:
+    """Return whether functions are called, or were, as the process ends."""
+    return _exiting.is_set()
 
 
 def forget_at_exit(function: Callable[[], object]) -> None:
@@ -60,11 +63,37 @@ def forget_at_exit(function: Callable[[], object]) -> None:
         atexit.unregister(once)
 
 
+def _call_at_shutdown() -> None:
+    """Call what is registered, when the main thread has ended.
+
+    ``atexit`` would be too late. Before that, the interpreter has
+    ``concurrent.futures`` take no more calls, for which a job would fail that
+    is waited for, and waits for threads that are no daemons, which may be for
+    ever.
+    """
+    _shutdown_begun.set()
+    try:
+        for once in reversed(list(_exits.values())):
+            once()
+    finally:
+        _shutdown_ended.set()
+
+
+# It is not documented, but nothing else comes before
+# concurrent.futures, which uses it too. Who is registered last is called
+# first, so this is after the imports.
+getattr(threading, "_register_atexit", atexit.register)(_call_at_shutdown)
+
+
 def call_exits() -> None:
     """Call what is registered now, since nothing else is going to.
 
-    If the process ends in order meanwhile, it waits until this has returned.
+    If the process ends in order meanwhile, it waits until this has returned,
+    and if it does already, this waits until that has been called.
     """
+    if _shutdown_begun.is_set():
+        _shutdown_ended.wait()
+        return
     done = threading.Event()
     calls = list(_exits.values())
     call_at_exit(done.wait)

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from types import FrameType
 from typing import Any
 
@@ -124,22 +125,25 @@ def _stop(_signum: int, _frame: FrameType | None) -> None:
 
 
 def _see_to_the_end() -> None:
-    """End the process in order if its main thread does not.
+    """End the process in order if it does not end by itself.
 
     A server in C, such as bjoern, may call handlers of signals and ignore
     what they raise; another one takes it for a failure of the request that it
-    is at. Nothing tells of that but that the time goes by. And where the main
-    thread has ended, the interpreter waits for threads that are no daemons
-    before it calls what is registered for the end, while jobs go on to begin.
+    is at. Nothing tells of that but that the time goes by. And a process whose
+    main thread has ended, and whose jobs have, waits for threads that are no
+    daemons.
     """
     main = threading.main_thread()
     main.join(PATIENCE)
-    if main.is_alive():
+    if main.is_alive() and not exit_has_begun():
         who = "the server goes on nevertheless"
-    elif exit_has_begun(within=PATIENCE) or not (names := _lasting_threads()):
-        return
     else:
-        who = f"threads that are no daemons ({names}) go on nevertheless"
+        main.join()
+        # they may be about to end, and this thread with the process
+        time.sleep(PATIENCE)
+        if not (names := _lasting_threads()):
+            return
+        who = f"threads that are no daemons go on ({names})"
     log.warning(
         "SIGTERM: %s, so the process is ended when its jobs have.",
         who,

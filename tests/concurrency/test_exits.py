@@ -33,6 +33,14 @@ def test_a_child_of_multiprocessing_waits_for_its_jobs(method, tmp_path):
     assert said_by("exit_of_child.py", method, path) == ["the job has ended"]
 
 
+@pytest.mark.parametrize("name", ["ThreadPoolExecutor", "ProcessPoolExecutor"])
+def test_a_job_may_use_executors_and_threads_until_it_has_ended(name):
+    # the interpreter closes and joins them before it calls atexit
+    said = said_by("exit_of_executor.py", name)
+
+    assert said == ["executed 1", "in time"]
+
+
 def test_the_last_is_called_first_and_each_is_called_once():
     assert said_by("exits.py", "register") == HERE
 
@@ -79,3 +87,25 @@ def test_what_is_called_early_is_not_called_again(monkeypatch):
 
     assert called == [2, 1]
     assert exits.exit_has_begun()
+
+
+def test_what_the_interpreter_is_calling_is_waited_for(monkeypatch):
+    monkeypatch.setattr(exits, "_exits", {})
+    for name in ("_exiting", "_shutdown_begun", "_shutdown_ended"):
+        monkeypatch.setattr(exits, name, threading.Event())
+    said = []
+    others = threading.Thread(
+        target=lambda: (exits.call_exits(), said.append("no more to call"))
+    )
+
+    def stop():
+        others.start()
+        others.join(0.1)  # it would have ended if it did not wait
+        said.append("stopped")
+
+    exits.call_at_exit(stop)
+    exits._call_at_shutdown()
+    others.join(30)
+    exits.forget_at_exit(stop)
+
+    assert said == ["stopped", "no more to call"]

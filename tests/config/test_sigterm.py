@@ -87,17 +87,6 @@ def test_a_process_that_ends_already_goes_on_with_that(happened):
     assert happened == ["jobs"]
 
 
-def test_nothing_is_done_about_a_process_that_ends(monkeypatch, happened):
-    ended = threading.Thread(target=int)
-    ended.start()
-    ended.join()
-    monkeypatch.setattr(threading, "main_thread", lambda: ended)
-    exits._exiting.set()
-    sigterm._see_to_the_end()
-
-    assert happened == []
-
-
 def end_of(what):
     """Have a process get the signal; give how it ends and what it says."""
     ended = subprocess.run(
@@ -116,12 +105,18 @@ def test_a_thread_that_does_not_end_keeps_no_process_and_is_named():
     code, said = end_of("endless")
 
     assert code == -signal.SIGTERM
-    assert "threads that are no daemons (of-application)" in said[0]
-    assert said[1:] == ["the jobs have ended"]
+    assert said[0] == "the jobs have ended"
+    assert "threads that are no daemons go on (of-application)" in said[1]
 
 
 def test_a_thread_that_ends_is_waited_for():
     assert end_of("ending") == (0, ["the jobs have ended"])
+
+
+def test_what_is_registered_for_the_end_may_take_its_time():
+    said = ["the jobs have ended", "the rest has ended"]
+
+    assert end_of("slow") == (0, said)
 
 
 def test_a_forked_child_ends_by_the_signal_as_ever():

@@ -1,11 +1,13 @@
 """Gets SIGTERM, in this process or in a child, and says what comes of it."""
 
+import atexit
 import logging
 import multiprocessing
 import os
 import signal
 import sys
 import threading
+import time
 
 from pyramid_zodb_async.concurrency.exits import call_at_exit
 from pyramid_zodb_async.config import sigterm
@@ -22,16 +24,28 @@ def end_after_main(ending):
 
 def with_thread(*, is_endless):
     """End the main thread while another one, which is no daemon, goes on."""
-    sigterm.PATIENCE = 0.2 if is_endless else 60.0
     call_at_exit(tell_of_jobs)
     ending = threading.Event()
     thread = threading.Thread(target=ending.wait, name="of-application")
     thread.start()
-    if not is_endless:
-        end_with_main = threading.main_thread().join
-        threading.Thread(
-            target=lambda: (end_with_main(), ending.set())
-        ).start()
+    if is_endless:
+        sigterm.PATIENCE = 0.2
+    else:
+        threading.Thread(target=end_after_main, args=(ending,)).start()
+    os.kill(os.getpid(), signal.SIGTERM)
+    signal.pause()
+
+
+def take_time():
+    time.sleep(5 * sigterm.PATIENCE)  # it is this that takes long
+    print("the rest has ended", flush=True)
+
+
+def with_slow_end():
+    """Take long to end, when the jobs have."""
+    sigterm.PATIENCE = 0.2
+    call_at_exit(tell_of_jobs)
+    atexit.register(take_time)
     os.kill(os.getpid(), signal.SIGTERM)
     signal.pause()
 
@@ -53,5 +67,7 @@ if __name__ == "__main__":
     match sys.argv[1]:
         case "child":
             with_child()
+        case "slow":
+            with_slow_end()
         case kind:
             with_thread(is_endless=kind == "endless")
