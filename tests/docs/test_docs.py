@@ -14,6 +14,7 @@ from importlib.metadata import packages_distributions, requires
 from itertools import takewhile
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from docs.chromium import cuts_code, is_too_wide, visit
 from docs.machine import check_unit, use_this_environment
 from docs.reading import (
@@ -226,6 +227,17 @@ def test_no_page_scrolls_sideways_and_none_is_cut_on_paper(built):
 
     assert len(others) > len(DOCS)
     assert wide == []
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [390, 800])
+def test_what_stands_on_a_page_has_contrast(built, width):
+    def look(page):
+        page.set_viewport_size({"width": width, "height": 800})
+        results = Axe().run(page, options={"runOnly": ["color-contrast"]})
+        assert results.violations_count == 0, results.generate_report()
+
+    visit((built / "html" / "settings.html").as_uri(), look)
 
 
 @pytest.mark.parametrize("name", DOCS)

@@ -203,14 +203,17 @@ class Forwarding(BaseHTTPRequestHandler):
             for name, value in self.headers.items()
             if name.lower() not in {"host", "connection"}
         }
-        with contextlib.closing(
-            http.client.HTTPConnection("127.0.0.1", self.backend)
-        ) as connection:
-            connection.request(
-                self.command, self.path, self.rfile.read(length), sent
-            )
-            answer = connection.getresponse()
-            body = answer.read()
+        asked = self.rfile.read(length)
+        try:
+            with contextlib.closing(
+                http.client.HTTPConnection("127.0.0.1", self.backend)
+            ) as connection:
+                connection.request(self.command, self.path, asked, sent)
+                answer = connection.getresponse()
+                body = answer.read()
+        except (OSError, http.client.HTTPException):
+            self.send_error(502)
+            return
         self.send_response_only(answer.status, answer.reason)
         for name, value in answer.getheaders():
             if name.lower() == "etag":
