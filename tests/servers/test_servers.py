@@ -21,9 +21,16 @@ SERVERS = os.environ.get("SERVERS", "")
 BIN = (REPOSITORY / SERVERS / "bin").absolute()
 HERE = TESTS / "servers"
 
-pytestmark = pytest.mark.skipif(
-    not SERVERS, reason="`make servers` installs the servers and runs this"
-)
+pytestmark = [
+    pytest.mark.skipif(
+        not SERVERS, reason="`make servers` installs the servers and runs this"
+    ),
+    # ZEO's server is in this process, and is stopped while the connections
+    # of processes that have just ended are being closed
+    pytest.mark.filterwarnings(
+        "ignore::pytest.PytestUnraisableExceptionWarning"
+    ),
+]
 
 SCRIPT = ["python", HERE / "site_app.py"]
 GUNICORN = ["gunicorn", "wsgi_site:application", "--workers=2", "--bind"]

@@ -126,7 +126,7 @@ class Publisher:
         """Send what is due, and end the thread.
 
         If the last attempt to send a message has failed, no more is sent.
-        What is left is sent when there is a new message.
+        What is left is logged, and is sent when there is a new message.
 
         Args:
             patience: how long to wait for the thread at most, in seconds.
@@ -138,6 +138,16 @@ class Publisher:
             self._condition.notify_all()
         if thread is not None:
             thread.join(patience)
+        with self._condition:
+            left = self._queue.ready()
+        if left:
+            log.warning(
+                "The broker has no word of %d %s; other processes send it when"
+                " the lease is over.",
+                left,
+                "job" if left == 1 else "jobs",
+                extra={"action": "messages_left"},
+            )
 
     def _start_thread(self) -> None:
         """Start the thread unless there is one; to be called in the lock."""

@@ -156,6 +156,20 @@ def test_an_end_waits_for_what_is_due_and_for_nothing_else(publisher, broker):
     assert len(publisher) == 1
 
 
+def test_an_end_tells_what_the_broker_has_no_word_of(
+    publisher, broker, caplog
+):
+    broker.is_there = False
+    publisher.put(Entry("due"))
+    publisher.put(Entry("later"), time.time() + 3600)
+    wait_until(lambda: publisher._failures)
+    publisher.stop()
+    (record,) = caplog.records
+
+    assert record.action == "messages_left"
+    assert "no word of 1 job;" in record.getMessage()
+
+
 def test_an_end_does_not_wait_for_a_broker_that_is_away(publisher, broker):
     broker.is_there = False
     publisher.put(Entry("a"))
