@@ -60,6 +60,7 @@ button:hover{background:color-mix(in srgb,currentcolor 12%,transparent)}
 [part=status]{position:absolute;inline-size:1px;block-size:1px;overflow:hidden;clip-path:inset(50%)}
 @media(prefers-reduced-motion){[part=fill]{transition:none}
 .busy{animation:none;inline-size:100%!important;opacity:.5}}
+@media print{[part=bar],[part=fill]{print-color-adjust:exact}button{display:none}}
 @media(forced-colors:active){[part=bar]{border:1px solid}
 [part=fill]{forced-color-adjust:none;background:Highlight!important}}`;
 
@@ -382,8 +383,8 @@ export class JobProgress extends (globalThis.HTMLElement ?? Object) {
     const isOpen = other && (this.#isSeen || other !== "unknown");
     this.#offer("retry", isOver && (isOpen || state === "failed"));
     parts.cancel.ariaDisabled = Boolean(this.#doing);
-    const sentence = label ? `${label}: ${message}` : message;
-    this.#say(Math.floor(percent / 25), figures, sentence);
+    const about = label ? `${label}: ` : "";
+    this.#say(Math.floor(percent / 25), about + figures, about + message);
   }
 
   #offer(name, isPossible) {

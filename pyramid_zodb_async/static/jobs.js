@@ -435,9 +435,11 @@ class Poll {
     const versions = batch.map(({ version }) => version);
     const isKnown = versions.every(Boolean);
     // the end of one may be what is not known: no waiting for the others; nor
-    // to hear that the connection is there again
+    // to hear that the connection is there again; nor where nobody looks, as a
+    // browser has few connections to a server
     const mayWait =
       !this.#connection.failures &&
+      !globalThis.document?.hidden &&
       (isKnown || !(others.length || first.isWatched));
     this.#mayWait = mayWait;
     // browsers tell of each answer 404, and there it is part of one that is good

@@ -447,10 +447,10 @@ def test_screen_readers_hear_start_quarters_and_end(show, page, server, gate):
     element.wait_for_state("succeeded")
     assert page.evaluate("said") == [
         "Report: Working.",
-        "25%",
-        "50%",
-        "75%",
-        "100%",
+        "Report: 25%",
+        "Report: 50%",
+        "Report: 75%",
+        "Report: 100%",
         "Report: Done.",
     ]
 
@@ -498,6 +498,27 @@ def test_parts_and_properties_style_it(show, page, server):
     assert message.evaluate(f"part => ({style})(part, 'color')") == (
         "rgb(4, 5, 6)"
     )
+
+
+def test_paper_has_the_bar_and_no_buttons(show, page, server, gate):
+    element = show(server.schedule("stand", gate, 1, 2))
+    element.wait_for_value(50)
+    adjust = "part => getComputedStyle(part).printColorAdjust"
+    assert element.button("Cancel").is_visible()
+    page.emulate_media(media="print")
+
+    assert not element.button("Cancel").is_visible()
+    assert element.bar.evaluate(adjust) == "exact"
+    assert element.part("fill").evaluate(adjust) == "exact"
+    server.open(gate)
+
+
+def test_a_label_of_one_long_word_makes_no_page_wider(show, page, server):
+    page.set_viewport_size({"width": 360, "height": 640})
+    element = show(server.schedule("add", 1), label="Stock" * 40)
+    element.wait_for_state("succeeded")
+
+    assert page.evaluate("document.scrollingElement.scrollWidth") == 360
 
 
 def test_who_wants_no_motion_gets_none(browser, server, gate):

@@ -614,6 +614,28 @@ def test_a_hidden_page_waits_less_often_too(timeless):
     assert all(gap >= 10_000 for gap in timeless.gaps)
 
 
+def test_a_hidden_page_has_no_answer_held(timeless):
+    hide(timeless)
+    known = status(version=2)
+    timeless.answers(
+        answer(known, Retry_After="0"),
+        answer("", 304, Retry_After="0"),
+        answer("", 304, Retry_After="0"),
+        answer(SUCCEEDED | {"version": 2**32}),
+    )
+    timeless["void start()"]
+    while len(timeless.requests) < 2:
+        timeless.page.clock.run_for(1_000)
+        timeless.page.wait_for_timeout(1)
+    hide(timeless, hidden=False)
+    run_until_settled(timeless)
+    _, hidden, *seen = (each.headers for each in timeless.requests)
+
+    assert "prefer" not in hidden
+    assert hidden["if-none-match"] == '"2"'
+    assert {headers["prefer"] for headers in seen} == {"wait=10"}
+
+
 def test_a_page_that_becomes_visible_asks_at_once(timeless):
     hide(timeless)
     timeless.answers(answer(status()), answer(SUCCEEDED))
