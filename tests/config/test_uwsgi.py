@@ -42,20 +42,21 @@ def test_with_threads_nothing_is_said(make_app, played_uwsgi, caplog):
     assert caplog.records == []
 
 
-#: The pid of the master: there is none, it is this one, or another one.
-NONE, THIS, OTHER = 0, os.getpid(), os.getppid()
+def none():
+    """Give the pid of the master where there is none."""
+    return 0
 
 
 @pytest.mark.kept_in("zodb")
 @pytest.mark.parametrize(
     ("worker", "master", "processes", "is_forked"),
     [
-        (0, THIS, 2, True),
-        (0, THIS, 1, True),
-        (0, NONE, 2, True),
-        (0, NONE, 1, False),
-        (1, OTHER, 2, False),
-        (1, NONE, 1, False),
+        (0, os.getpid, 2, True),
+        (0, os.getpid, 1, True),
+        (0, none, 2, True),
+        (0, none, 1, False),
+        (1, os.getppid, 2, False),
+        (1, none, 1, False),
     ],
 )
 def test_nothing_is_started_before_workers_are_forked(
@@ -65,7 +66,7 @@ def test_nothing_is_started_before_workers_are_forked(
         has_threads=1,
         numproc=processes,
         worker_id=lambda: worker,
-        masterpid=lambda: master,
+        masterpid=master,
     )
     registry = make_app(zodb_async__autostart="true").app.registry
     is_started = registry.getUtility(IScheduler).runs_jobs

@@ -1,9 +1,11 @@
 """Servers that CI does not have: how they stop, and what a fork does."""
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -39,6 +41,9 @@ UWSGI = [
     *("uwsgi", "--wsgi-file", HERE / "wsgi_site.py", "--need-app"),
     *("--master", "--processes=2", "--http-socket"),
 ]
+#: What SIGTERM is to do there. With --die-on-term it kills at once whoever is
+#: at a request, and with this it waits for ever for threads that have none.
+GRACEFUL = "unix_signal:15 gracefully_kill_them_all"
 UVICORN = ["uvicorn", "asgi_site:application", "--port"]
 HYPERCORN = ["hypercorn", "asgi_site:application", "--bind"]
 
@@ -73,7 +78,10 @@ COMMANDS = {
     "uvicorn workers": (UVICORN, ["--workers=2"]),
     "uwsgi": (
         UWSGI,
-        ["--lazy-apps", "--enable-threads", "--die-on-term"],
+        [
+            *("--lazy-apps", "--enable-threads"),
+            *("--hook-master-start", GRACEFUL),
+        ],
     ),
     "uwsgi without threads": (UWSGI, ["--lazy-apps", "--die-on-term"]),
     "uwsgi preloaded": (UWSGI, ["--enable-threads", "--die-on-term"]),
@@ -228,6 +236,11 @@ WITH_THE_SETTING = ["bjoern", "cheroot", "hypercorn workers", "uvicorn"]
 WITH_THE_SETTING += ["uvicorn workers", "waitress", "wsgiref"]
 
 
+def wait_for_workers(served):
+    """Wait until both have loaded, for uWSGI ends none that still does."""
+    wait_until(lambda: served.log().count("WSGI app 0 ") == 2, 60)
+
+
 @pytest.mark.parametrize(
     ("server", "stop_on_sigterm"),
     [
@@ -240,6 +253,8 @@ def test_a_server_that_stops_waits_for_its_jobs(
     serve, server, stop_on_sigterm
 ):
     served = serve(server, stop_on_sigterm=stop_on_sigterm)
+    if server == "uwsgi":
+        wait_for_workers(served)
     assert served.ask("/start") == 202
     wait_until(served.begun.exists)
     served.process.terminate()
@@ -249,6 +264,28 @@ def test_a_server_that_stops_waits_for_its_jobs(
         wait_until(lambda: "SIGTERM: the process stops" in served.log(), 60)
     served.go.touch()
     wait_until(lambda: not served.has_processes(), 60)
+
+    assert served.effect() == "done", served.log()
+
+
+def test_uwsgi_lets_jobs_end_while_a_page_waits_for_them(serve):
+    served = serve("uwsgi")
+    wait_for_workers(served)
+    with urllib.request.urlopen(
+        f"http://127.0.0.1:{served.port}/start", timeout=60
+    ) as answer:
+        sid = json.load(answer)["sid"]
+    wait_until(served.begun.exists)
+    waiting = threading.Thread(
+        target=served.ask, args=(f"/jobs/{sid}",), kwargs={"Prefer": "wait=30"}
+    )
+    waiting.start()
+    wait_until(lambda: served.ask("/plain") == 200)
+    served.process.terminate()
+    wait_until(lambda: "running job to end" in served.log(), 60)
+    served.go.touch()
+    wait_until(lambda: not served.has_processes(), 60)
+    waiting.join()
 
     assert served.effect() == "done", served.log()
 
