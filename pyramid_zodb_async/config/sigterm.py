@@ -121,7 +121,7 @@ def _stop(_signum: int, _frame: FrameType | None) -> None:
         action="exit_not_watched",
         missing="Whether the server ends cannot be watched now.",
     )
-    sys.exit()
+    sys.exit(0)
 
 
 def _see_to_the_end() -> None:

@@ -258,13 +258,15 @@ def undo(request):
 def raise_in_doubt(share):
     """Have some commits raise when the storage has made them.
 
-    As when the connection is lost before the answer has come.
+    As when the connection is lost before the answer has come. A server that
+    does not hear that it has made the database does not start.
     """
     finish = Connection.tpc_finish
 
     def finish_in_doubt(connection, current):
+        is_new_database = current.description == "initial database creation"
         finish(connection, current)
-        if random.random() < share:
+        if not is_new_database and random.random() < share:
             raise OSError("the answer of the storage was lost")
 
     Connection.tpc_finish = finish_in_doubt

@@ -38,6 +38,31 @@ def test_a_child_that_python_was_not_told_of_runs_jobs_too(used):
     assert said == (["ran"] * 3 if used == "used" else ["ran"])
 
 
+class Part:
+    """Something that begins anew in a child."""
+
+    def __init__(self):
+        self.begun = 0
+
+    def begin(self):
+        self.begun += 1
+
+
+def test_who_is_first_in_a_child_calls_what_begins_anew_once(monkeypatch):
+    # what other tests have left stays as it is
+    monkeypatch.setattr(forking, "_methods", [])
+    part = Part()
+    forking.call_after_fork(part.begin)
+    forking.notice_fork()
+    assert part.begun == 0
+    # as in a child of which Python did not learn
+    monkeypatch.setattr(forking, "_known", set())
+    forking.notice_fork()
+    forking.notice_fork()
+
+    assert part.begun == 1
+
+
 @pytest.mark.parametrize("storage", ["mapping", "sqlite", "postgres"])
 def test_a_child_says_why_it_cannot_schedule(storage, tmp_path):
     with storages.uri_of(storage, tmp_path) as uri:

@@ -87,6 +87,54 @@ def test_a_process_that_ends_already_goes_on_with_that(happened):
     assert happened == ["jobs"]
 
 
+@pytest.fixture
+def _main_has_ended(monkeypatch):
+    """Have the main thread be one that has ended."""
+    ended = threading.Thread(target=int)
+    ended.start()
+    ended.join()
+    monkeypatch.setattr(threading, "main_thread", lambda: ended)
+
+
+@pytest.mark.usefixtures("_main_has_ended")
+def test_a_process_that_lasts_after_its_main_thread_is_ended(happened, caplog):
+    happened.spare()
+    sigterm._see_to_the_end()
+    wait_until(lambda: "end" in happened)
+
+    assert happened == ["jobs", "end"]
+    (record,) = caplog.records
+    assert record.action == "server_ended"
+    assert "no daemons go on (MainThread" in record.getMessage()
+
+
+@pytest.mark.usefixtures("_main_has_ended")
+def test_nothing_is_done_about_a_process_that_ends(monkeypatch, happened):
+    monkeypatch.setattr(threading, "enumerate", list)
+    sigterm._see_to_the_end()
+
+    assert happened == []
+
+
+def test_a_child_gets_the_handler_of_before():
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    stop_on_sigterm()
+    sigterm._leave_to_child()
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+    def handle_exit(signum, frame):
+        """Handle it."""
+
+    handle_exit.__module__ = "uvicorn.server"
+    signal.signal(signal.SIGTERM, handle_exit)
+    stop_on_sigterm()
+    assert signal.getsignal(signal.SIGTERM) is not handle_exit
+    sigterm._leave_to_child()
+    assert signal.getsignal(signal.SIGTERM) is handle_exit
+    sigterm._leave_to_child()  # there is nothing to take away
+    assert signal.getsignal(signal.SIGTERM) is handle_exit
+
+
 def end_of(what):
     """Have a process get the signal; give how it ends and what it says."""
     ended = subprocess.run(

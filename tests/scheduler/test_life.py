@@ -817,7 +817,7 @@ EVENTS_BETWEEN_PROCESSES = EVENTS | {
 @pytest.mark.parametrize(
     ("kind", "lives", "events"),
     [
-        (LifeInMemory, 120, EVENTS),
+        (LifeInMemory, 70, EVENTS),
         (LifeInDatabase, 120, EVENTS_BETWEEN_PROCESSES),
     ],
 )

@@ -1,6 +1,6 @@
 """A script that ends while a job runs, which tells what still goes on then."""
 
-import atexit
+import logging
 import sys
 import threading
 import time
@@ -12,6 +12,25 @@ from ZODB.FileStorage import FileStorage
 from pyramid_zodb_async import PersistentTransactionalScheduler
 
 begun, ends = threading.Event(), threading.Event()
+
+
+class WaitsForJobs(logging.Handler):
+    """Sets an event when somebody waits for the jobs that run."""
+
+    def __init__(self, event):
+        super().__init__()
+        self._event = event
+
+    def emit(self, record):
+        if getattr(record, "action", "") == "engine_stopping":
+            self._event.set()
+
+
+def set_at_end(event):
+    """Set an event when the process waits for its jobs."""
+    log = logging.getLogger("pyramid_zodb_async.engine.threads")
+    log.setLevel(logging.INFO)
+    log.addHandler(WaitsForJobs(event))
 
 
 def tell():
@@ -47,5 +66,5 @@ if __name__ == "__main__":
     # a job finds its function by the name of its module
     import exit as this
 
+    set_at_end(this.ends)
     this.begin(sys.argv[1], this.tell, this.begun)
-    atexit.register(this.ends.set)

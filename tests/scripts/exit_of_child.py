@@ -1,21 +1,12 @@
 """A child of multiprocessing ends while a job runs, which tells of its end."""
 
-import logging
 import multiprocessing
 import sys
 import threading
 
-from exit import begin
+from exit import begin, set_at_end
 
 begun, ends = threading.Event(), threading.Event()
-
-
-class WaitsForJobs(logging.Handler):
-    """Notes that somebody waits for the jobs that run."""
-
-    def emit(self, record):
-        if getattr(record, "action", "") == "engine_stopping":
-            ends.set()
 
 
 def tell():
@@ -30,9 +21,7 @@ def serve(path):
     # a job finds its function by the name of its module
     import exit_of_child as this
 
-    log = logging.getLogger("pyramid_zodb_async.engine.threads")
-    log.setLevel(logging.INFO)
-    log.addHandler(this.WaitsForJobs())
+    set_at_end(this.ends)
     begin(path, this.tell, this.begun)
 
 

@@ -1,23 +1,15 @@
 """A process ends while a job runs, which then uses others than its thread."""
 
 import concurrent.futures
-import logging
 import sys
 import threading
 
 import transaction
+from exit import set_at_end
 
 from pyramid_zodb_async import TransactionalScheduler
 
 begun, ends, ended = threading.Event(), threading.Event(), threading.Event()
-
-
-class WaitsForJobs(logging.Handler):
-    """Notes that somebody waits for the jobs that run."""
-
-    def emit(self, record):
-        if getattr(record, "action", "") == "engine_stopping":
-            ends.set()
 
 
 def tell(name):
@@ -38,9 +30,7 @@ if __name__ == "__main__":
     # a job finds its function by the name of its module
     import exit_of_executor as this
 
-    log = logging.getLogger("pyramid_zodb_async.engine.threads")
-    log.setLevel(logging.INFO)
-    log.addHandler(this.WaitsForJobs())
+    set_at_end(this.ends)
     scheduler = TransactionalScheduler(workers=1)
     scheduler.schedule(this.tell, sys.argv[1])
     transaction.commit()
