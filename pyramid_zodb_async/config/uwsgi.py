@@ -1,4 +1,4 @@
-"""What uWSGI does with threads: it may not let them run, and forks them."""
+"""What uWSGI does about threads: it may stop them, or fork beside them."""
 
 import os
 import sys

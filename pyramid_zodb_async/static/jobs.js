@@ -439,7 +439,7 @@ class Poll {
     // browser has few connections to a server
     const mayWait =
       !this.#connection.failures &&
-      !globalThis.document?.hidden &&
+      !isHidden() &&
       (isKnown || !(others.length || first.isWatched));
     this.#mayWait = mayWait;
     // browsers tell of each answer 404, and there it is part of one that is good
@@ -473,7 +473,7 @@ class Poll {
     }
     if (status === 304) {
       batch.forEach((watch) => (watch.missing = new Missing()));
-      return this.#mayWait ? (retryAfter ?? PACE) : 0;
+      return this.#mayWait || isHidden() ? (retryAfter ?? PACE) : 0;
     }
     if (!isGood && isAlone && this.#isMissing && isNone(status)) {
       this.#collection = undefined; // it is not there
@@ -495,7 +495,8 @@ class Poll {
         }
       });
       // from now on the server holds its answers, which is the better pace
-      const isStart = !this.#mayWait && batch.every((it) => it.version);
+      const isStart =
+        !this.#mayWait && !isHidden() && batch.every((it) => it.version);
       return missing ?? (isStart ? 0 : (retryAfter ?? PACE));
     }
     return this.#takeBad({ body, ...answer }, isAlone);
@@ -531,6 +532,9 @@ class Poll {
     }
   }
 }
+
+/** Whether this is a page that nobody sees now. */
+const isHidden = () => globalThis.document?.hidden;
 
 /** Whether no server of ours gives this status to who asks for several. */
 const isNone = (status) => status >= 200 && status < 429 && status !== 401;

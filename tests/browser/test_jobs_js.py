@@ -636,6 +636,19 @@ def test_a_hidden_page_has_no_answer_held(timeless):
     assert {headers["prefer"] for headers in seen} == {"wait=10"}
 
 
+def test_a_hidden_page_keeps_to_the_pace_of_the_server(timeless):
+    hide(timeless)
+    timeless.answers(
+        answer(status(version=2), Retry_After="30"),
+        answer("", 304, Retry_After="30"),
+        answer(SUCCEEDED | {"version": 2**32}),
+    )
+    timeless["void start()"]
+    run_until_settled(timeless)
+
+    assert all(gap >= 30_000 for gap in timeless.gaps)
+
+
 def test_a_page_that_becomes_visible_asks_at_once(timeless):
     hide(timeless)
     timeless.answers(answer(status()), answer(SUCCEEDED))
