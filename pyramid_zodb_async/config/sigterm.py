@@ -58,11 +58,48 @@ def stop_on_sigterm() -> None:
 # cached, because the registration cannot be undone and must happen only once
 @functools.cache
 def _watch_forks() -> None:
-    os.register_at_fork(after_in_child=_leave_to_child)
+    os.register_at_fork(
+        before=_hold_signal,
+        after_in_parent=_release_signal,
+        after_in_child=_leave_to_child,
+    )
+
+
+class _Forking(threading.local):
+    """The signals that are blocked in a thread when it begins to fork."""
+
+    blocked: set[int] | None = None
+
+
+_forking = _Forking()
+
+
+def _hold_signal() -> None:
+    """Have the signal wait until a child can be ended by it.
+
+    Python forgets in a new child which signals its handlers are to be called
+    for, so one that comes as the child begins would be lost.
+    """
+    _forking.blocked = signal.pthread_sigmask(
+        signal.SIG_BLOCK, {signal.SIGTERM}
+    )
+
+
+def _release_signal() -> None:
+    # a server in C may call what is for the child and nothing before it
+    if _forking.blocked is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, _forking.blocked)
+        _forking.blocked = None
 
 
 def _leave_to_child() -> None:
     """Take the handler away in a child, which has no jobs to wait for."""
+    _take_handler_away()
+    # last, as one that came meanwhile ends the child here
+    _release_signal()
+
+
+def _take_handler_away() -> None:
     handler = signal.getsignal(signal.SIGTERM)
     if handler is _stop:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -171,6 +171,28 @@ def test_a_forked_child_ends_by_the_signal_as_ever():
     assert end_of("child") == (0, ["the child has ended by -15"])
 
 
+def test_a_forked_child_ends_by_a_signal_that_comes_at_once():
+    assert end_of("children") == (0, ["50 children have ended by -15"])
+
+
+# Python 3.12 warns of threads, which other tests may have left
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+@pytest.mark.parametrize("blocked", [set(), {signal.SIGTERM}])
+def test_a_fork_leaves_the_signal_to_its_thread_as_it_was(blocked):
+    stop_on_sigterm()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
+    try:
+        child = os.fork()
+        if not child:
+            os._exit(0)
+        os.waitpid(child, 0)
+        after = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    assert after == before | blocked
+
+
 class Server:
     """Something whose method handles signals."""
 

@@ -61,12 +61,27 @@ def with_child():
     print("the child has ended by", child.exitcode, flush=True)
 
 
+def with_children():
+    """Terminate children that have only just been forked."""
+    for _ in range(50):
+        child = os.fork()
+        if not child:
+            signal.pause()
+            os._exit(0)
+        os.kill(child, signal.SIGTERM)
+        _, status = os.waitpid(child, 0)
+        assert os.waitstatus_to_exitcode(status) == -signal.SIGTERM
+    print("50 children have ended by -15", flush=True)
+
+
 if __name__ == "__main__":
     logging.basicConfig(stream=sys.stdout, format="%(message)s")
     sigterm.stop_on_sigterm()
     match sys.argv[1]:
         case "child":
             with_child()
+        case "children":
+            with_children()
         case "slow":
             with_slow_end()
         case kind:
