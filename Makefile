@@ -120,6 +120,8 @@ bench: $(INSTALLED)
 		'psycopg[binary]'
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/durable.py
+	$(BIN)/python benchmarks/bulk.py
+	$(BIN)/python benchmarks/waiting.py
 	$(BIN)/python benchmarks/over_http.py
 	$(BIN)/python benchmarks/celery_engine.py
 	$(BIN)/python benchmarks/client.py

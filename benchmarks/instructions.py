@@ -10,7 +10,8 @@ it decides what collides in the caches of the interpreter. So some processes,
 each with other hashes and a new FileStorage, take the median of some lives,
 and each figure is the mean of theirs.
 
-To compare two builds, run it with the ``PYTHONPATH`` of each.
+Another build can be measured by turns with this one: ``--before`` is the
+folder of its source.
 """
 
 import argparse
@@ -35,6 +36,9 @@ import pyramid_zodb_async
 
 #: The bare commit.
 BARE = "a bare commit"
+
+#: A request that schedules many jobs, and all of their runs.
+SCHEDULE_MANY, RUN_MANY = "many scheduled in one commit", "their runs"
 
 #: What is called a job in the sums.
 JOB = (lone.SCHEDULE, lone.RUN, lone.FETCH)
@@ -73,7 +77,7 @@ class Small(Persistent):
     count = 0
 
 
-def be_counted(warm_up, repetitions):
+def be_counted(warm_up, repetitions, many):
     """Live under callgrind, and print the names of what was counted."""
     meter = Meter()
     with tempfile.TemporaryDirectory() as folder, _application(folder) as app:
@@ -81,10 +85,27 @@ def be_counted(warm_up, repetitions):
             for _ in range(times):
                 lone.live(app, do)
             _commit(app.db, do, times)
+            if many:
+                _live_together(app, do, many)
             # the collector would come at any moment
             gc.collect()
             gc.disable()
     print(json.dumps(meter.names))
+
+
+def _live_together(app, do, many):
+    """Have jobs of one request be scheduled, and run."""
+
+    def schedule():
+        with app.request() as request:
+            return [request.schedule(lone.one) for _ in range(many)]
+
+    def run():
+        for _ in range(many):
+            app.engine.run_next()
+
+    do(SCHEDULE_MANY, schedule)
+    do(RUN_MANY, run)
 
 
 def _application(folder):
@@ -114,8 +135,8 @@ def _commit(db, do, times):
     connection.close()
 
 
-def count(valgrind, processes, lives, script=__file__):
-    """Return the instructions, by what was done.
+def count(valgrind, processes, lives, script=__file__, builds=(None,)):
+    """Return the instructions of each build, by what was done.
 
     Args:
         valgrind: the program.
@@ -123,21 +144,31 @@ def count(valgrind, processes, lives, script=__file__):
         lives: the options that tell how often each is to do it.
         script: what does it with the option ``--counted``, and prints the
             names of what it has done.
+        builds: the folders of their sources; ``None`` is the one that this
+            runs with.
     """
+    turns = [(seed, build) for seed in range(processes) for build in builds]
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as executor:
-        of_processes = list(
-            executor.map(
-                functools.partial(_count_in_process, valgrind, lives, script),
-                range(processes),
-            )
+        done = executor.map(
+            functools.partial(_count_in_process, valgrind, lives, script),
+            *zip(*turns, strict=True),
         )
+        of_processes = list(zip(turns, done, strict=True))
+    return [
+        _means([counts for (_, of), counts in of_processes if of == build])
+        for build in builds
+    ]
+
+
+def _means(of_processes):
+    """Return the means of what processes have counted."""
     return {
         name: statistics.mean(counts[name] for counts in of_processes)
         for name in of_processes[0]
     }
 
 
-def _count_in_process(valgrind, lives, script, seed):
+def _count_in_process(valgrind, lives, script, seed, build):
     """Return the medians that one process sees, by what was done."""
     with tempfile.TemporaryDirectory() as folder:
         counted = subprocess.run(
@@ -146,7 +177,7 @@ def _count_in_process(valgrind, lives, script, seed):
                 f"--callgrind-out-file={folder}/counts",
                 *(sys.executable, script, "--counted", *lives),
             ],
-            env=_environment(seed),
+            env=_environment(seed, build),
             stdout=subprocess.PIPE,
             check=False,
         )
@@ -164,10 +195,12 @@ def _count_in_process(valgrind, lives, script, seed):
     return {name: statistics.median(each) for name, each in series.items()}
 
 
-def _environment(seed):
+def _environment(seed, build):
     """Return what a process needs, for more of it moves all in memory."""
     needed = ("PYTHONPATH", "LD_LIBRARY_PATH", "TMPDIR")
     kept = {name: os.environ[name] for name in needed if name in os.environ}
+    if build is not None:
+        kept["PYTHONPATH"] = str(pathlib.Path(build).resolve())
     return kept | {"PYTHONHASHSEED": str(seed)}
 
 
@@ -178,17 +211,37 @@ def _total(dump):
     return int(total.removeprefix("totals: "))
 
 
-def print_counts(counts):
-    """Print them as they are, and in bare commits."""
-    rows = {
-        **counts,
-        "a job: schedule, run, fetch": sum(counts[step] for step in JOB),
-    }
+def print_counts(counts, before=None):
+    """Print them as they are, and in bare commits.
+
+    Args:
+        counts: the instructions of this build, by what was done.
+        before: those of another build, to print the ratios to them as well.
+    """
+    rows, others = _with_sums(counts), _with_sums(before or {})
     print(f"{pathlib.Path(pyramid_zodb_async.__file__).parent}")
-    print("thousand instructions / bare commits")
+    print(
+        "thousand instructions / bare commits"
+        + (" / those of before" if before else "")
+    )
     for name, instructions in rows.items():
         multiple = instructions / counts[BARE]
-        print(f"{instructions / 1000:7.1f} / {multiple:5.2f}  {name}")
+        line = f"{instructions / 1000:7.1f} / {multiple:5.2f}"
+        if before:
+            line += f" / {instructions / others[name]:4.2f}"
+        print(f"{line}  {name}")
+
+
+def _with_sums(counts):
+    """Return counts with the sums of those of a job."""
+    if not counts:
+        return {}
+    run = counts[lone.SCHEDULE] + counts[lone.RUN]
+    return {
+        **counts,
+        "schedule and run": run,
+        "a job: schedule, run, fetch": sum(counts[step] for step in JOB),
+    }
 
 
 def main():
@@ -211,20 +264,34 @@ def main():
         help="how many lives count in each process (%(default)s)",
     )
     parser.add_argument(
+        "--many",
+        type=int,
+        default=100,
+        help="how many jobs one request schedules besides (%(default)s)",
+    )
+    parser.add_argument(
+        "--before", help="the folder of another build, to be counted as well"
+    )
+    parser.add_argument(
         "--counted", action="store_true", help=argparse.SUPPRESS
     )
     given = parser.parse_args()
     valgrind = shutil.which("valgrind")
     if given.counted:
-        be_counted(given.warm_up, given.repetitions)
+        be_counted(given.warm_up, given.repetitions, given.many)
     elif valgrind is None:
         print("There is no valgrind to count with: apt-get install valgrind")
     else:
         lives = (
             f"--warm-up={given.warm_up}",
             f"--repetitions={given.repetitions}",
+            f"--many={given.many}",
         )
-        print_counts(count(valgrind, given.processes, lives))
+        before = [given.before] if given.before else []
+        counted = count(
+            valgrind, given.processes, lives, builds=[None, *before]
+        )
+        print_counts(*counted)
 
 
 if __name__ == "__main__":

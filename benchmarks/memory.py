@@ -26,7 +26,7 @@ from pyramid_zodb_async.execution.runner import Runner
 from pyramid_zodb_async.execution.surroundings import bare_thread
 from pyramid_zodb_async.scheduler.in_memory.job import Job
 from pyramid_zodb_async.scheduler.memory import MemoryScheduler
-from pyramid_zodb_async.transfer.references import dump
+from pyramid_zodb_async.transfer.envelopes import dump, resolved
 
 #: How many results are kept, and how often a round measures with that: less
 #: where it takes long, for the peer scans all results at each job.
@@ -84,7 +84,7 @@ def keep_in_ours(scheduler, kept):
         job = Job(function="memory:nothing", owner=None, base_url=None)
         scheduler.jobs.table.accept(job)
         scheduler.jobs.table.claim(job.sid)
-        value = dump(None, ThreadConnections())
+        value = resolved(dump(None, ThreadConnections()))
         scheduler.jobs.table.succeed(job, job.run_number, value)
     return scheduler
 

@@ -35,6 +35,40 @@ def one():
     return 1
 
 
+def rest(_number):
+    """Be a job that goes on until the process ends."""
+    threading.Event().wait()
+
+
+class Runs:
+    """Counts runs, so that to wait for them costs the database nothing."""
+
+    _lock = threading.Lock()
+    _left = 0
+    over = threading.Event()
+
+    @classmethod
+    def expect(cls, number):
+        """Expect so many runs more."""
+        with cls._lock:
+            cls._left += number
+            cls.over.clear()
+
+    @classmethod
+    def note(cls):
+        """Note that a run has begun."""
+        with cls._lock:
+            cls._left -= 1
+            if cls._left <= 0:
+                cls.over.set()
+
+
+def count(number):
+    """Be a job with an argument, whose run is counted."""
+    Runs.note()
+    return number
+
+
 class Stamps:
     """When jobs started."""
 
@@ -71,14 +105,22 @@ class Stack:
 
     Jobs are scheduled and fetched by requests with a transaction of their
     own, which go through no router and no tweens.
+
+    Args:
+        uri: that of the database.
+        workers: how many jobs run at a time.
+        starts: whether to start the scheduler now.
+        settings: further ones.
     """
 
-    def __init__(self, uri, workers):
+    def __init__(self, uri, workers, folder=None, *, starts=True, **settings):
+        self.uri, self.folder = uri, folder
         settings = {
             "zodbconn.uri": uri,
             "tm.manager_hook": "pyramid_tm.explicit_manager",
             "zodb_async.scheduler": "zodb",
             "zodb_async.workers": workers,
+            **settings,
         }
         config = Configurator(settings=settings)
         for name in ("tm", "zodbconn", "zodb_async"):
@@ -86,7 +128,8 @@ class Stack:
         self.registry = config.make_wsgi_app().registry
         self.db = databases_of(self.registry)[""]
         self.scheduler = self.registry.getUtility(IScheduler)
-        self.scheduler.start()
+        if starts:
+            self.scheduler.start()
         #: The conflicts that requests met.
         self.conflicts = 0
 
@@ -175,7 +218,7 @@ def new_stack(storage, *, kept=0, workers=2):
         name = stack.enter_context(tempfile.TemporaryDirectory())
         folder = pathlib.Path(name)
         uri = stack.enter_context(STORAGES[storage](folder))
-        made = Stack(uri, workers)
+        made = Stack(uri, workers, folder)
         stack.callback(made.close)
         if kept:
             made.keep(kept)

@@ -80,11 +80,16 @@ def _sids(app, scheduler):
     if scheduler == "memory":
         unknown = [secrets.token_urlsafe(16) for _ in range(JOBS)]
     else:
-        number, _key = split_sid(ended[0])
-        unknown = [
-            make_sid(number, secrets.token_bytes(16)) for _ in range(JOBS)
-        ]
+        unknown = [_unlike(sid) for sid in ended]
     return {"unknown": unknown, "ended": ended, "pending": pending}
+
+
+def _unlike(sid):
+    """Return a sid as somebody makes it who knows all but what is random."""
+    place, guess = split_sid(sid), secrets.token_bytes(16)
+    if place.signature:
+        return make_sid(place._replace(signature=guess))
+    return make_sid(place._replace(page=guess))
 
 
 def _put(app):
@@ -150,7 +155,7 @@ def main():
     elif valgrind is None:
         print("There is no valgrind to count with: apt-get install valgrind")
     else:
-        counts = instructions.count(
+        (counts,) = instructions.count(
             valgrind,
             given.processes,
             (

@@ -4,6 +4,7 @@ from .config.include import includeme
 from .context import PersistentContext
 from .exceptions import (
     ArgumentNotTransferable,
+    BulkTooLarge,
     CommitInDoubt,
     DatabaseForked,
     JobCancelled,
@@ -31,11 +32,13 @@ from .scheduler import (
     PersistentTransactionalScheduler,
     TransactionalScheduler,
 )
+from .scheduler.names import names_in_jobs
 from .transactional import TransactionManager, transactional
 
 __all__ = [
     "ArgumentNotTransferable",
     "Backoff",
+    "BulkTooLarge",
     "CommitInDoubt",
     "CurrentJob",
     "DatabaseForked",
@@ -66,5 +69,6 @@ __all__ = [
     "current_job",
     "includeme",
     "job",
+    "names_in_jobs",
     "transactional",
 ]

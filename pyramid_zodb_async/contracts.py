@@ -1,9 +1,10 @@
 """The interfaces by which the rooms of this package use each other."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ZODB.DB import DB
+from ZODB.POSException import POSKeyError
 from zope.interface import Attribute, Interface
 
 from .exceptions import JobError
@@ -18,6 +19,7 @@ class ISchedulerCore(IScheduler):
 
     announcer = Attribute("The Announcer, which sends the events of jobs.")
     commit_queue = Attribute("The CommitQueue, which has events to deliver.")
+    max_bulk = Attribute("How many calls schedule_calls may be given.")
 
     def schedule_call(  # noqa: PLR0913 - all that defines a job
         function: Callable[..., Any],
@@ -36,6 +38,31 @@ class ISchedulerCore(IScheduler):
         is the URL of the application for the job's own request. *options* are
         those that ``checked`` returns, and take precedence over those of the
         function.
+        """
+
+    def schedule_calls(  # noqa: PLR0913 - all that defines the jobs
+        function: Callable[..., Any],
+        calls: Iterable[tuple[tuple[Any, ...], dict[str, Any]]],
+        connections: Connections,
+        *,
+        owner: str | None = None,
+        base_url: str | None = None,
+        options: Mapping[str, Any] = {},
+        spread: float = 0.0,
+    ) -> Sequence[str]:
+        """Schedule many jobs as :meth:`many` does, in a given transaction.
+
+        ``request.schedule.many`` uses it. The positional and the named
+        arguments of the *calls* come from ``normalised_calls``, at most
+        :attr:`max_bulk` of them; they are iterated over once. The n-th, from
+        0, is the call n: an error about it says so by ``of_call``. What the
+        iteration raises passes as it is. After any error nothing is
+        scheduled, though the transaction may go on. The first job is due
+        when a single one would be, and the n-th at that time plus *spread*
+        seconds times n / the number of calls. The rest is as for
+        :meth:`schedule_call`.
+
+        Returns the sids in the order of the calls.
         """
 
     def find(sid: str, connections: Connections) -> "ITransactionJob | None":
@@ -190,6 +217,12 @@ class IRun(Interface):
         gone on, and with :class:`ResultNotTransferable` for such a *value*.
         """
 
+    def require_job(error: POSKeyError) -> None:
+        """Raise :class:`JobCancelled` if the job is gone with its scheduler.
+
+        *error* is what the commit of the success has raised.
+        """
+
     def can_find_out(participants: list[Any]) -> bool:
         """Return whether :meth:`find_out` tells what became of a commit.
 
@@ -259,6 +292,12 @@ class IRun(Interface):
 
     def leave() -> None:
         """Note that the job has ended although its function still runs."""
+
+    def note_commit() -> None:
+        """Note that the commit of the success has returned.
+
+        Called before the connections of the run are closed.
+        """
 
     def close() -> None:
         """Finish the run; not called after :meth:`release`."""

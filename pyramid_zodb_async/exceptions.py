@@ -6,6 +6,7 @@ from pyramid.i18n import TranslationString
 
 __all__ = [
     "ArgumentNotTransferable",
+    "BulkTooLarge",
     "CommitInDoubt",
     "DatabaseForked",
     "JobCancelled",
@@ -54,6 +55,17 @@ class ArgumentNotTransferable(JobError, TypeError):
     Pass plain values, or persistent objects that this request has loaded
     through its own connection; the message names the argument and says what
     to pass.
+    """
+
+    public = False
+
+
+class BulkTooLarge(JobError, ValueError):
+    """There are more calls than one bulk may have.
+
+    ``request.schedule.many()`` raises it when it is given more calls than the
+    setting ``zodb_async.max_bulk`` allows; nothing is scheduled then. Raise
+    the setting, or schedule the calls by several transactions.
     """
 
     public = False

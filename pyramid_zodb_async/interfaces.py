@@ -1,6 +1,7 @@
 """The interfaces that applications use or implement."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
 from typing import Any, Protocol
 
 from ZODB.Connection import Connection
@@ -48,6 +49,9 @@ class IScheduler(Interface):
     def schedule(f: Callable[..., Any], /, *args: Any, **kw: Any) -> str:
         """Have ``f(*args, **kw)`` called after the transaction has committed.
 
+        Plain arguments are taken as they are now, persistent objects as the
+        transaction commits them.
+
         Returns the sid, the job's id. If the transaction does not commit, or
         a savepoint from before this call is rolled back, there is no job.
 
@@ -55,6 +59,37 @@ class IScheduler(Interface):
             TypeError: *f* cannot be a job or be called with the arguments.
             ArgumentNotTransferable: an argument cannot go to another thread.
             QueueFull: too many jobs wait.
+        """
+
+    def many(
+        f: Callable[..., Any],
+        /,
+        calls: Iterable[tuple[Any, ...]],
+        *,
+        spread: float | timedelta | None = None,
+    ) -> Sequence[str]:
+        """Have *f* called many times after the transaction has committed.
+
+        Each of *calls* is a tuple of positional arguments, or a pair of such
+        a tuple and a dict of named ones. So two arguments of which the first
+        is a tuple and the second a dict have to be written ``((first,
+        second), {})``. *calls* may be a generator, and is iterated over once.
+        With *spread*, in seconds or as a ``timedelta``, the beginnings are
+        spread evenly over that time.
+
+        Returns the sids in the order of the calls. All jobs are scheduled or,
+        if this raises, none: what *calls* raises passes.
+
+        Raises:
+            TypeError: *f* cannot be a job, or a call is none or does not fit;
+                the text has its index, from 0.
+            ValueError: *spread* is negative, or more than a thousand years.
+            ArgumentNotTransferable: an argument cannot go to another thread;
+                the text has the index of its call.
+            BulkTooLarge: there are more calls than the setting
+                ``zodb_async.max_bulk`` allows.
+            QueueFull: too many jobs wait in memory. In the database those of
+                a bulk may be any number.
         """
 
     def get(
@@ -132,10 +167,24 @@ class IScheduler(Interface):
         *grace* is the longest wait in seconds, by default that of
         ``zodb_async.grace``; in the main thread, a Ctrl-C ends it. Returns
         the sids of the jobs that still run.
+
+        Jobs in a database are left to other processes, which learn that this
+        one has ended in order.
         """
 
     def unfinished() -> list[str]:
-        """Return the sids of the committed jobs that have not ended."""
+        """Return the sids of the committed jobs that have not ended.
+
+        In the database this reads each of these jobs.
+        """
+
+    def count_unfinished() -> int:
+        """Return how many committed jobs have not ended.
+
+        In the database this does not read the jobs of bulks, so it is quick
+        however many there are. Those that have ended in another process since
+        its last look, three times in ``zodb_async.lease``, may still count.
+        """
 
     def backlog() -> int:
         """Return how many jobs this process has accepted and not begun."""
@@ -242,6 +291,16 @@ class IRemoteEngine(IEngine):
         It does not raise, does not use a database, and does not block.
         """
 
+    def send_all(
+        sids: Sequence[str], *, queue: str, priority: int = 0
+    ) -> None:
+        """Send messages for many jobs, when none for another job is due.
+
+        It does not raise, does not use a database, and takes no longer if
+        there are more of them. Each sid is asked for when its message is to
+        be sent, by another thread; they must not change.
+        """
+
     def count(queue: str, callback: Callable[[int], None]) -> None:
         """Have *callback* called with the number of messages in *queue*.
 
@@ -251,4 +310,7 @@ class IRemoteEngine(IEngine):
         """
 
     def unsent() -> int:
-        """Return for how many jobs messages are still to be sent."""
+        """Return for how many jobs messages are still to be sent.
+
+        Those of :meth:`send_all` do not count.
+        """

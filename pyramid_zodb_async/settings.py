@@ -219,6 +219,13 @@ class Settings:
         "How many jobs may wait in the process before ``schedule()`` refuses"
         " more, with a *503 Service Unavailable*.",
     )
+    max_bulk: int = _setting(
+        *_count(1),
+        100_000,
+        "How many calls ``request.schedule.many()`` may be given at once."
+        " Where jobs are in the database, its jobs do not count for"
+        " ``max_pending``.",
+    )
     max_waiting: int = _setting(
         *_count(0),
         2,

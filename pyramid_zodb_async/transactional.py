@@ -21,6 +21,7 @@ from transaction.interfaces import (
 from transaction.interfaces import ITransactionManager as Manager
 from ZODB.POSException import ConflictError
 
+from .concurrency.context_values import ContextValue
 from .concurrency.loggers import get_logger
 from .database.commits import cut_notes, may_have_committed
 from .database.joinable_transactions import (
@@ -53,8 +54,7 @@ log = get_logger(__name__)
 _job_manager: ContextVar[Any] = ContextVar("job_manager", default=(None, None))
 
 
-@contextlib.contextmanager
-def use_manager(manager: Manager) -> Iterator[None]:
+def use_manager(manager: Manager) -> contextlib.AbstractContextManager[Any]:
     """Make *manager* the default one of this thread in a ``with`` block.
 
     There :data:`transactional` uses it in place of ``transaction.manager``.
@@ -64,11 +64,7 @@ def use_manager(manager: Manager) -> Iterator[None]:
     Args:
         manager: the transaction manager.
     """
-    token = _job_manager.set((threading.current_thread(), manager))
-    try:
-        yield
-    finally:
-        _job_manager.reset(token)
+    return ContextValue(_job_manager, (threading.current_thread(), manager))
 
 
 class _EitherMethod(Generic[P, R]):

@@ -44,6 +44,7 @@ def test_errors_for_developers_are_not_for_those_who_wait():
 
     assert private == [
         "ArgumentNotTransferable",
+        "BulkTooLarge",
         "DatabaseForked",
         "StoreNotUsable",
         "TransactionRequired",

@@ -24,7 +24,9 @@ ORDER = """
     execution
     scheduler.sids scheduler.transaction_changes scheduler.waiters
     scheduler.beats scheduler.contents scheduler.runnable_job
+    scheduler.job_records scheduler.store_format
     scheduler.slices
+    scheduler.stored_job
     scheduler.records scheduler.commit_queue scheduler.base_run
     scheduler.store
     scheduler.process
@@ -212,8 +214,8 @@ def test_everything_in_the_package_is_shipped():
 PRIVATE = {
     "database.application": {"_zodb_databases"},
     "database.internals": {
-        *("_implicitlyAdding", "_resources", "_storage", "_synchs"),
-        *("_unjoin", "_voted"),
+        *("_implicitlyAdding", "_readCurrent", "_resources", "_storage"),
+        *("_synchs", "_unjoin", "_voted"),
     },
     "concurrency.exits": {"_register_atexit"},
     "execution.overdue": {"_current_frames"},

@@ -1,5 +1,6 @@
 """Promise 9: everything is bounded."""
 
+import itertools
 import re
 import threading
 
@@ -7,7 +8,7 @@ import pytest
 import shop
 from pyramid.response import Response
 
-from pyramid_zodb_async import IScheduler
+from pyramid_zodb_async import BulkTooLarge, IScheduler
 from pyramid_zodb_async.database.application import databases_of
 from pyramid_zodb_async.testing import drain, wait_for
 
@@ -88,6 +89,77 @@ def test_the_jobs_of_a_transaction_count_before_its_commit(make_app, manager):
 
     app = make_app({"/view": view}, **manager, zodb_async__max_pending=4)
     app.get("/view", status=503)
+    drain(app)
+
+    assert shop.effects(app) == []
+
+
+def make_with_many(make_app, numbers, **settings):
+    """Make an application that schedules so many jobs, then one more."""
+    calls = iter(numbers)
+
+    def many(request):
+        request.schedule.many(shop.add, (("word",) for _ in next(calls)))
+        return Response("done")
+
+    def add(request):
+        return request.accepted(request.schedule(shop.add, "single"))
+
+    settings.setdefault("zodb_async__max_pending", 4)
+    return make_app(
+        {"/many": many, "/add": add}, **settings, zodb_async__max_bulk=10
+    )
+
+
+@pytest.mark.kept_in("memory")
+def test_a_bulk_in_memory_has_the_room_that_single_jobs_have(
+    make_app, manager
+):
+    numbers = [range(4), range(1), range(5), itertools.count()]
+    app = make_with_many(
+        make_app, numbers, **manager, zodb_async__engine="manual"
+    )
+    app.get("/many")
+    app.get("/add", status=503)
+    refusal = app.get("/many", status=503)
+    assert refusal.headers["Retry-After"] == "1"
+    assert "4 jobs are waiting" in refusal.json["detail"]
+    drain(app)
+    for _ in range(2):  # also if there is no end of calls
+        refusal = app.get("/many", status=503)
+        assert "0 jobs are waiting, and 5" in refusal.json["detail"]
+    drain(app)
+
+    assert shop.effects(app) == ["word"] * 4
+
+
+@pytest.mark.kept_in("zodb")
+def test_a_bulk_in_the_database_does_not_take_the_room_of_single_jobs(
+    make_app, manager
+):
+    app = make_with_many(
+        make_app,
+        [range(10), range(10)],
+        **manager,
+        zodb_async__engine="manual",
+    )
+    app.get("/many")
+    app.get("/many")
+    for _ in range(4):
+        app.get("/add", status=202)
+    app.get("/add", status=503)
+    drain(app)
+
+    assert shop.effects(app).count("word") == 20
+    assert shop.effects(app).count("single") == 4
+
+
+def test_a_bulk_is_bounded_by_a_setting(make_app, manager):
+    app = make_with_many(
+        make_app, [range(11)], **manager, zodb_async__max_pending=100
+    )
+    with pytest.raises(BulkTooLarge, match=r"10 calls.*max_bulk"):
+        app.get("/many")
     drain(app)
 
     assert shop.effects(app) == []

@@ -282,13 +282,13 @@ def test_an_object_of_another_thread_is_refused(make_app, manager):
     taken, done = threading.Event(), threading.Event()
 
     def keep(request):
-        kept.append(stored(request))
+        kept[:] = [stored(request)]
         return Response("kept")
 
     def take(request):
-        assert get_connection(request) is kept[0]._p_jar
-        taken.set()
-        assert done.wait(60)
+        if get_connection(request) is kept[0]._p_jar:
+            taken.set()
+            assert done.wait(60)
         return Response("taken")
 
     def use(request):
@@ -298,10 +298,15 @@ def test_an_object_of_another_thread_is_refused(make_app, manager):
         return Response("refused")
 
     app = make_app({"/keep": keep, "/take": take, "/use": use}, **manager)
-    app.get("/keep")
-    other = threading.Thread(target=app.get, args=("/take",))
-    other.start()
-    assert taken.wait(60)
+    for _ in range(100):
+        app.get("/keep")
+        other = threading.Thread(target=app.get, args=("/take",))
+        other.start()
+        # what looks after jobs may have taken the connection in its place
+        while other.is_alive() and not taken.wait(0.01):
+            pass
+        if taken.is_set():
+            break
     app.get("/use")
     done.set()
     other.join()
@@ -320,7 +325,7 @@ def test_a_request_within_an_argument_is_refused(refused):
     error = refused(lambda request: (([{"of": request}],), {}))
 
     assert "Argument 1 of shop:give() cannot go to a job" in str(error)
-    assert "a request belongs to its thread; pass the values" in str(error)
+    assert "a request ends before the job begins; pass the" in str(error)
 
 
 @pytest.mark.parametrize("size", [1, 1_000_000])

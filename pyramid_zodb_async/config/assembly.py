@@ -71,7 +71,9 @@ def _make_scheduler(registry: Any, settings: Settings) -> Any:
     """Return the scheduler that the settings name."""
     if settings.scheduler == "memory":
         return MemoryScheduler(
-            settings.result_timeout, max_pending=settings.max_pending
+            settings.result_timeout,
+            max_pending=settings.max_pending,
+            max_bulk=settings.max_bulk,
         )
     return ZODBScheduler(
         RootLocation(
@@ -84,6 +86,7 @@ def _make_scheduler(registry: Any, settings: Settings) -> Any:
         ),
         timeout=settings.result_timeout,
         max_pending=settings.max_pending,
+        max_bulk=settings.max_bulk,
         attempts=settings.attempts,
         lease=settings.lease,
     )

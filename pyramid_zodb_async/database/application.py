@@ -99,13 +99,13 @@ class RequestConnections:
                 "The request that asked for the job is over; ask for the job"
                 " in the request that needs its persistent objects"
             )
-        name = db.database_name
-        if self._databases.get(name) is not db:
+        name, request = db.database_name, self._request
+        if databases_of(request.registry).get(name) is not db:
             raise JobNotLoadable(
                 f"The database {name!r} is none that pyramid_zodbconn opened"
                 " for this application"
             )
-        return get_connection(self._request, name or None)
+        return get_connection(request, name or None)
 
     def sole(self) -> Connection | None:
         """Return the connection to the primary database, if there is one."""

@@ -1,16 +1,17 @@
 """The database connections of transactions, threads and persistent objects."""
 
-import contextlib
 import contextvars
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import transaction
 from ZODB.Connection import Connection
 from ZODB.DB import DB
 
+from ..concurrency.context_values import ContextValue
 from ..exceptions import JobNotLoadable
 from ..interfaces import Connections
 from .internals import is_registered, leave_transaction
@@ -319,15 +320,10 @@ def current_connections() -> Connections:
     return connections
 
 
-@contextlib.contextmanager
-def use_connections(connections: Connections) -> Iterator[None]:
+def use_connections(connections: Connections) -> AbstractContextManager[Any]:
     """Make *connections* the current ones of this thread in a ``with`` block.
 
     Args:
         connections: what :func:`current_connections` returns in the block.
     """
-    token = _current.set((threading.current_thread(), connections))
-    try:
-        yield
-    finally:
-        _current.reset(token)
+    return ContextValue(_current, (threading.current_thread(), connections))

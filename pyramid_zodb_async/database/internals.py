@@ -6,6 +6,7 @@ that pyramid_zodbconn has opened, which are in ``application``.
 
 from typing import Any
 
+from persistent import Persistent
 from ZODB.Connection import Connection
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "is_registered",
     "leave_transaction",
     "participants_of",
+    "require_serial",
     "revisions",
 ]
 
@@ -30,6 +32,20 @@ def is_registered(connection: Connection, manager: Any) -> bool:
         manager: a ``transaction.TransactionManager``.
     """
     return connection in manager._synchs  # noqa: SLF001
+
+
+def require_serial(thing: Persistent, serial: bytes) -> None:
+    """Let the commit conflict if an object is not as it was read.
+
+    That is what ``readCurrent()`` of its connection does, but by the serial
+    that another transaction has read, so that the object need not be loaded.
+    It notes the serial in ``_readCurrent``, as of ZODB 6.4.
+
+    Args:
+        thing: the object, which is stored.
+        serial: the serial with which it was read.
+    """
+    thing._p_jar._readCurrent[thing._p_oid] = serial  # noqa: SLF001
 
 
 def leave_transaction(connection: Connection, transaction: Any) -> None:

@@ -3,20 +3,26 @@
 import heapq
 import itertools
 import time
+from bisect import bisect_left, insort
 from typing import NamedTuple
 
 from ..concurrency.moments import EndOfPause
 from ..jobs.options import DEFAULT_QUEUE
+from .lines import Line
 
 __all__ = ["Entry", "JobQueue"]
 
-#: What a heap is ordered by, and the number of an entry, which is greater for
-#: a later entry and decides where the first is equal.
-_Item = tuple[float, int]
+#: When a job is due; the number of its wait, which is greater for a later one
+#: and decides where the first is equal; its sid; and its priority.
+_Item = tuple[float, int, str, int]
 
-#: How many items the heaps may have whose entries were removed, besides as
-#: many as there are entries, before they are taken out.
+#: How many items the heaps may have whose jobs were removed, besides as many
+#: as there are jobs that wait for a time, before they are taken out.
 MOST_OLD = 100
+
+#: How many lines are at hand for the next jobs of their priorities though
+#: nothing is in them.
+MOST_LINES = 16
 
 #: The longest pause before the clock is read again while a job is due later,
 #: in seconds: the clock may be set, which no process is notified of.
@@ -38,19 +44,25 @@ class JobQueue:
 
     Jobs that are due later are stored apart, so that they do not come before
     those that are due. It is for one thread at a time. Adding, taking or
-    removing a job costs hardly more when there are many.
+    removing a job costs hardly more when there are many. There may be very
+    many, so of one that is due it has little more than the sid.
     """
 
     def __init__(self) -> None:
         self._numbers = itertools.count()
-        #: The entries, by number. An item of a heap whose number is not here
-        #: is of an entry that was removed, or that another heap had too.
-        self._entries: dict[int, Entry] = {}
-        #: The numbers of the entries of a job, of which there may be several.
-        self._of_sid: dict[str, list[int]] = {}
-        #: The numbers of those that are due.
-        self._due: set[int] = set()
-        self._ready: list[_Item] = []
+        #: Where a job is: in lines, or by numbers in a heap. It may be in
+        #: several places, and in one of them several times. An item of a heap
+        #: whose number is not here is of a job that was removed, or that
+        #: another heap had too.
+        self._places: dict[str, tuple[Line | int, ...]] = {}
+        #: The queues of the jobs that are not in the usual one.
+        self._queues: dict[str, str] = {}
+        #: By priority, the jobs that are due.
+        self._lines: dict[int, Line] = {}
+        #: The priorities of the lines with jobs, the greatest one last.
+        self._priorities: list[int] = []
+        #: How many entries are due, and how many are due later.
+        self._due = self._later = 0
         #: By the monotonic clock, since a pause must not depend on a clock
         #: that may be set.
         self._resting: list[_Item] = []
@@ -59,7 +71,7 @@ class JobQueue:
         self._scheduled: list[_Item] = []
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return self._due + self._later
 
     def put(self, entry: Entry, due: float | None = None) -> None:
         """Add a job.
@@ -70,14 +82,15 @@ class JobQueue:
                 for at once. The end of a pause has come when either clock
                 says so.
         """
-        number = self._add(entry)
+        sid, priority = self._note_queue(entry)
         if due is None:
-            self._due.add(number)
-            heapq.heappush(self._ready, (-entry.priority, number))
+            self._put_in_line(sid, priority)
             return
-        heapq.heappush(self._scheduled, (float(due), number))
+        number = self._next_number(sid)
+        heapq.heappush(self._scheduled, (float(due), number, sid, priority))
         if isinstance(due, EndOfPause):
-            heapq.heappush(self._resting, (due.counted, number))
+            item = due.counted, number, sid, priority
+            heapq.heappush(self._resting, item)
 
     def rest(self, entry: Entry, seconds: float) -> None:
         """Add a job that is to be run after a pause.
@@ -86,7 +99,9 @@ class JobQueue:
             entry: the job.
             seconds: how long the pause is, in seconds.
         """
-        item = time.monotonic() + seconds, self._add(entry)
+        sid, priority = self._note_queue(entry)
+        end = time.monotonic() + seconds
+        item = end, self._next_number(sid), sid, priority
         heapq.heappush(self._resting, item)
 
     def remove(self, sid: str) -> None:
@@ -95,33 +110,42 @@ class JobQueue:
         Args:
             sid: the sid of the job.
         """
+        for place in self._places.pop(sid, ()):
+            if isinstance(place, Line):
+                place.remove(sid)
+                self._note_taken(place)
+            else:
+                self._later -= 1
+        self._queues.pop(sid, None)
         # Their items stay in the heaps, as to remove one from the middle
         # would be slow.
-        for number in self._of_sid.pop(sid, ()):
-            del self._entries[number]
-            self._due.discard(number)
-        most = 2 * len(self._entries) + MOST_OLD
-        for heap in (self._ready, self._resting, self._scheduled):
+        most = 2 * self._later + MOST_OLD
+        for heap in (self._resting, self._scheduled):
             if len(heap) > most:
-                heap[:] = [item for item in heap if item[1] in self._entries]
+                heap[:] = [item for item in heap if self._is_valid(item)]
                 heapq.heapify(heap)
 
     def ready(self) -> int:
         """Return the number of jobs that are due."""
-        for heap, now in (
-            (self._resting, time.monotonic()),
-            (self._scheduled, time.time()),
-        ):
-            while (first := self._first(heap)) is not None and first <= now:
-                self.put(self._pop(heap))
-        return len(self._due)
+        if self._later:
+            self._note_due(self._resting, time.monotonic())
+            self._note_due(self._scheduled, time.time())
+        return self._due
 
     def take(self) -> Entry | None:
         """Remove and return the next job that is due, or ``None``."""
         if not self.ready():
             return None
-        self._first(self._ready)
-        return self._pop(self._ready)
+        line = self._lines[self._priorities[-1]]
+        sid = line.take()
+        self._note_taken(line)
+        self._leave(sid, line)
+        queue = DEFAULT_QUEUE
+        if self._queues:
+            queue = self._queues.get(sid, DEFAULT_QUEUE)
+            if sid not in self._places:
+                self._queues.pop(sid, None)
+        return Entry(sid, line.priority, queue)
 
     def pause(self) -> float | None:
         """Return how long to wait before :meth:`take` may return more.
@@ -137,25 +161,66 @@ class JobQueue:
             pauses.append(min(first - time.time(), CLOCK_TRUST))
         return max(0.0, min(pauses)) if pauses else None
 
-    def _add(self, entry: Entry) -> int:
+    def _note_queue(self, entry: Entry) -> tuple[str, int]:
+        """Note the queue of a job; return its sid and priority."""
+        sid, priority, queue = entry
+        if queue != DEFAULT_QUEUE:
+            self._queues[sid] = queue
+        return sid, priority
+
+    def _put_in_line(self, sid: str, priority: int) -> None:
+        line = self._lines.get(priority)
+        if line is None:
+            line = self._lines[priority] = Line(priority)
+        if not line:
+            insort(self._priorities, priority)
+        line.add(sid)
+        self._due += 1
+        self._enter(sid, line.as_place)
+
+    def _note_taken(self, line: Line) -> None:
+        """Count one job less in a line; it is gone from there."""
+        self._due -= 1
+        if not line:
+            line.clear()
+            priority = line.priority
+            del self._priorities[bisect_left(self._priorities, priority)]
+            if len(self._lines) > MOST_LINES:
+                del self._lines[priority]
+
+    def _next_number(self, sid: str) -> int:
+        """Return the number of a wait of a job for its time."""
         number = next(self._numbers)
-        self._entries[number] = entry
-        self._of_sid.setdefault(entry.sid, []).append(number)
+        self._later += 1
+        self._enter(sid, (number,))
         return number
+
+    def _note_due(self, heap: list[_Item], now: float) -> None:
+        """Put the jobs of a heap in line whose time has come."""
+        while (first := self._first(heap)) is not None and first <= now:
+            _, number, sid, priority = heapq.heappop(heap)
+            self._later -= 1
+            self._leave(sid, number)
+            self._put_in_line(sid, priority)
 
     def _first(self, heap: list[_Item]) -> float | None:
         """Return the first time in a heap, without those of old items."""
-        while heap and heap[0][1] not in self._entries:
+        while heap and not self._is_valid(heap[0]):
             heapq.heappop(heap)
         return heap[0][0] if heap else None
 
-    def _pop(self, heap: list[_Item]) -> Entry:
-        """Remove and return the first entry of a heap, which has one."""
-        _, number = heapq.heappop(heap)
-        entry = self._entries.pop(number)
-        self._due.discard(number)
-        numbers = self._of_sid[entry.sid]
-        numbers.remove(number)
-        if not numbers:
-            del self._of_sid[entry.sid]
-        return entry
+    def _is_valid(self, item: _Item) -> bool:
+        _, number, sid, _ = item
+        return number in self._places.get(sid, ())
+
+    def _enter(self, sid: str, place: tuple[Line | int, ...]) -> None:
+        self._places[sid] = self._places.get(sid, ()) + place
+
+    def _leave(self, sid: str, place: Line | int) -> None:
+        """Remove one place of a job."""
+        places = self._places[sid]
+        if len(places) == 1:
+            del self._places[sid]
+        else:
+            index = places.index(place)
+            self._places[sid] = places[:index] + places[index + 1 :]

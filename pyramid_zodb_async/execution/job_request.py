@@ -2,12 +2,51 @@
 
 import contextlib
 import functools
+import io
+import sys
 from collections.abc import Iterator
 from typing import Any
 
-from pyramid.interfaces import ISessionFactory
+from pyramid.interfaces import IRequestExtensions, ISessionFactory
+from pyramid.request import apply_request_extensions
+from webob.request import BaseRequest
 
-__all__ = ["withhold_session"]
+__all__ = ["Extender", "blank_request", "withhold_session"]
+
+#: What makes a blank request, unless the application's factory has another.
+_BLANK = BaseRequest.__dict__["blank"].__func__
+
+
+def blank_request(factory: Any, sid: str, base_url: str | None) -> Any:
+    """Return a new request of the application, for a job.
+
+    Most jobs have the same URL, which webob would take apart each time.
+
+    Args:
+        factory: makes the application's requests.
+        sid: the sid of the job.
+        base_url: the URL of the application; ``None`` for that of a request
+            that nobody has sent.
+
+    Raises:
+        ValueError: that is no URL of an application.
+    """
+    path = f"/jobs/{sid}"
+    blank = factory.blank
+    if getattr(blank, "__func__", None) is not _BLANK:
+        return blank(path, base_url=base_url)
+    environ = _environ_of(base_url) | {
+        "PATH_INFO": path,
+        "wsgi.input": io.BytesIO(),
+        "wsgi.errors": sys.stderr,
+    }
+    return blank.__self__(environ)
+
+
+@functools.lru_cache(maxsize=128)
+def _environ_of(base_url: str | None) -> dict[str, Any]:
+    environ: dict[str, Any] = BaseRequest.blank("/", base_url=base_url).environ
+    return environ
 
 
 def withhold_session(request: Any) -> None:
@@ -22,6 +61,37 @@ def withhold_session(request: Any) -> None:
     """
     own: Any = type(request)
     request.__class__ = _without_session(own)
+
+
+class Extender:
+    """Gives requests the methods and properties of the application.
+
+    For each request Pyramid makes a class with the properties, which takes
+    longer than to make the request. The requests of jobs have one class, as
+    long as their properties are the same.
+    """
+
+    def __init__(self) -> None:
+        #: The class of a request, its properties, and the class with them.
+        self._last: tuple[Any, dict[str, Any], Any] = (None, {}, None)
+
+    def extend(self, request: Any) -> None:
+        """Do what ``apply_request_extensions`` does.
+
+        Args:
+            request: the request, which knows its registry.
+        """
+        own: Any = type(request)
+        extensions = request.registry.getUtility(IRequestExtensions)
+        base, descriptors, extended = self._last
+        if base is not own or descriptors != extensions.descriptors:
+            apply_request_extensions(request)
+            known = dict(extensions.descriptors)
+            self._last = own, known, type(request)
+            return
+        for name, function in extensions.methods.items():
+            setattr(request, name, function.__get__(request, own))
+        request.__class__ = extended
 
 
 class _WithoutSession:

@@ -5,6 +5,7 @@ import functools
 import threading
 
 from transaction.interfaces import TransientError
+from ZODB.POSException import POSKeyError
 
 from ..concurrency.loggers import get_logger
 from ..contracts import IRun, ISchedulerCore
@@ -252,7 +253,13 @@ def _perform(run: IRun, surroundings: Surroundings) -> None:
     if len(current.description) > LONGEST_NOTE:
         cut_notes(current)
     surroundings.is_committing = True
-    manager.commit()
+    try:
+        manager.commit()
+    except POSKeyError as error:
+        # of what the success is written to, perhaps, and not of the effects
+        run.require_job(error)
+        raise
+    run.note_commit()
 
 
 def _log_success(run: IRun) -> None:

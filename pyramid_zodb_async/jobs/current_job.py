@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol, TypeVar
 
+from ..concurrency.context_values import ContextValue
 from ..exceptions import JobError
 from .model import Progress
 from .plain_numbers import plain_number
@@ -201,15 +202,10 @@ def current_job() -> CurrentJob:
     return job
 
 
-@contextlib.contextmanager
-def running(run: Run) -> Iterator[CurrentJob]:
+def running(run: Run) -> contextlib.AbstractContextManager[CurrentJob]:
     """Make the job of *run* the current one inside a ``with`` block.
 
     Args:
         run: the attempt at the job that the block executes.
     """
-    token = _current.set(CurrentJob(run))
-    try:
-        yield _current.get()
-    finally:
-        _current.reset(token)
+    return ContextValue(_current, CurrentJob(run))

@@ -3,6 +3,7 @@
 import datetime
 import difflib
 import math
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -10,10 +11,17 @@ from .options import QUEUE_NAME, Backoff, name_of_exception
 from .plain_numbers import plain_number
 from .translations import as_text
 
-__all__ = ["checked"]
+__all__ = ["checked", "checked_spread"]
 
 #: A priority is not greater than this, and not less than its negative.
 GREATEST_PRIORITY = 1_000_000
+
+#: How long a job may be made to wait, in seconds: a thousand years. The moment
+#: at which it is due is one that a ``datetime`` can have, also after a spread.
+LONGEST_WAIT = 1000 * 365.25 * 24 * 3600
+
+#: The same as a part of a sentence.
+AT_MOST = "no more than a thousand years"
 
 #: How many characters a title may have.
 LONGEST_TITLE = 200
@@ -47,6 +55,19 @@ def checked(options: Mapping[str, Any]) -> dict[str, Any]:
     return given
 
 
+def checked_spread(value: Any) -> float:
+    """Return the argument *spread* of ``many()`` as seconds.
+
+    Args:
+        value: seconds or a ``timedelta``; ``None`` stands for 0.
+
+    Raises:
+        TypeError: it is of a wrong type.
+        ValueError: it is negative, or more than a thousand years.
+    """
+    return 0.0 if value is None else _wait("spread", value)
+
+
 def _unknown(name: str) -> str:
     close = difflib.get_close_matches(name, _CHECKS, n=1)
     hint = f"there are {', '.join(_CHECKS)}"
@@ -70,7 +91,9 @@ def _whole(least: int, most: float) -> Callable[[str, Any], int]:
     return check
 
 
-def _seconds(name: str, value: Any) -> float:
+def _seconds(
+    name: str, value: Any, allowed: str = "seconds, 0 or more"
+) -> float:
     if isinstance(value, datetime.timedelta):
         seconds = value.total_seconds()
     else:
@@ -82,7 +105,15 @@ def _seconds(name: str, value: Any) -> float:
         except OverflowError:  # an int that is too large for a float
             seconds = math.inf
     if not 0 <= seconds < math.inf:
-        raise ValueError(_refusal(name, "seconds, 0 or more", value))
+        raise ValueError(_refusal(name, allowed, value))
+    return seconds
+
+
+def _wait(name: str, value: Any) -> float:
+    allowed = f"seconds, 0 or more and {AT_MOST}"
+    seconds = _seconds(name, value, allowed)
+    if seconds > LONGEST_WAIT:
+        raise ValueError(_refusal(name, allowed, value))
     return seconds
 
 
@@ -99,7 +130,7 @@ def _backoff(name: str, value: Any) -> Backoff:
         raise TypeError(
             _refusal(name, "seconds, or a pair (first, greatest)", value)
         )
-    first, *rest = (_seconds(name, part) for part in pair)
+    first, *rest = (_wait(name, part) for part in pair)
     backoff = Backoff(first, *rest)
     if not rest:
         return backoff._replace(greatest=max(first, backoff.greatest))
@@ -134,7 +165,11 @@ def _moment(name: str, value: Any) -> float:
                 value,
             )
         )
-    return value.timestamp()
+    moment = value.timestamp()
+    if moment > time.time() + LONGEST_WAIT:
+        allowed = f"a datetime with a time zone, {AT_MOST} from now"
+        raise ValueError(_refusal(name, allowed, value))
+    return moment
 
 
 def _title(name: str, value: Any) -> str:
@@ -168,7 +203,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "attempts": _whole(1, math.inf),
     "retry_on": _exceptions,
     "backoff": _backoff,
-    "delay": _seconds,
+    "delay": _wait,
     "at": _moment,
     "time_limit": _some_seconds,
     "priority": _whole(-GREATEST_PRIORITY, GREATEST_PRIORITY),

@@ -1,5 +1,6 @@
 """The owners of jobs: userids as texts that know of what type they were."""
 
+import functools
 import numbers
 import re
 from typing import Any, Self
@@ -123,8 +124,11 @@ def stored_owner(owner: str) -> dict[str, str | None]:
     }
 
 
+@functools.lru_cache(maxsize=1024)
 def loaded_owner(owner: str, owner_kind: str | None) -> str:
     """Return the owner of a job that is stored.
+
+    All jobs of an owner have it in common, since very many may wait.
 
     Args:
         owner: the text of the userid.

@@ -23,6 +23,7 @@ class TransactionalScheduler(MemoryScheduler):
             seconds; ``None`` stands for the attribute ``timeout``.
         workers: how many jobs run at a time.
         max_pending: how many jobs may wait to be run.
+        max_bulk: how many calls ``many()`` may be given.
 
     Raises:
         ValueError: *timeout* is negative or no number.
@@ -37,8 +38,9 @@ class TransactionalScheduler(MemoryScheduler):
         *,
         workers: int = 2,
         max_pending: int = 10_000,
+        max_bulk: int = 100_000,
     ) -> None:
-        super().__init__(timeout, max_pending=max_pending)
+        super().__init__(timeout, max_pending=max_pending, max_bulk=max_bulk)
         runner = Runner(self, self._environment)
         self.engine = ThreadEngine(runner.run, workers=workers)
         self.use(self.engine)

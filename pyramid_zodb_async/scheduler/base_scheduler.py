@@ -1,14 +1,17 @@
 """What applications call of a scheduler, the same for both of them."""
 
 import abc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 from ..contracts import ITransactionJob
 from ..database.connections import current_connections
 from ..interfaces import Connections
+from ..jobs.bulk import normalised_calls
 from ..jobs.given_options import NONE_GIVEN
 from ..jobs.model import JobView
+from ..jobs.option_checks import checked_spread
 from .commit_queue import CommitQueue
 from .waiters import Waiters
 
@@ -32,11 +35,13 @@ class BaseScheduler(abc.ABC):
     Args:
         commit_queue: what is to be done for transactions that have committed.
         waiters: the waiters of this process.
+        max_bulk: how many calls ``many()`` may be given.
     """
 
     def __init__(
-        self, commit_queue: CommitQueue[Any], waiters: Waiters
+        self, commit_queue: CommitQueue[Any], waiters: Waiters, max_bulk: int
     ) -> None:
+        self.max_bulk = max_bulk
         self.announcer = commit_queue.announcer
         self.commit_queue = commit_queue
         self.waiters = waiters
@@ -56,6 +61,20 @@ class BaseScheduler(abc.ABC):
         """See :class:`~pyramid_zodb_async.contracts.ISchedulerCore`."""
 
     @abc.abstractmethod
+    def schedule_calls(  # noqa: PLR0913 - the interface's
+        self,
+        function: Callable[..., Any],
+        calls: Iterable[tuple[tuple[Any, ...], dict[str, Any]]],
+        connections: Connections,
+        *,
+        owner: str | None = None,
+        base_url: str | None = None,
+        options: Mapping[str, Any] = NONE_GIVEN,
+        spread: float = 0.0,
+    ) -> Sequence[str]:
+        """See :class:`~pyramid_zodb_async.contracts.ISchedulerCore`."""
+
+    @abc.abstractmethod
     def find(
         self, sid: str, connections: Connections
     ) -> ITransactionJob | None:
@@ -69,6 +88,22 @@ class BaseScheduler(abc.ABC):
     def schedule(self, f: Callable[..., Any], /, *args: Any, **kw: Any) -> str:
         """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
         return self.schedule_call(f, args, kw, current_connections())
+
+    def many(
+        self,
+        f: Callable[..., Any],
+        /,
+        calls: Iterable[tuple[Any, ...]],
+        *,
+        spread: float | timedelta | None = None,
+    ) -> Sequence[str]:
+        """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
+        return self.schedule_calls(
+            f,
+            normalised_calls(calls, self.max_bulk),
+            current_connections(),
+            spread=checked_spread(spread),
+        )
 
     def get(
         self, sid: str, connections: Connections | None = None

@@ -5,7 +5,8 @@ Do not move or rename the class: databases find it by module and name.
 
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
 from typing import Any
 
 import transaction
@@ -15,7 +16,9 @@ from ..database.connections import JarConnections
 from ..engine.threads import ThreadEngine
 from ..execution.runner import Runner
 from ..execution.surroundings import SurroundingsFactory, thread_transaction
+from ..jobs.bulk import normalised_calls
 from ..jobs.model import JobView
+from ..jobs.option_checks import checked_spread
 from .records import Store
 from .store.location import ObjectLocation
 from .zodb import ZODBScheduler
@@ -42,6 +45,8 @@ class PersistentTransactionalScheduler(Store):
     workers = 2
     #: How many jobs of a process may wait to be run.
     max_pending = 10_000
+    #: How many calls :meth:`many` may be given.
+    max_bulk = 100_000
     #: How often a job is repeated after conflicts and other transient errors.
     max_conflicts = 50
     # Makes the context manager that surrounds each run.
@@ -84,6 +89,60 @@ class PersistentTransactionalScheduler(Store):
         process.start(recover=False)
         return process.schedule_call(
             function, args, named_args, connections, owner=owner
+        )
+
+    def many(
+        self,
+        f: Callable[..., Any],
+        /,
+        calls: Iterable[tuple[Any, ...]],
+        *,
+        spread: float | timedelta | None = None,
+    ) -> Sequence[str]:
+        """Have *f* called many times once the transaction has committed.
+
+        All jobs are scheduled or, if this raises, none.
+
+        Args:
+            f: the function to call.
+            calls: the calls; an iterable, which may be a generator and is
+                iterated over once. Each call is a tuple of positional
+                arguments, or a pair of such a tuple and a dict of named ones.
+            spread: the time over which the beginnings of the jobs are spread
+                evenly, in seconds or as a ``timedelta``.
+
+        Returns:
+            The sids in the order of the calls.
+
+        Raises:
+            TypeError: *f* cannot be a job, or a call is none or does not fit;
+                the text has the index of the call, from 0.
+            ValueError: *spread* is negative, or more than a thousand years;
+                or this scheduler is not in a database yet.
+            ArgumentNotTransferable: an argument cannot be stored; the text
+                has the index of its call.
+            BulkTooLarge: there are more calls than :attr:`max_bulk`.
+            RuntimeError: there is no room for the thread that looks after
+                jobs.
+            Exception: whatever *calls* raises.
+        """
+        # The Zope flavour overrides _many() to pass an owner.
+        return self._many(
+            f, normalised_calls(calls, self.max_bulk), checked_spread(spread)
+        )
+
+    def _many(
+        self,
+        function: Callable[..., Any],
+        calls: Iterable[tuple[tuple[Any, ...], dict[str, Any]]],
+        spread: float,
+        owner: str | None = None,
+    ) -> Sequence[str]:
+        connections = self._connections()
+        process = self._process()
+        process.start(recover=False)  # as in _schedule()
+        return process.schedule_calls(
+            function, calls, connections, owner=owner, spread=spread
         )
 
     def get(self, sid: str) -> JobView | None:
@@ -221,6 +280,7 @@ class PersistentTransactionalScheduler(Store):
             ObjectLocation(db, self._p_oid),
             timeout=None,
             max_pending=self.max_pending,
+            max_bulk=self.max_bulk,
         )
         runner = Runner(
             process, self._environment, max_conflicts=self.max_conflicts

@@ -1,14 +1,18 @@
 """The scheduler that stores its jobs in the memory of one process."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from zope.interface import implementer
 
 from ..contracts import IRun, ISchedulerCore
 from ..interfaces import Connections, IEngine
+from ..jobs.bulk import Sids, due_times, name_call
 from ..jobs.given_options import NONE_GIVEN, resolved
 from ..jobs.model import JobState, JobView
+from ..jobs.owners import loaded_owner, stored_owner
+from ..jobs.shared_texts import shared_text
+from ..transfer.callables import argument_check, function_name
 from .base_scheduler import BaseScheduler, to_anybody
 from .in_memory.call import Call
 from .in_memory.job import Job, view_of
@@ -34,6 +38,7 @@ class MemoryScheduler(BaseScheduler):
         timeout: for how long an outcome that is not fetched is stored, in
             seconds; ``None`` stands for the attribute ``timeout``.
         max_pending: how many jobs may wait to be run.
+        max_bulk: how many calls ``many()`` may be given.
 
     Raises:
         ValueError: *timeout* is negative or no number.
@@ -44,7 +49,11 @@ class MemoryScheduler(BaseScheduler):
     timeout: float = 3600
 
     def __init__(
-        self, timeout: float | None = None, *, max_pending: int = 10_000
+        self,
+        timeout: float | None = None,
+        *,
+        max_pending: int = 10_000,
+        max_bulk: int = 100_000,
     ) -> None:
         if timeout is not None:
             self.timeout = timeout
@@ -55,7 +64,7 @@ class MemoryScheduler(BaseScheduler):
         self.max_pending = max_pending
         #: The jobs, as the parts of this scheduler know them.
         self.jobs = JobsInMemory(lambda: self.timeout)
-        super().__init__(self.jobs.commit_queue, self.jobs.waiters)
+        super().__init__(self.jobs.commit_queue, self.jobs.waiters, max_bulk)
 
     def use(self, engine: IEngine) -> None:
         """Set the engine that runs the jobs.
@@ -82,9 +91,9 @@ class MemoryScheduler(BaseScheduler):
         call = Call(function, args, named_args, connections)
         own_options, due = resolved(function, options)
         job = Job(
-            function=call.function,
-            owner=owner,
-            base_url=base_url,
+            function=shared_text(call.function),
+            owner=owner and loaded_owner(**stored_owner(owner)),
+            base_url=base_url and shared_text(base_url),
             options=own_options,
         )
         if due is not None:
@@ -96,6 +105,65 @@ class MemoryScheduler(BaseScheduler):
             max_pending=self.max_pending,
         )
         return job.sid
+
+    def schedule_calls(  # noqa: PLR0913 - the interface's
+        self,
+        function: Callable[..., Any],
+        calls: Iterable[tuple[tuple[Any, ...], dict[str, Any]]],
+        connections: Connections,
+        *,
+        owner: str | None = None,
+        base_url: str | None = None,
+        options: Mapping[str, Any] = NONE_GIVEN,
+        spread: float = 0.0,
+    ) -> Sequence[str]:
+        """See :class:`~pyramid_zodb_async.contracts.ISchedulerCore`."""
+        argument_check(function)  # even if there are no calls
+        own_options, due = resolved(function, options)
+        pending, max_pending = self.jobs.table.waiting, self.max_pending
+        checked = []
+        for index, (args, named_args) in enumerate(calls):
+            if due is None and not spread:  # there may be no end of calls
+                self.jobs.changes.require_room(
+                    index + 1, pending=pending, max_pending=max_pending
+                )
+            try:
+                call = Call(function, args, named_args, connections)
+            except TypeError as error:
+                name_call(index, error)
+                raise
+            checked.append(call)
+        # all of them are good: from here on they are scheduled
+        added = self._schedulings(
+            checked,
+            due_times(due, spread, len(checked)),
+            function=shared_text(function_name(function)),
+            owner=owner and loaded_owner(**stored_owner(owner)),
+            base_url=base_url and shared_text(base_url),
+            options=own_options,
+        )
+        self.jobs.changes.add_all_unless_full(
+            connections.transaction_manager,
+            added,
+            pending=pending,
+            max_pending=max_pending,
+        )
+        return Sids.of(change.job.sid for change in added)
+
+    def _schedulings(
+        self,
+        calls: list[Call],
+        due_of_each: Iterable[float | None],
+        **of_all: Any,
+    ) -> list[Scheduling]:
+        """Return the changes that schedule the jobs of a bulk."""
+        added = []
+        for call, due in zip(calls, due_of_each, strict=True):
+            job = Job(**of_all)
+            if due is not None:
+                job.wait_until(due)
+            added.append(Scheduling(self.jobs, job, call))
+        return added
 
     def find(self, sid: str, connections: Connections) -> MemoryJob | None:
         """See :class:`~pyramid_zodb_async.contracts.ISchedulerCore`."""
@@ -156,6 +224,10 @@ class MemoryScheduler(BaseScheduler):
     def unfinished(self) -> list[str]:
         """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
         return self.jobs.table.unfinished()
+
+    def count_unfinished(self) -> int:
+        """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
+        return len(self.jobs.table.unfinished())
 
     def backlog(self) -> int:
         """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""

@@ -1,164 +1,73 @@
-"""The persistent classes of jobs: the store, its slices, their records.
+"""The store of jobs, which a database contains.
 
 Do not move or rename the classes: databases find them by module and name.
 """
 
 import secrets
 import time
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Container, Iterator
+from typing import Any
 
 from BTrees.OOBTree import OOBTree
 from persistent import Persistent
-from ZODB.POSException import POSKeyError
 
-from ..exceptions import JobCancelled, StoreNotUsable
-from ..jobs.model import Failure, JobState
+from ..jobs.model import JobState
 from ..jobs.options import Options
 from .beats import Beat
-from .contents import Outcome, Parts, PlainCall, StoredCall
-from .sids import make_sid, split_sid
-from .slices import Slice
+from .contents import Outcome, StoredCall, StoredEnvelope
+from .job_records import REMOVED, Cell, JobRecord, Page, Record
+from .sids import (
+    PageKey,
+    Place,
+    is_signed,
+    new_sid,
+    place_of,
+    sid_of,
+    split_own,
+    split_sid,
+)
+from .slices import ALL, Shard, Slice
+from .store_format import FEATURES, FORMAT, require_known
+from .stored_job import Fence, LocatedPage, StoredJob, TakenOver
 
 __all__ = [
     "FORMAT",
+    "REMOVED",
     "Beat",
+    "Cell",
     "Fence",
+    "JobRecord",
+    "LocatedPage",
     "Outcome",
+    "Page",
     "Record",
+    "Shard",
     "Slice",
     "Store",
     "StoredCall",
+    "StoredEnvelope",
     "StoredJob",
     "TakenOver",
 ]
-
-#: The format of a store; a later version of this package has a greater one.
-FORMAT = 1
-
-REMOVED = "removed"
-
-
-class TakenOver(JobCancelled):
-    """A run may not change the job's record: it was taken over, or ended."""
-
-
-class Fence(NamedTuple):
-    """What a process that changes a record must know of its current state."""
-
-    state: str
-    runner: str | None
-    run_number: int
-
-
-class Record(Persistent):
-    """A job as plain data; calls and results that are not are other objects.
-
-    So polls, takeover and expiry load no objects of the application.
-    Attributes that have their defaults are not stored.
-    Moments are seconds since the epoch.
-    """
-
-    state: str = JobState.PENDING.value
-    owner: str | None = None
-    #: The type of the userid; ``None`` in jobs of earlier versions.
-    owner_kind: str | None = None
-    base_url: str | None = None
-    #: How it is to be run, as ``Options.stored()`` returns it.
-    options: tuple[tuple[str, Any], ...] = ()
-    #: When its next run is to begin; ``None`` stands for at once.
-    due: float | None = None
-    #: The number of the last attempt that has ended.
-    attempt = 0
-    #: How many attempts failed since it was scheduled, or retried.
-    failures = 0
-    #: Grows with each takeover, claim and retry; runs before it are void.
-    run_number = 0
-    #: The incarnation that is to run it; ``None`` if there is none yet.
-    runner: str | None = None
-    #: Whether it was taken over: it may have ended its process.
-    suspect = False
-    #: Whether a run began that counts as a crash if its process ends.
-    begun = False
-    #: How often its process ended while it ran, as far as is known.
-    crashes = 0
-    #: The crashes that may be none; see ``store.crash_counts``.
-    silences: tuple[tuple[str, int], ...] = ()
-    #: How many of its processes were silent for a lease, and lived.
-    survivals = 0
-    #: Whether it was one of several suspects that ran when their process
-    #: ended. Then it runs beside no other.
-    alone = False
-    started: float | None = None
-    finished: float | None = None
-    expires: float | None = None
-    #: The last progress: done, total, message; and what translates that.
-    progress: tuple[float, float | None, str | None] | None = None
-    progress_translation: tuple[Any, ...] | None = None
-    #: Of a failure or an undo, as ``Failure.stored()`` returns it.
-    error: tuple[Any, ...] | None = None
-    #: What it calls; one that failed or was undone has it, for a retry.
-    call: StoredCall | PlainCall | None = None
-    #: The result, if that is plain and small.
-    value: Any = None
-    #: Any other result, or the exception.
-    outcome: Outcome | None = None
-
-    def __init__(
-        self,
-        function: str,
-        scheduled: float,
-        call: StoredCall | PlainCall,
-        **values: Any,
-    ) -> None:
-        self.function = function
-        self.scheduled = scheduled
-        self.call = call
-        self.change(**values)
-
-    def change(self, **values: Any) -> None:
-        """Set attributes; only :meth:`StoredJob.change` may call this."""
-        for name, value in values.items():
-            if getattr(self, name) == value:
-                continue  # a write of the same value could conflict
-            if getattr(type(self), name) == value:
-                delattr(self, name)
-            else:
-                setattr(self, name, value)
-
-    def parts(self) -> Parts | None:
-        """Return its call as it was stored; ``None`` if it has none."""
-        call = self.call
-        if isinstance(call, tuple):
-            function, args, named_args = call
-            return function, args, dict(named_args)
-        # call.parts() would load a ghost, only for parts() to invalidate it
-        return None if call is None else StoredCall.parts(call)
-
-    @property
-    def fence(self) -> Fence:
-        """The state of the record that a later change has to expect."""
-        return Fence(self.state, self.runner, self.run_number)
-
-    @property
-    def failure(self) -> Failure | None:
-        """Why the job failed; ``None`` if it did not."""
-        return None if self.error is None else Failure.load(self.error)
 
 
 class Store(Persistent):
     """The jobs of an application, in slices, and the beats of incarnations.
 
-    A sid is the number of a slice and a key of 128 random bits in it.
+    A sid tells where the job is, and is signed by 128 random bits.
     """
 
-    format = FORMAT
+    #: What is stored; a store that has no number of its own has the first.
+    format = 1
+    #: The names of what is used in it, so that a process that lacks one of
+    #: them can say so.
+    features: tuple[str, ...] = ()
     #: The seconds for which an outcome is stored, if no option says others.
     timeout: float = 3600
 
     def __init__(self, longest_timeout: float | None = None) -> None:
-        # set on the instance, since only that is stored
         self.format = FORMAT
+        self.features = FEATURES
         self.slices = OOBTree()
         self.runners = OOBTree({"": None})
         if longest_timeout is None:
@@ -193,17 +102,28 @@ class Store(Persistent):
         return number, self.slices[number]
 
     def require_format(self) -> None:
-        """Refuse a store that a later version of the package has written.
+        """Refuse a store that this version of the package cannot use.
 
         Raises:
-            StoreNotUsable: its format is not known.
+            StoreNotUsable: a later version has written it.
         """
-        if self.format > FORMAT:
-            raise StoreNotUsable(
-                f"The jobs in the database have the format {self.format}, and"
-                f" this version of pyramid_zodb_async knows formats up to"
-                f" {FORMAT}: install a later version"
-            )
+        if (self.format, self.features) != (FORMAT, FEATURES):
+            require_known(self.format, self.features)
+
+    def upgrade(self) -> None:
+        """Have a store of an earlier format use the one of now.
+
+        Its jobs stay as they are. New ones go to another slice. Processes of
+        earlier versions refuse the store from then on.
+        """
+        if (self.format, self.features) == (FORMAT, FEATURES):
+            return  # as nearly always
+        if self.format < FORMAT:
+            self.format = FORMAT  # and not before there is a slice of it
+            _, newest = self.newest()
+            self.open_slice(time.time(), newest.longest_timeout)
+        if set(FEATURES) - set(self.features):
+            self.features = tuple(sorted({*self.features, *FEATURES}))
 
     def expect(self, timeout: float) -> None:
         """Keep the newest slice for outcomes that are stored *timeout* s.
@@ -213,52 +133,154 @@ class Store(Persistent):
         _, slice_ = self.newest()
         slice_.expect(timeout)
 
-    def add(self, record: Record, timeout: float) -> "StoredJob":
-        """Add a record whose outcome is stored *timeout* s."""
+    def add(self, page: Page, timeout: float) -> LocatedPage:
+        """Add the page of a job, or of a block, that was not made ahead.
+
+        Args:
+            page: the page, which is new.
+            timeout: for how long the outcome is stored, in seconds.
+        """
         number, slice_ = self.newest()
         slice_.require_current()  # else a drop at this time loses the job
         slice_.expect(timeout)
         key = secrets.token_bytes(16)
-        slice_.tree(key)[key] = record
-        slice_.unfinished_of(key).add(key)
-        sid = make_sid(number, key)
-        return StoredJob(sid, (number, key), slice_, record)
+        page.listed = True
+        slice_.tree(key)[key] = page
+        if page.cells is not None:  # a block, which has no jobs yet
+            slice_.list_job(key, ALL)
+        else:
+            slice_.unfinished_of(key).add(key)
+        return LocatedPage(number, slice_, key, page)
 
-    def locate(self, sid: str) -> "StoredJob | None":
-        """Return a job; ``None`` if there is none any more."""
-        try:
-            return self.locate_at(sid, split_sid(sid))
-        except (ValueError, TypeError):
-            return None
+    def page_at(self, number: int, key: PageKey) -> LocatedPage | None:
+        """Return a page that has something; ``None`` if there is none.
 
-    def locate_at(
-        self, sid: str, place: tuple[int, bytes]
-    ) -> "StoredJob | None":
-        """Do what :meth:`locate` does for a sid that was split already."""
-        number, key = place
+        Args:
+            number: the number of the slice.
+            key: the key of the page in it.
+        """
         slice_ = self.slices.get(number)
-        if slice_ is None:
+        page = None if slice_ is None else slice_.page(key)
+        if not isinstance(page, Page) or page.function is None:
             return None
-        record: Record | None = slice_.tree(key).get(key)
-        if record is None or record.state == REMOVED:
-            return None
-        return StoredJob(sid, place, slice_, record)
+        return LocatedPage(number, slice_, key, page)
 
-    def job(self, sid: str) -> "StoredJob":
+    def job_on(
+        self, located: LocatedPage, index: int | None = None
+    ) -> StoredJob:
+        """Return a job on a page, as this transaction sees it.
+
+        Args:
+            located: the page.
+            index: its index in the block that the page is; ``None`` if it is
+                none.
+        """
+        number, slice_, key, page = located
+        place = place_of(number, key, page.secret, index)
+        sid = new_sid(place)
+        if index is None or page.cells is None:
+            return StoredJob(sid, place, self, slice_, page)
+        return StoredJob(sid, place, self, slice_, page.cells[index], page)
+
+    def locate(self, sid: str, place: Place | None = None) -> StoredJob | None:
+        """Return a job; ``None`` if there is none any more.
+
+        Args:
+            sid: the sid of the job.
+            place: where it is, if a transaction has found it before. Then the
+                sid is not checked.
+        """
+        if place is not None:
+            job = self.at(sid, place)
+        else:
+            try:
+                job = self._at(sid, split_sid(sid))
+            except (ValueError, TypeError):
+                return None
+        return None if job is None or job.record.state == REMOVED else job
+
+    def locate_own(self, sid: str) -> StoredJob | None:
+        """Do what :meth:`locate` does, for a job of this process."""
+        job = self._at(sid, split_own(sid))
+        return None if job is None or job.record.state == REMOVED else job
+
+    def job(self, sid: str) -> StoredJob:
         """Return a job, also a removed one, or raise a KeyError.
 
         For what is no sid, raise a ValueError.
         """
-        number, key = place = split_sid(sid)
-        slice_ = self.slices[number]
-        return StoredJob(sid, place, slice_, slice_.tree(key)[key])
+        job = self._at(sid, split_sid(sid))
+        if job is None:
+            raise KeyError(sid)
+        return job
+
+    def _at(self, sid: str, place: Place) -> StoredJob | None:
+        """Return the job at a place, also a removed one."""
+        slice_ = self.slices.get(place.number)
+        page = None if slice_ is None else slice_.page(place.page)
+        if page is None:
+            return None
+        secret = page.secret if isinstance(page, Page) else b""
+        if not is_signed(place, secret):
+            return None
+        return self._on(page, sid, place, slice_)
+
+    def at(self, sid: str, place: Place) -> StoredJob | None:
+        """Return the job at a place, without loading its record.
+
+        Args:
+            sid: the sid of the job.
+            place: where it is, as a transaction has found it; that is not
+                checked.
+        """
+        slice_ = self.slices.get(place.number)
+        page = None if slice_ is None else slice_.page(place.page)
+        return page and self._on(page, sid, place, slice_)
+
+    def _on(
+        self, page: Any, sid: str, place: Place, slice_: Any
+    ) -> StoredJob | None:
+        """Return the job at a place on a page."""
+        if place.cell is None:
+            if isinstance(page, Page) and (
+                page.function is None or page.cells is not None
+            ):
+                return None  # it is empty, or the sid of a block
+            return StoredJob(sid, place, self, slice_, page)
+        cell = page.cells and page.cells.get(place.cell)
+        return cell and StoredJob(sid, place, self, slice_, cell, page)
+
+    def is_looked_after(self, job: StoredJob) -> bool:
+        """Return whether a look can find a pending job.
+
+        One that has ended is found by none. It is pending again only if its
+        end was undone.
+
+        Args:
+            job: the job, which is pending.
+        """
+        _, key, index, _ = job.place
+        if job.record.listed:
+            return True
+        if job.block is not None and index not in job.block.open:
+            return False
+        if isinstance(key, bytes) or (job.block and job.block.listed):
+            return True
+        shard_number, page_number = key
+        shard = job.slice_.all_shards()[shard_number]
+        return page_number in shard.open
 
     def find(self, sid: str) -> Record | None:
         """Return the record of a job; ``None`` if there is none any more."""
         job = self.locate(sid)
         return job.record if job else None
 
-    def change(self, sid: str, expected: Fence, **values: Any) -> "StoredJob":
+    def has_fence(self, sid: str, fence: Fence) -> bool:
+        """Return whether a job is there, and is as its fence says."""
+        job = self.locate(sid)
+        return job is not None and job.fence == fence
+
+    def change(self, sid: str, expected: Fence, **values: Any) -> StoredJob:
         """Do what :meth:`StoredJob.change` does, and return the job."""
         job = self.locate(sid)
         if job is None:
@@ -273,72 +295,89 @@ class Store(Persistent):
             beat = self.runners[runner] = Beat()
         return beat
 
-    def unfinished(self) -> Iterator[str]:
+    def unfinished(self, ended: Container[Place] = ()) -> Iterator[str]:
         """Return the sids of the jobs that have not ended.
 
         There may be many slices. So all but the newest leave the memory when
         their jobs were returned.
+
+        Args:
+            ended: where jobs are, without what signs their sids, that are
+                known to have ended; they are not loaded.
         """
         newest = self.slices.maxKey()
         for number, slice_ in self.slices.items():
-            if number == newest:
-                yield from self.unfinished_in(number, slice_)
-            else:
-                yield from self.unfinished_in(number, slice_, unload=True)
+            is_old = number != newest
+            for found in self.listed_in(number, slice_, unload=is_old):
+                if isinstance(found, str):
+                    yield found
+                else:
+                    block: Any = slice_.page(found)
+                    located = LocatedPage(number, slice_, found, block)
+                    open_jobs = self.open_on(located, ended=ended)
+                    yield from (job.sid for job in open_jobs)
+            for shard_number, shard in slice_.all_shards().items():
+                for page_number, page in shard.open_pages():
+                    key = shard_number, page_number
+                    if ended and Place(number, key) in ended:
+                        continue
+                    if not page.listed:
+                        located = LocatedPage(number, slice_, key, page)
+                        open_jobs = self.open_on(located, ended=ended)
+                        yield from (job.sid for job in open_jobs)
+            if is_old:
                 slice_._p_deactivate()
 
-    def unfinished_in(
+    def listed_in(
         self, number: int, slice_: Slice, *, unload: bool = False
-    ) -> Iterator[str]:
-        """Return the sids of the jobs of a slice that have not ended.
+    ) -> Iterator[str | PageKey]:
+        """Return the sids of the unfinished jobs that a slice lists.
 
-        With *unload*, its sets leave the memory.
+        Of blocks that are listed as a whole, the keys of their pages are
+        returned in their place. With *unload*, its sets leave the memory.
         """
-        if slice_.keep_until is None:  # else it has none, so load none
-            for key in slice_.unfinished_keys(unload=unload):
-                yield make_sid(number, key)
+        if slice_.keep_until is not None:
+            return  # it has none, so load none
+        for key, index in slice_.listed(unload=unload):
+            if index == ALL:
+                yield key
+            elif isinstance(key, bytes) and index is None:
+                yield slice_.sid(number, key)  # whether or not it is there
+            elif self.page_at(number, key) is not None:
+                yield slice_.sid(number, key, index)
 
-    def note_revival(self, job: "StoredJob") -> None:
-        """Have all processes find a job that had ended and is to run again."""
-        number, newest = self.newest()
-        own, key = job.place
-        if own != number:
-            newest.note_revival(job.sid, key, job.record.run_number)
+    def all_in(self, number: int, slice_: Slice) -> Iterator[StoredJob]:
+        """Return all jobs of a slice, also those that have ended."""
+        for key, page in slice_.pages():
+            place = Place(number, key)
+            if not isinstance(page, Page):
+                sid = slice_.sid(number, key)
+                yield StoredJob(sid, place, self, slice_, page)
+            elif page.cells is not None:
+                for index, cell in page.cells.items():
+                    sid = sid_of(number, key, page.secret, index)
+                    place = place._replace(cell=index)
+                    yield StoredJob(sid, place, self, slice_, cell, page)
+            elif page.function is not None:
+                sid = sid_of(number, key, page.secret)
+                yield StoredJob(sid, place, self, slice_, page)
 
+    def open_on(
+        self,
+        located: LocatedPage,
+        *,
+        unclaimed: bool = True,
+        ended: Container[Place] = (),
+    ) -> Iterator[StoredJob]:
+        """Return the unfinished jobs on a page.
 
-class StoredJob(NamedTuple):
-    """A job as one connection sees it: its record, and where that is."""
-
-    sid: str
-    #: The number of the slice, and the key of the record in it.
-    place: tuple[int, bytes]
-    slice_: Slice
-    record: Record
-
-    def change(self, expected: Fence, **values: Any) -> None:
-        """Set attributes of the record; no other code may change records.
-
-        *expected* is its state as the caller knows it. Another process may
-        have changed it since: what this transaction sees is compared here,
-        and of two concurrent changes one commit conflicts.
-
-        Raises:
-            TakenOver: the record is gone, or not as *expected*.
+        Those that are listed by themselves are left out, and if *unclaimed*
+        is false those of a block that no process has claimed. For *ended* see
+        :meth:`unfinished`.
         """
-        record, slice_ = self.record, self.slice_
-        try:
-            fence = record.fence
-        except POSKeyError:  # it was dropped and packed since it was located
-            fence = None
-        if fence != expected:
-            raise TakenOver(f"The job {self.sid} is not this run's any more")
-        had_ended = record.state != JobState.PENDING
-        record.change(**values)
-        if record.finished is not None and record.expires is not None:
-            slice_.expect(record.expires - record.finished)
-        if had_ended != (record.state != JobState.PENDING):
-            _, key = self.place
-            if had_ended:
-                slice_.reopen(key)
-            else:
-                slice_.unfinished_of(key).remove(key)
+        number, _, key, page = located
+        for index, record in page.jobs(unclaimed=unclaimed):
+            if ended and Place(number, key, index) in ended:
+                continue
+            if record.state == JobState.PENDING and not record.listed:
+                yield self.job_on(located, index)

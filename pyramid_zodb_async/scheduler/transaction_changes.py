@@ -2,7 +2,7 @@
 
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, Protocol
 
 from transaction.interfaces import (
@@ -79,6 +79,8 @@ class Changes:
         self._transaction = transaction
         self._after_commit = after_commit
         self._changes: list[Change] = []
+        #: The blocks that the transaction schedules jobs in, by their runner.
+        self.blocks: dict[str | None, Any] = {}
         #: How many pending jobs the changes will make in all.
         self.pending_jobs = 0
         self._joined = False
@@ -207,9 +209,14 @@ class _Savepoint:
         A change that was discarded after the savepoint does not come back.
         """
         before = {id(change) for change in self._before}
+        dropped = [
+            change for change in self._changes if id(change) not in before
+        ]
         self._changes.keep(
             [change for change in self._changes if id(change) in before]
         )
+        for change in dropped:
+            change.abandon()
 
 
 class OpenChanges:
@@ -231,9 +238,9 @@ class OpenChanges:
         used.
         """
         self._lock = threading.Lock()
-        #: Weak, so that a transaction that is dropped without an end does not
-        #: count any more.
-        self._open: weakref.WeakSet[Changes] = weakref.WeakSet()
+        #: By what id() returns. Weak, so that a transaction that is dropped
+        #: without an end does not count any more.
+        self._open: Any = weakref.WeakValueDictionary()
 
     def of(self, transaction_manager: Any) -> Changes:
         """Return the changes of the current transaction, made if needed.
@@ -248,7 +255,7 @@ class OpenChanges:
             changes = Changes(current, self._after_commit)
             current.set_data(self, changes)
             with self._lock:
-                self._open.add(changes)
+                self._open[id(changes)] = changes
         return changes
 
     def known(self, transaction_manager: Any) -> Iterable[Change]:
@@ -297,7 +304,7 @@ class OpenChanges:
         with self._lock:
             return any(
                 change.sid == sid
-                for changes in self._open
+                for changes in self._open.values()
                 for change in changes
             )
 
@@ -308,7 +315,7 @@ class OpenChanges:
         *,
         pending: Callable[[], int],
         max_pending: int,
-    ) -> None:
+    ) -> Changes:
         """Add a change that makes pending jobs, unless there are too many.
 
         Args:
@@ -317,21 +324,77 @@ class OpenChanges:
             pending: counts the committed jobs that are pending.
             max_pending: how many jobs may be pending.
 
+        Returns:
+            All changes of the transaction.
+
         Raises:
             QueueFull: there would be more than *max_pending*.
             TransactionRequired: the transaction is committing, or is over.
         """
         changes = self.of(transaction_manager)
+        with self._lock:  # as below
+            self._require_room(change.pending_jobs, pending, max_pending)
+            changes.add(change)
+        return changes
+
+    def add_all_unless_full(
+        self,
+        transaction_manager: Any,
+        added: Collection[Change],
+        *,
+        pending: Callable[[], int],
+        max_pending: int,
+    ) -> None:
+        """Add changes as :meth:`add_unless_full` does, all or none.
+
+        Args:
+            transaction_manager: that of the transaction to add to.
+            added: the changes.
+            pending: counts the committed jobs that are pending.
+            max_pending: how many jobs may be pending.
+
+        Raises:
+            QueueFull: there would be more than *max_pending*.
+            TransactionRequired: the transaction is committing, or is over.
+        """
+        changes = self.of(transaction_manager)
+        new = sum(change.pending_jobs for change in added)
         # Counted and added under the lock: else two threads could both find
         # room for the last job. Jobs that wait for their commit count, so
         # that one large transaction cannot exceed the bound.
         with self._lock:
-            waiting = pending() + sum(
-                other.pending_jobs for other in self._open
+            self._require_room(new, pending, max_pending)
+            for change in added:
+                changes.add(change)
+
+    def require_room(
+        self, new: int, *, pending: Callable[[], int], max_pending: int
+    ) -> None:
+        """Refuse jobs for which there is no room now.
+
+        Args:
+            new: how many there are.
+            pending: counts the committed jobs that are pending.
+            max_pending: how many jobs may be pending.
+
+        Raises:
+            QueueFull: there would be more than *max_pending*.
+        """
+        with self._lock:
+            self._require_room(new, pending, max_pending)
+
+    def _require_room(
+        self, new: int, pending: Callable[[], int], max_pending: int
+    ) -> None:
+        """Do what :meth:`require_room` does; the lock must be held."""
+        waiting = pending() + sum(
+            changes.pending_jobs
+            for found in self._open.valuerefs()
+            if (changes := found()) is not None
+        )
+        if waiting + new > max_pending:
+            more = "" if new == 1 else f", and {new} were to be added"
+            raise QueueFull(
+                f"{waiting} jobs are waiting{more}, and no more than"
+                f" {max_pending} may; try again later"
             )
-            if waiting + change.pending_jobs > max_pending:
-                raise QueueFull(
-                    f"{waiting} jobs are waiting, and no more than"
-                    f" {max_pending} may; try again later"
-                )
-            changes.add(change)

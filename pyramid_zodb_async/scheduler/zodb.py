@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from zope.interface import implementer
@@ -21,20 +21,23 @@ from ..jobs.owners import stored_owner
 from ..transfer.callables import check_call, function_name
 from .base_scheduler import BaseScheduler, to_anybody
 from .maintenance.chores import Maintenance
-from .process.assigned_jobs import AssignedJob
-from .process.crash_suspects import clear_suspicion_in_time
+from .process.bulk import schedule_bulk
 from .process.intake import HandOff
 from .process.job_views import view_of_assigned
 from .process.left_jobs import note_left
+from .process.orderly_stop import OrderlyStop
+from .process.placing import NewJob, place_job
 from .process.remote_claim import claim_announced
 from .process.run import StoredRun
 from .process.this_process import ThisProcess
 from .process.transaction_job import TransactionJob
 from .process.waiting import unfinished, wait_for_end
-from .records import Record, Store, StoredJob
+from .records import Store
 from .store.location import StoreLocation
+from .store.open_jobs import count_open
 from .store.stored_values import storable_call
 from .store.unknown_jobs import load_another
+from .transaction_changes import Changes
 from .waiters import Waiter
 
 __all__ = ["ZODBScheduler"]
@@ -55,18 +58,20 @@ class ZODBScheduler(BaseScheduler):
         timeout: for how long an outcome that is not fetched is stored, in
             seconds; ``None`` if the store has a ``timeout`` of its own.
         max_pending: how many jobs of this process may wait to be run.
+        max_bulk: how many calls ``many()`` may be given.
         attempts: how many attempts at a job may fail, or end their process,
             if its options set no number.
         lease: after how many seconds without a sign of life the jobs of
             another process are taken over.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the settings
         self,
         location: StoreLocation,
         *,
         timeout: float | None = 3600,
         max_pending: int = 10_000,
+        max_bulk: int = 100_000,
         attempts: int = 4,
         lease: float = 30,
     ) -> None:
@@ -78,8 +83,11 @@ class ZODBScheduler(BaseScheduler):
             attempts=attempts,
             lease=lease,
         )
-        super().__init__(self.process.commit_queue, self.process.waiters)
+        super().__init__(
+            self.process.commit_queue, self.process.waiters, max_bulk
+        )
         self._maintenance = Maintenance(self.process)
+        self._orderly_stop = OrderlyStop(self.process)
         self._is_stopped = False
         self._begin()
         call_after_fork(self._begin)
@@ -108,6 +116,7 @@ class ZODBScheduler(BaseScheduler):
             if self._is_stopped and not recover:
                 return  # scheduling a job does not undo stop()
             if not self._maintenance.does(recover=recover):
+                self._orderly_stop.revoke()
                 if recover:
                     # makes the store here, so that no request has to
                     self.process.location.prepare(self._prepare)
@@ -124,9 +133,26 @@ class ZODBScheduler(BaseScheduler):
 
     def _prepare(self, store: Store) -> None:
         store.expect(store.outcome_timeout(NO_OPTIONS, self.process.timeout))
+        self._orderly_stop.take_back(store)
 
     def stop(self, grace: float | None = None) -> list[str]:
         """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
+        left = self.halt(grace)
+        with self._lock:
+            # else start() was called meanwhile
+            tells = self._is_stopped and self._orderly_stop.prepare(left)
+        if tells:  # without the lock, as it may take some seconds
+            self._orderly_stop.tell()
+        return left
+
+    def halt(self, grace: float | None = None) -> list[str]:
+        """Do what :meth:`stop` does, but leave jobs as a killed process does.
+
+        Others learn by its silence that this process has ended.
+
+        Args:
+            grace: see :meth:`stop`.
+        """
         engine = self.process.dispatcher.engine
         forget_at_exit(self.stop)
         with self._lock:
@@ -139,9 +165,6 @@ class ZODBScheduler(BaseScheduler):
                 self._maintenance.stop()
             else:  # start() was called meanwhile, maybe in vain for the engine
                 engine.start()
-        suspects = self.process.assigned_jobs.running_suspects()
-        if suspects:  # this stop, and no job, ends the process
-            clear_suspicion_in_time(self.process.location, suspects)
         return left
 
     def schedule_call(  # noqa: PLR0913 - the interface's
@@ -164,24 +187,25 @@ class ZODBScheduler(BaseScheduler):
         incarnation, is_handed_over = process.dispatcher.assign(
             due, own_options
         )
-        hand_off = self._add_hand_off(
+        hand_off, changes = self._add_hand_off(
             connections.transaction_manager, due, counts=is_handed_over
         )
-        record = Record(
-            function_name(function),
-            time.time(),
-            call,
-            base_url=base_url,
-            runner=incarnation,
+        values = {
+            "function": function_name(function),
+            "scheduled": time.time(),
+            "call": call,
+            "base_url": base_url,
+            "runner": incarnation,
             **({} if owner is None else stored_owner(owner)),
             **_given(own_options, due),
-        )
+        }
         store = process.location.make(connections.to(db))
         timeout = store.outcome_timeout(own_options, process.timeout)
-        job = store.add(record, timeout)
+        wanted = NewJob(values, timeout)
+        job = place_job(process, store, hand_off, changes, wanted)
         hand_off.sid = job.sid
         if is_handed_over:
-            _complete(hand_off, job, due)
+            hand_off.complete(job, values, due)
         else:
             note_left(process, connections, job)
         if self.announcer.has_subscribers(JobScheduled):
@@ -189,10 +213,33 @@ class ZODBScheduler(BaseScheduler):
             in_transaction.announce(JobScheduled)
         return job.sid
 
+    def schedule_calls(  # noqa: PLR0913 - the interface's
+        self,
+        function: Callable[..., Any],
+        calls: Iterable[tuple[tuple[Any, ...], dict[str, Any]]],
+        connections: Connections,
+        *,
+        owner: str | None = None,
+        base_url: str | None = None,
+        options: Mapping[str, Any] = NONE_GIVEN,
+        spread: float = 0.0,
+    ) -> Sequence[str]:
+        """See :class:`~pyramid_zodb_async.contracts.ISchedulerCore`."""
+        return schedule_bulk(
+            self.process,
+            function,
+            calls,
+            connections,
+            owner=owner,
+            base_url=base_url,
+            options=options,
+            spread=spread,
+        )
+
     def _add_hand_off(
         self, transaction_manager: Any, due: float | None, *, counts: bool
-    ) -> HandOff:
-        """Return the hand-off of a job that is to be added.
+    ) -> tuple[HandOff, Changes]:
+        """Return the hand-off of a job that is to be added, and the changes.
 
         Args:
             transaction_manager: that of the transaction that schedules it.
@@ -203,22 +250,19 @@ class ZODBScheduler(BaseScheduler):
         Raises:
             QueueFull: too many jobs wait.
         """
-        changes = self.process.changes
-        hand_off = HandOff(
-            self.commit_queue,
-            self.process.assigned_jobs,
-            is_new=counts and due is None,
-        )
+        open_changes = self.process.changes
+        hand_off = HandOff(self.process, is_new=counts and due is None)
         if counts:
-            changes.add_unless_full(
+            changes = open_changes.add_unless_full(
                 transaction_manager,
                 hand_off,
                 pending=self.backlog,
                 max_pending=self.process.max_pending,
             )
         else:
-            changes.of(transaction_manager).add(hand_off)
-        return hand_off
+            changes = open_changes.of(transaction_manager)
+            changes.add(hand_off)
+        return hand_off, changes
 
     def find(
         self, sid: str, connections: Connections
@@ -273,6 +317,10 @@ class ZODBScheduler(BaseScheduler):
         """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
         return unfinished(self.process)
 
+    def count_unfinished(self) -> int:
+        """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
+        return self.process.location.read(count_open, 0)
+
     def backlog(self) -> int:
         """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
         process = self.process
@@ -311,14 +359,6 @@ class ZODBScheduler(BaseScheduler):
             return None
         run = StoredRun(self.process, assigned)
         return run if not assigned.suspect or run.begin() else None
-
-
-def _complete(hand_off: HandOff, job: StoredJob, due: float | None) -> None:
-    """Have the commit hand over a job that is in the store now."""
-    hand_off.record = job.record
-    hand_off.job = AssignedJob.of(job, is_new=due is None)
-    if due is not None:
-        hand_off.job.wait_until(due)
 
 
 def _given(options: Options, due: float | None) -> dict[str, Any]:

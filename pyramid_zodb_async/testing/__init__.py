@@ -35,7 +35,7 @@ from .inspection import (
     load_call,
     pending_jobs,
 )
-from .manual_runs import ManualRuns, manual_engine
+from .manual_runs import ManualRuns, halt, manual_engine
 
 __all__ = [
     "assert_scheduled",
@@ -49,6 +49,9 @@ __all__ = [
     "scheduled",
     "wait_for",
 ]
+
+#: How many jobs an error names.
+MOST_NAMED = 20
 
 
 # -- Waiting ------------------------------------------------------------------
@@ -66,7 +69,8 @@ def drain(app: Any, timeout: float = 10) -> None:
         timeout: the longest wait, in seconds.
 
     Raises:
-        TimeoutError: some jobs have not ended by then; the text names them.
+        TimeoutError: some jobs have not ended by then; the text names them,
+            or the first of them.
     """
     registry = _registry(app)
     scheduler = registry.getUtility(IScheduler)
@@ -75,10 +79,13 @@ def drain(app: Any, timeout: float = 10) -> None:
     else:
         ended = scheduler.wait(timeout=timeout)
     if not (ended and registry.getUtility(IEngine).idle(timeout)):
-        views = [inspect_job(scheduler, sid) for sid in scheduler.unfinished()]
+        sids = scheduler.unfinished()
+        views = [inspect_job(scheduler, sid) for sid in sids[:MOST_NAMED]]
+        named = [describe_job(view) for view in views if view]
+        if len(sids) > MOST_NAMED:
+            named.append(f"and {len(sids) - MOST_NAMED} more")
         raise TimeoutError(
-            f"After {timeout} s these jobs have not ended: "
-            + ", ".join(describe_job(view) for view in views if view)
+            f"After {timeout} s these jobs have not ended: {', '.join(named)}"
         )
 
 
@@ -318,7 +325,7 @@ def restart(app: Any, timeout: float = 10) -> None:
     manual_engine(registry)
     old = registry.getUtility(IScheduler)
     # first, so that the old scheduler gives no more signs of liveness
-    old.stop(0)
+    halt(old)
     assemble(registry)
     new = registry.getUtility(IScheduler)
     new.start()
@@ -344,15 +351,15 @@ def _lost(store: Store, old: ZODBScheduler, new: ZODBScheduler) -> list[str]:
     The record of a job gets the new incarnation first, and the job becomes an
     assigned job after that commit.
     """
-    found = ((sid, store.find(sid)) for sid in store.unfinished())
+    found = ((sid, store.locate(sid)) for sid in store.unfinished())
     return [
         sid
-        for sid, record in found
-        if record is not None
+        for sid, job in found
+        if job is not None
         and (
-            record.runner == old.process.incarnation
+            job.runner == old.process.incarnation
             or (
-                record.runner == new.process.incarnation
+                job.runner == new.process.incarnation
                 and sid not in new.process.assigned_jobs
             )
         )

@@ -122,6 +122,6 @@ def load_call(
         job: Any = scheduler.jobs.table.get(sid)
         call: functools.partial[Any] = job.call.load(connections)
         return call
-    record = scheduler.process.location.of(connections).find(sid)
-    form, args, named_args = record.parts()
+    stored = scheduler.process.location.of(connections).locate(sid)
+    form, args, named_args = stored.parts()
     return functools.partial(callable_of(form), *args, **named_args)

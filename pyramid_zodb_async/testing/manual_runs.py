@@ -12,9 +12,10 @@ from ..engine.fault_injection import (
 from ..engine.manual import ManualEngine, StartedRun, WaitingJob
 from ..interfaces import IEngine, IScheduler
 from ..jobs.model import JobView
+from ..scheduler.zodb import ZODBScheduler
 from .inspection import describe_job, inspect_job
 
-__all__ = ["ManualRuns", "manual_engine"]
+__all__ = ["ManualRuns", "halt", "manual_engine"]
 
 #: How long to wait at most before checking again for a job to run, in seconds.
 PACE = 0.05
@@ -37,6 +38,18 @@ def manual_engine(registry: Any) -> ManualEngine:
             f" {type(engine).__name__}"
         )
     return engine
+
+
+def halt(scheduler: Any) -> None:
+    """End a scheduler as a kill of its process does.
+
+    Args:
+        scheduler: the scheduler of the application.
+    """
+    if isinstance(scheduler, ZODBScheduler):
+        scheduler.halt(0)  # which does not tell of an end in order
+    else:
+        scheduler.stop(0)
 
 
 class ManualRuns:
@@ -176,7 +189,7 @@ class ManualRuns:
             isinstance(intervention, Crash) and intervention.has_come
             for intervention in last
         ):
-            self._scheduler.stop(0)
+            halt(self._scheduler)
         for intervention in last:
             if not intervention.has_come:
                 raise AssertionError(

@@ -10,7 +10,7 @@ from ..interfaces import Connections
 from ..jobs.exception_groups import is_of, leaves_of
 from ..jobs.model import Failure
 from ..jobs.translations import as_text
-from .references import dump
+from .envelopes import dump, load
 
 __all__ = [
     "as_bytes",
@@ -159,12 +159,12 @@ def pickled_exception(error: BaseException, connections: Connections) -> bytes:
         # the cause itself stays behind
         if not _text(error) and (cause := _cause_of(error)):
             error.add_note(f"caused by {cause}")
-        dumped = dump(error, connections)
-        if not dumped.shared and len(dumped.data) <= LARGEST_PICKLE:
+        envelope = dump(error, connections)
+        if not envelope.objects and len(envelope.data) <= LARGEST_PICKLE:
             # try it now: who loads the pickle later could do nothing about
-            # a copy that cannot be made or shown
-            str(dumped.load(connections))
-            return dumped.data
+            # a copy that cannot be shown
+            str(load(*envelope))
+            return envelope.data
     told = _cut(_words(error))
     return as_bytes(JobError(f"{type(error).__qualname__}: {told}"))
 

@@ -12,6 +12,7 @@ from ..database.application import RequestConnections
 from ..database.connections import ThreadConnections
 from ..exceptions import UnknownJob
 from ..interfaces import Connections, IScheduler
+from ..jobs.bulk import Sids
 from ..jobs.model import JobView, may_be_sid
 from .authorization import Asker, is_operator, may
 from .poll_pacing import SHORTEST
@@ -290,7 +291,14 @@ def accepted(request: Any, sid: str) -> Any:
 
     Raises:
         UnknownJob: there is no such job, or the user may not see it.
+        TypeError: these are the sids of many jobs.
     """
+    if isinstance(sid, Sids):
+        raise TypeError(
+            f"request.accepted() answers with one job, and {sid!r} are the"
+            " sids of many jobs: accept one of them, or answer with"
+            " list(sids) as JSON"
+        )
     view = request.jobs.get(sid)
     if view is None:
         raise UnknownJob(f"There is no job {sid!r} that this request may see")

@@ -1,9 +1,11 @@
 """The request method ``request.schedule``, which schedules jobs."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
+from pyramid.request import Request
 from pyramid_tm import is_tm_active
 from transaction.interfaces import NoTransaction
 
@@ -11,8 +13,9 @@ from ..database.application import RequestConnections
 from ..database.begun_transactions import IN_REQUEST, was_begun
 from ..exceptions import TransactionRequired
 from ..interfaces import Connections, IScheduler
+from ..jobs.bulk import normalised_calls
 from ..jobs.given_options import NONE_GIVEN, merged
-from ..jobs.option_checks import checked
+from ..jobs.option_checks import checked, checked_spread
 from .authorization import owner_of
 
 __all__ = ["Schedule"]
@@ -66,7 +69,9 @@ class Schedule:
 
         Persistent objects may be arguments, and may be in lists, tuples,
         dicts and sets at any depth: the job loads them through its own
-        connection. The owner of the job is ``request.authenticated_userid``.
+        connection, as the request has committed them. Plain values are taken
+        as they are now: a list that is filled after this call is not filled
+        for the job. The owner of the job is ``request.authenticated_userid``.
 
         Args:
             function: what the job calls.
@@ -90,10 +95,100 @@ class Schedule:
             kw,
             connections,
             owner=owner_of(request),
-            base_url=request.application_url,
+            base_url=_application_url(request),
             options=self._options,
         )
         return sid
+
+    def many(
+        self,
+        function: Callable[..., Any],
+        /,
+        calls: Iterable[tuple[Any, ...]],
+        *,
+        spread: float | timedelta | None = None,
+    ) -> Sequence[str]:
+        """Schedule many calls of *function*, and return the jobs' sids.
+
+        All are scheduled or, if this raises, none. It takes much less time
+        than to schedule them one by one.
+
+        Args:
+            function: what the jobs call.
+            calls: the calls; an iterable, which may be a generator and is
+                iterated over once. Each call is a tuple of positional
+                arguments, or a pair of such a tuple and a dict of named ones.
+                So two arguments of which the first is a tuple and the second
+                a dict have to be written ``((first, second), {})``.
+            spread: the time over which the beginnings of the jobs are spread
+                evenly, in seconds or as a ``timedelta``. The first begins at
+                once, or when the options *delay* or *at* say.
+
+        Returns:
+            The sids in the order of the calls, as a sequence that cannot be
+            changed.
+
+        Raises:
+            TypeError: *function* cannot be a job, or a call is none or does
+                not fit; the text has the index of the call, from 0.
+            ValueError: *spread* is negative, or more than a thousand years.
+            ArgumentNotTransferable: an argument cannot go to another thread;
+                the text has the index of its call.
+            TransactionRequired: there is no transaction that would commit the
+                jobs.
+            BulkTooLarge: there are more calls than the setting
+                ``zodb_async.max_bulk`` allows.
+            QueueFull: too many jobs wait in memory.
+            Exception: whatever *calls* raises.
+        """
+        request = self._request
+        seconds = checked_spread(spread)
+        _require_transaction(request)
+        scheduler = request.registry.getUtility(IScheduler)
+        sids: Sequence[str] = scheduler.schedule_calls(
+            function,
+            normalised_calls(calls, scheduler.max_bulk),
+            self._connections,
+            owner=owner_of(request),
+            base_url=_application_url(request),
+            options=self._options,
+            spread=seconds,
+        )
+        return sids
+
+
+def _application_url(request: Any) -> Any:
+    """Return ``request.application_url``, which is seldom made anew."""
+    kind: Any = type(request)
+    if (
+        getattr(kind, "application_url", None) is Request.application_url
+        and kind.host_url is Request.host_url
+        and kind.script_name is Request.script_name
+        and kind.url_encoding is Request.url_encoding
+    ):
+        return _url_of(*map(request.environ.get, _PARTS_OF_URL))
+    return request.application_url  # the application has one of its own
+
+
+#: What WebOb makes the URL of an application of.
+_PARTS_OF_URL = (
+    "wsgi.url_scheme",
+    "HTTP_HOST",
+    "SERVER_NAME",
+    "SERVER_PORT",
+    "SCRIPT_NAME",
+    "webob.url_encoding",
+)
+
+
+# bounded, since a client says what the host is
+@functools.lru_cache(maxsize=256)
+def _url_of(*parts: str | None) -> str:
+    """Return the URL of the application for these parts of an environ."""
+    given = zip(_PARTS_OF_URL, parts, strict=True)
+    environ = {name: part for name, part in given if part is not None}
+    url: str = Request(environ).application_url
+    return url
 
 
 def _require_transaction(request: Any) -> None:

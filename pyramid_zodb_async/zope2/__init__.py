@@ -3,7 +3,8 @@
 import contextlib
 import inspect
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import timedelta
 from typing import Any
 
 import Zope2
@@ -24,14 +25,21 @@ from ..execution.surroundings import (
     bare_thread,
     thread_transaction,
 )
+from ..jobs.bulk import name_call, normalised_calls
 from ..jobs.current_job import running_job
+from ..jobs.option_checks import checked_spread
 from ..scheduler import (
     PersistentTransactionalScheduler as _PersistentTransactionalScheduler,
 )
 from ..scheduler import TransactionalScheduler as _TransactionalScheduler
-from ..scheduler.store.stored_values import look_for_broken
 from ..transactional import TransactionManager as _TransactionManager
-from ..transfer.callables import check_call, require_transferable, stored_form
+from ..transfer.broken_classes import look_for_broken
+from ..transfer.callables import (
+    argument_check,
+    check_call,
+    require_transferable,
+    stored_form,
+)
 from .acquisition import in_context, packed, parts_of
 
 __all__ = [
@@ -209,6 +217,7 @@ def _user() -> str | None:
     return f"{path} {user_id}"
 
 
+_Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 _Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
 
@@ -221,6 +230,27 @@ def _packed_call(
     travelling = None if isinstance(f, types.FunctionType | type) else f
     found, args, kw = require_transferable(packed, f, travelling, args, kw)
     return f if travelling is None else found, args, kw
+
+
+def _packed_calls(
+    f: Callable[..., Any], calls: Iterable[tuple[Any, ...]], most: int
+) -> tuple[Callable[..., Any], Iterator[_Arguments]]:
+    """Check and pack what ``many()`` is given; the calls when asked for."""
+    check = argument_check(f)
+    travelling = None if isinstance(f, types.FunctionType | type) else f
+    found, _, _ = require_transferable(packed, f, travelling, (), {})
+
+    def arguments() -> Iterator[_Arguments]:
+        for index, call in enumerate(normalised_calls(calls, most)):
+            try:
+                check(*call)
+                _, args, kw = require_transferable(packed, f, None, *call)
+            except TypeError as error:
+                name_call(index, error)
+                raise
+            yield args, kw
+
+    return f if travelling is None else found, arguments()
 
 
 class TransactionalScheduler(_TransactionalScheduler):
@@ -239,6 +269,22 @@ class TransactionalScheduler(_TransactionalScheduler):
         connections = current_connections()
         call = _packed_call(f, args, kw)
         return self.schedule_call(*call, connections, owner=_user())
+
+    def many(
+        self,
+        f: Callable[..., Any],
+        /,
+        calls: Iterable[tuple[Any, ...]],
+        *,
+        spread: float | timedelta | None = None,
+    ) -> Sequence[str]:
+        """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
+        return self.schedule_calls(
+            *_packed_calls(f, calls, self.max_bulk),
+            current_connections(),
+            owner=_user(),
+            spread=checked_spread(spread),
+        )
 
 
 class PersistentTransactionalScheduler(_PersistentTransactionalScheduler):
@@ -272,3 +318,31 @@ class PersistentTransactionalScheduler(_PersistentTransactionalScheduler):
         # another object: another process has to find the method by its name
         stored_form(f)
         return self._schedule(*_packed_call(f, args, kw), _user())
+
+    def many(
+        self,
+        f: Callable[..., Any],
+        /,
+        calls: Iterable[tuple[Any, ...]],
+        *,
+        spread: float | timedelta | None = None,
+    ) -> Sequence[str]:
+        """Have *f* called many times once the transaction has committed.
+
+        Args:
+            f: what the jobs call.
+            calls: the calls, as for the method of the base class.
+            spread: the time over which the beginnings are spread, in seconds
+                or as a ``timedelta``.
+
+        Returns:
+            The sids of the jobs, in the order of the calls.
+
+        Raises:
+            Exception: what the method of the base class raises.
+        """
+        stored_form(f)  # as in schedule()
+        function, packed_calls = _packed_calls(f, calls, self.max_bulk)
+        return self._many(
+            function, packed_calls, checked_spread(spread), _user()
+        )

@@ -21,7 +21,7 @@ def test_each_step_is_counted_and_a_job_is_the_sum_of_three():
     need_valgrind()
 
     status, printed = count(
-        SCRIPT, "--processes=1", "--warm-up=1", "--repetitions=2"
+        SCRIPT, "--processes=1", "--warm-up=1", "--repetitions=2", "--many=3"
     )
 
     assert status == 0

@@ -16,6 +16,8 @@ from ZODB.Connection import Connection
 
 from pyramid_zodb_async import IScheduler, JobError, JobTimeout, current_job
 from pyramid_zodb_async.database.connections import OpenedConnections
+from pyramid_zodb_async.scheduler.maintenance import bulk_claims
+from pyramid_zodb_async.scheduler.process import bulk_intake
 
 INCLUDES = (
     "pyramid_retry",
@@ -41,6 +43,9 @@ AGAIN = {"attempts": 30, "backoff": (0.1, 0.3)}
 
 #: How often a commit raises that was made, by default: see `raise_in_doubt`.
 DOUBT = "chaos.doubt"
+
+#: How many jobs of a bulk are claimed at a time, if not as many as elsewhere.
+WINDOW = "chaos.window"
 
 
 class Unlucky(JobError):
@@ -216,13 +221,14 @@ def schedule(request):
     """Schedule jobs, keep in the database which, and give their sids.
 
     Each parameter is the name of a job's function, and a number for the job;
-    `delay` and `failures` are said of all of them.
+    `delay` and `failures` are said of all of them, and with `bulk` they are
+    scheduled at once, and have the same function.
     """
     if "die_after_commit" in request.params:
         request.tm.get().addAfterCommitHook(end_this_process)
     options = options_of(request)
     start = request.schedule.with_options(**options)
-    sids = {}
+    sids, together = {}, []
     for name, number in request.params.items():
         if name not in JOBS:
             continue
@@ -235,9 +241,19 @@ def schedule(request):
             counter.failures = int(request.params.get("failures", 0))
             counter.is_limited = "time_limit" in options
             counter.is_alone = name == "count_alone"
-            counter.sid = start(JOBS[name], number)
-        sids[number] = tree_of(number)[number].sid
-    return sids
+            if "bulk" in request.params:
+                together.append((counter, JOBS[name], number))
+            else:
+                counter.sid = start(JOBS[name], number)
+        sids[number] = tree_of(number)[number]
+    if together:
+        counters, (function, *_), numbers = zip(*together, strict=True)
+        calls = ((number,) for number in numbers)
+        for counter, sid in zip(
+            counters, start.many(function, calls), strict=True
+        ):
+            counter.sid = sid
+    return {number: counter.sid for number, counter in sids.items()}
 
 
 def undo(request):
@@ -321,6 +337,8 @@ def show_report(request):
 def make_app(settings):
     if DOUBT in settings:
         raise_in_doubt(float(settings[DOUBT]))
+    if WINDOW in settings:
+        bulk_intake.WINDOW = bulk_claims.ENOUGH = int(settings[WINDOW])
     config = Configurator(settings=settings)
     with config:
         for include in INCLUDES:

@@ -24,6 +24,10 @@ SHARE_ALONE = 25
 #: Which share of the jobs waits for a moment, and is cancelled.
 DELAYED, CANCELLED = 0.2, 0.2
 
+#: Which share of the requests schedules several jobs at once, and how many at
+#: most.
+BULKS, MOST_AT_ONCE = 0.15, 12
+
 #: How often a client asks that a job be undone, if there is one.
 UNDONE = 0.1
 
@@ -87,12 +91,20 @@ class Load:
                 continue
             number += 1
             name = f"{client}-{number}"
+            names = [name]
             kind, options = _choose(self._shares)
+            if random.random() < BULKS:
+                names += [
+                    f"{name}-{other}"
+                    for other in range(random.randint(1, MOST_AT_ONCE - 1))
+                ]
+                options["bulk"] = 1
             server = random.choice(self._servers)
-            sids = schedule(server, [(kind, name)], **options)
+            jobs = [(kind, name) for name in names]
+            sids = schedule(server, jobs, **options)
             with self._lock:
                 if sids:
-                    self.answered.append(name)
+                    self.answered.extend(names)
                 else:
                     self.refused += 1
             if sids and random.random() < CANCELLED:

@@ -104,6 +104,13 @@ def test_a_child_that_opens_the_database_itself_uses_it(storage, tmp_path):
     assert "CRITICAL" not in log
 
 
+def test_a_child_is_another_process_for_the_database(tmp_path):
+    with storages.uri_of("mapping", tmp_path) as uri:
+        said, _ = fork("zodb", "identity", uri)
+
+    assert said == ["another"]
+
+
 class Forgetful:
     """Something that is told of forks."""
 

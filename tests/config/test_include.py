@@ -31,12 +31,14 @@ def test_settings_reach_the_parts(make_app):
         zodb_async__workers="3",
         zodb_async__grace="4",
         zodb_async__max_pending="5",
+        zodb_async__max_bulk="50",
         zodb_async__result_timeout="6",
     ).app.registry
 
     assert registry.getUtility(IEngine).workers == 3
     assert registry.getUtility(IEngine).grace == 4
     assert registry.getUtility(IScheduler).max_pending == 5
+    assert registry.getUtility(IScheduler).max_bulk == 50
     assert registry.getUtility(IScheduler).timeout == 6
 
 

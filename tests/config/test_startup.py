@@ -12,7 +12,9 @@ from transaction.interfaces import TransientError
 
 from pyramid_zodb_async import IScheduler
 from pyramid_zodb_async.database.application import databases_of
-from pyramid_zodb_async.scheduler.maintenance.takeover import LIVE_INCARNATIONS
+from pyramid_zodb_async.scheduler.maintenance.live_incarnations import (
+    LIVE_INCARNATIONS,
+)
 from pyramid_zodb_async.testing import drain
 
 pytestmark = pytest.mark.kept_in("zodb")

@@ -20,7 +20,7 @@ from pyramid_zodb_async.database.connections import (
 )
 from pyramid_zodb_async.exceptions import NotTransferable
 from pyramid_zodb_async.testing import drain, wait_for
-from pyramid_zodb_async.transfer.references import dump
+from pyramid_zodb_async.transfer.envelopes import dump
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from persistent import Persistent
 from pyramid.config import Configurator
 from pyramid.request import Request
 from pyramid_zodbconn import get_connection
+from ZODB.POSException import ConflictError
 
 
 @pytest.fixture
@@ -208,3 +209,34 @@ def test_it_knows_them_as_well_if_a_synchronizer_raises_after_the_commit():
     assert current._resources == [resource]
     assert id(resource) in current._voted
     manager.abort()
+
+
+@pytest.mark.parametrize("is_loaded", [True, False])
+@pytest.mark.parametrize("has_changed", [True, False])
+def test_a_connection_compares_the_serials_that_it_is_told(
+    db, is_loaded, has_changed
+):
+    manager = transaction.TransactionManager(explicit=True)
+    manager.begin()
+    connection = db.open(manager)
+    root = connection.root()
+    root["read"], root["written"] = Thing(), Thing()
+    manager.commit()
+    manager.begin()
+    root["read"]._p_activate()
+    serial = root["read"]._p_serial
+    if has_changed:
+        root["read"].changed = True
+    manager.commit()
+    manager.begin()
+    if not is_loaded:
+        root["read"]._p_deactivate()
+    connection._readCurrent[root["read"]._p_oid] = serial
+    root["written"].changed = True
+    if has_changed:
+        with pytest.raises(ConflictError):
+            manager.commit()
+        manager.abort()
+    else:
+        manager.commit()
+    connection.close()

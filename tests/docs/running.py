@@ -30,8 +30,12 @@ from pyramid_zodb_async.database.storages import is_for_one_process
 from pyramid_zodb_async.testing import drain
 
 #: Twenty-two characters that nobody would write otherwise; those of a job in
-#: the database stand after their slice.
-SID = r"(?<![\w-])(?=[\w-]*\d)(?:[0-9a-f]{5}-)?[\w-]{22}(?![\w-])"
+#: the database stand after their slice, and after their place in it if it is
+#: on a page of a process.
+SID = (
+    r"(?<![\w-])(?=[\w.-]*\d)(?:[0-9a-f]{5}-(?:[0-9a-f]+(?:\.[0-9a-f]+)+-)?)?"
+    r"[\w-]{22}(?![\w-])"
+)
 #: An entity tag of one job, or of several.
 TAG = r'"\d+(?:_(?:\d+|-))*"'
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
@@ -204,6 +208,7 @@ class Page:
         """Make room for another process to open the database."""
         if self._close_shell is not None:
             self._close_shell()
+            del self._names["request"]  # the next session has another shell
         self._close_shell = None
         if self._app is not None:
             shut_down(self._app.app.registry)
@@ -285,8 +290,7 @@ class Page:
         pattern = ""
         for part in re.split(f"({SID}|{TAG}|{TIME}|…)", expected):
             if re.fullmatch(SID, part):
-                any_sid = rf"[\w-]{{{len(part)}}}"
-                pattern += self._name_pattern(part, any_sid)
+                pattern += self._name_pattern(part, r"[\w.-]{22,64}")
             elif re.fullmatch(TAG, part):
                 pattern += self._name_pattern(part, '"[^"]+"')
             elif re.fullmatch(TIME, part):

@@ -68,6 +68,32 @@ def test_too_many_jobs_that_cannot_be_sent_are_refused(tmp_path):
     assert answer.status_code == 503
 
 
+@pytest.mark.parametrize("number", [2, 200])
+def test_word_of_many_jobs_keeps_nobody_from_scheduling(tmp_path, number):
+    with storages.sqlite(tmp_path) as uri:
+        site = Site(tmp_path, uri, NOBODY, lease=60, max_pending=3)
+        sids = site.app.post("/many", {"name": "jobs", "number": number}).json
+        site.begin("count", "jobs")
+        publisher = site.app.app.registry.getUtility(IEngine).publisher
+        waits = publisher.wait(0.1)
+        site.stop()
+
+    assert len(set(sids)) == number
+    assert not waits
+
+
+def test_many_jobs_that_are_due_later_are_sent_when_they_are(tmp_path):
+    with storages.sqlite(tmp_path) as uri:
+        site = Site(tmp_path, uri, NOBODY, lease=60)
+        params = {"name": "jobs", "number": 200, "delay": 50}
+        site.app.post("/many", params)
+        engine = site.app.app.registry.getUtility(IEngine)
+        unsent = engine.unsent()
+        site.stop()
+
+    assert unsent == 200
+
+
 def test_queues_of_ones_own_run_on_threads(tmp_path):
     with storages.sqlite(tmp_path) as uri:
         site = Site(tmp_path, uri, NOBODY, lease=60, queues="default quick")

@@ -174,10 +174,67 @@ def test_what_was_removed_takes_no_room_for_long():
     jobs = JobQueue()
     for number in range(3000):
         jobs.put(Entry(str(number)), due=1e12 + number)
+        jobs.rest(Entry(str(number)), 1e6)
         jobs.remove(str(number))
-    heaps = [jobs._ready, jobs._resting, jobs._scheduled]
 
-    assert sum(map(len, heaps)) < 200
+    assert len(jobs._scheduled) + len(jobs._resting) < 300
+
+
+def test_what_was_removed_from_a_line_takes_no_room_for_long():
+    jobs = JobQueue()
+    jobs.put(Entry("first"))
+    for number in range(3000):
+        jobs.put(Entry(str(number)))
+        jobs.remove(str(number))
+    (line,) = jobs._lines.values()
+
+    assert len(line._sids) < 150
+    assert take_all(jobs) == ["first"]
+    assert len(line._sids) == 0
+    assert jobs._places == {}
+
+
+def test_a_job_is_removed_from_the_middle_of_its_line():
+    jobs = JobQueue()
+    for sid in "abacada":
+        jobs.put(Entry(sid))
+    jobs.put(Entry("a", 3))
+    jobs.remove("a")
+    jobs.remove("c")
+    jobs.put(Entry("a"))
+
+    assert len(jobs) == jobs.ready() == 3
+    assert take_all(jobs) == ["b", "d", "a"]
+    assert len(jobs) == 0
+
+
+def test_lines_of_many_priorities_take_no_room_for_long():
+    jobs = JobQueue()
+    for priority in range(300):
+        jobs.put(Entry(str(priority), priority))
+    jobs.remove("7")
+    others = [str(number) for number in reversed(range(300)) if number != 7]
+
+    assert take_all(jobs) == others
+    assert len(jobs._lines) <= queue.MOST_LINES
+    assert jobs._priorities == []
+
+
+def test_a_job_keeps_its_queue_wherever_it_waits(clocks):
+    jobs = JobQueue()
+    jobs.put(Entry("a", queue="mail"))
+    jobs.put(Entry("a", queue="mail"), due=1002.0)
+    jobs.rest(Entry("b", queue="mail"), 3)
+    jobs.put(Entry("c", queue="gone"))
+    jobs.remove("c")
+    jobs.put(Entry("c"))
+
+    assert jobs.take() == Entry("a", queue="mail")
+    assert jobs.take() == Entry("c")
+    clocks.pass_by(3)
+    assert jobs.take() == Entry("b", queue="mail")
+    assert jobs.take() == Entry("a", queue="mail")
+    assert jobs._queues == {}
 
 
 def test_to_remove_a_job_costs_the_same_beside_many_others():

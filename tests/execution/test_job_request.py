@@ -1,9 +1,10 @@
-"""A job has no session."""
+"""A job has the request of the application, without its session."""
 
 import pytest
 import shop
 from pyramid.authentication import SessionAuthenticationHelper
 from pyramid.authorization import ACLHelper, Allow, Everyone
+from pyramid.config import Configurator
 from pyramid.csrf import get_csrf_token
 from pyramid.request import Request
 from pyramid.session import SignedCookieSessionFactory
@@ -170,3 +171,48 @@ def test_without_sessions_a_job_finds_none_as_a_view_does(make_app):
 
     assert wait_for(app, app.get("/view").json["sid"]).result is False
     assert shop.effects(app) == []
+
+
+def look_at_extensions():
+    """Tell what the application adds to the request, and of its class."""
+    request = get_current_request()
+    seen = request.drawn, request.drawn, request.path_twice()
+    return (*seen, getattr(request, "later", None), id(type(request)))
+
+
+def test_each_request_has_the_extensions_that_there_are_then(make_app):
+    numbers = iter(range(10))
+
+    def configure(config):
+        config.add_request_method(
+            lambda _request: next(numbers), "drawn", reify=True
+        )
+        config.add_request_method(
+            lambda request: 2 * request.path, "path_twice"
+        )
+
+    def view(request):
+        return request.accepted(request.schedule(look_at_extensions))
+
+    app = make_app({"/view": view}, configure=configure)
+
+    def run():
+        sid = app.get("/view").json["sid"]
+        drain(app)
+        return sid, wait_for(app, sid).result
+
+    first, second = run(), run()
+    config = Configurator(registry=app.app.registry)
+    config.add_request_method(lambda _request: "here", "later", property=True)
+    config.commit()
+    third = run()
+
+    found = [result[:4] for _, result in (first, second, third)]
+    assert found == [
+        (number, number, 2 * f"/jobs/{sid}", later)
+        for number, (sid, _), later in zip(
+            range(3), (first, second, third), (None, None, "here"), strict=True
+        )
+    ]
+    classes = [result[4] for _, result in (first, second, third)]
+    assert classes[0] == classes[1] != classes[2]

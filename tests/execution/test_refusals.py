@@ -7,6 +7,7 @@ from shop import scheduler_of, sid_of
 from transaction.interfaces import TransientError
 from ZODB.blob import Blob
 from ZODB.FileStorage import FileStorage
+from ZODB.POSException import POSKeyError
 
 from pyramid_zodb_async import job
 from pyramid_zodb_async.database.application import RequestConnections
@@ -72,6 +73,13 @@ def test_what_the_storage_refuses_each_time_fails_the_job_after_three_runs(
         ("ERROR", "job_failed")
     ]
     assert caplog.text.count("FileStorageError: too much") == 3
+
+
+def test_a_job_that_depends_on_what_is_gone_by_its_commit_fails(run, refuse):
+    refuse.extend(POSKeyError(b"missing.") for _ in range(3))
+    failure = run(shop.add, "word").failure
+
+    assert failure.type == "POSKeyError"
 
 
 def test_blobs_where_there_are_none_fail_the_job(run):

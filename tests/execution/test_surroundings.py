@@ -70,6 +70,55 @@ def test_a_job_has_a_request_as_bootstrap_makes_it(run):
     }
 
 
+class Marked(Request):
+    """Requests that the application makes in its own way."""
+
+    @classmethod
+    def blank(cls, path, *args, **named_args):
+        request = super().blank(path, *args, **named_args)
+        request.headers["X-Mark"] = path
+        return request
+
+
+def tell_environ():
+    """Tell what the request of the job is made of, and use it up."""
+    request = get_current_request()
+    body = request.environ["wsgi.input"].read().decode()
+    request.environ["wsgi.input"].write(b"of this job alone")
+    return {
+        "url": request.url,
+        "mark": request.headers.get("X-Mark"),
+        "new": "used" not in request.environ and not body,
+        "set": request.environ.setdefault("used", "by this job"),
+    }
+
+
+@pytest.mark.parametrize("kind", [Request, Marked])
+def test_each_job_has_an_environ_of_its_own(make_app, engine, manager, kind):
+    def start(request):
+        return request.accepted(request.schedule(tell_environ))
+
+    app = make_app(
+        {"/start": start},
+        configure=lambda config: config.set_request_factory(kind),
+        **manager,
+        **engine,
+    )
+    extra = {"HTTP_HOST": "shop.example:8080", "SCRIPT_NAME": "/mounted"}
+    started = [
+        app.get("/start", extra_environ=extra).json["sid"] for _ in range(2)
+    ]
+    drain(app)
+
+    for sid in started:
+        assert wait_for(app, sid).result == {
+            "url": f"http://shop.example:8080/mounted/jobs/{sid}",
+            "mark": f"/jobs/{sid}" if kind is Marked else None,
+            "new": True,
+            "set": "by this job",
+        }
+
+
 def test_a_root_factory_may_use_the_database(run):
     def root(request):
         return get_connection(request).root()

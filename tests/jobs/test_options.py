@@ -14,6 +14,7 @@ from pyramid_zodb_async.jobs.given_options import merged, resolved
 from pyramid_zodb_async.jobs.option_checks import checked
 from pyramid_zodb_async.jobs.options import NO_OPTIONS
 
+DAY = datetime.timedelta(days=1)
 MINUTE = datetime.timedelta(minutes=1)
 NOON = datetime.datetime(2031, 5, 1, 12, tzinfo=datetime.UTC)
 
@@ -54,6 +55,9 @@ def test_a_decorated_function_stays_an_ordinary_one():
         ("queue", "reports.2026_x-y", "reports.2026_x-y"),
         ("result_timeout", MINUTE, 60),
         ("result_timeout", 0, 0),
+        ("result_timeout", 1e300, 1e300),
+        ("time_limit", 1e300, 1e300),
+        ("backoff", 365_000 * DAY, (31_536_000_000,) * 2),
         ("title", "Report for May", "Report for May"),
         ("title", None, None),
         ("retry_on", ValueError, ("builtins:ValueError",)),
@@ -95,12 +99,23 @@ def test_an_option_is_kept_in_one_form(name, given, kept):
         ("delay", float("nan"), ValueError, "seconds, 0 or more"),
         ("delay", float("inf"), ValueError, "seconds, 0 or more"),
         ("delay", 10**400, ValueError, "seconds, 0 or more"),
+        ("delay", 1e12, ValueError, "no more than a thousand years"),
+        ("delay", float("inf"), ValueError, "no more than a thousand years"),
+        ("delay", 367_000 * DAY, ValueError, "no more than a thousand years"),
+        ("backoff", 1e300, ValueError, "no more than a thousand years"),
+        ("backoff", (1, 1e300), ValueError, "no more than a thousand years"),
         ("delay", Decimal("snan"), ValueError, "seconds, 0 or more"),
         ("attempts", Fraction(2), TypeError, "a whole number"),
         ("delay", False, TypeError, "seconds or a timedelta"),
         ("at", "tomorrow", TypeError, "a datetime"),
         ("at", NOON.date(), TypeError, "a datetime"),
         ("at", NOON.replace(tzinfo=None), ValueError, "with a time zone"),
+        (
+            "at",
+            NOON.replace(year=9999),
+            ValueError,
+            "no more than a thousand years from now",
+        ),
         ("time_limit", 0, ValueError, "more than 0"),
         ("priority", "high", TypeError, "a whole number"),
         ("priority", 10**9, ValueError, "from -1000000 to 1000000"),

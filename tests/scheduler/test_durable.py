@@ -10,6 +10,7 @@ from ZODB.FileStorage import FileStorage
 from ZODB.POSException import ConflictError, POSKeyError
 
 from pyramid_zodb_async import (
+    BulkTooLarge,
     JobState,
     PersistentTransactionalScheduler,
     QueueFull,
@@ -131,12 +132,43 @@ def test_a_scheduler_that_was_never_committed_does_no_harm(connection, caplog):
     assert caplog.records == []
 
 
+def test_many_calls_are_jobs_in_the_scheduler(scheduler, root):
+    calls = ((root["product"], f"book{number}") for number in range(3))
+    sids = scheduler.many(rename_transactionally, calls)
+    assert scheduler.get(sids[0]).state is JobState.PENDING
+    transaction.commit()
+    assert scheduler.wait(timeout=60)
+    transaction.begin()
+
+    assert [scheduler.get_result(sid) for sid in sids] == [
+        ("book0", None),
+        ("book1", None),
+        ("book2", None),
+    ]
+
+
+def test_after_a_wrong_call_there_are_no_jobs_though_it_is_committed(
+    scheduler,
+):
+    with pytest.raises(TypeError, match=r"^call 2: shop:give"):
+        scheduler.many(shop.give, [(1,), (2,), (3, 4)])
+    transaction.commit()
+
+    assert scheduler._process().unfinished() == []
+
+
+def test_a_scheduler_that_is_not_stored_schedules_not_many():
+    with pytest.raises(ValueError, match="store it first"):
+        PersistentTransactionalScheduler().many(shop.give, [(1,)])
+
+
 class Hasty(PersistentTransactionalScheduler):
     """A scheduler with values of its own."""
 
     timeout = 0
     workers = 1
     max_pending = 1
+    max_bulk = 2
     max_conflicts = 2
 
 
@@ -145,6 +177,8 @@ def test_a_subclass_may_change_the_values(connection, gate):
     first = scheduler.schedule(shop.wait_at, "gate")
     with pytest.raises(QueueFull):
         scheduler.schedule(shop.nothing)
+    with pytest.raises(BulkTooLarge, match="more than 2 calls"):
+        scheduler.many(shop.nothing, [()] * 3)
     transaction.commit()
     gate.wait_for_job()
     gate.open()
@@ -256,6 +290,16 @@ def conflict():
     raise ConflictError
 
 
+def warnings_in(caplog):
+    """List what the log tells that somebody should know."""
+    return [
+        record.action
+        for record in caplog.records
+        if record.name.startswith("pyramid_zodb_async")
+        and record.levelno >= logging.WARNING
+    ]
+
+
 def test_jobs_of_a_removed_scheduler_end_with_one_warning(root, db, caplog):
     caplog.set_level(logging.INFO, "pyramid_zodb_async")
     gate = shop.gates["removed"] = shop.Gate()
@@ -273,14 +317,28 @@ def test_jobs_of_a_removed_scheduler_end_with_one_warning(root, db, caplog):
     gate.open()
     shop.wait_until(lambda: not len(jobs))
     process.stop(60)
-    told = [
-        record.action
-        for record in caplog.records
-        if record.name.startswith("pyramid_zodb_async")
-        and record.levelno >= logging.WARNING
-    ]
 
-    assert told == ["scheduler_removed"]
+    assert warnings_in(caplog) == ["scheduler_removed"]
+
+
+def test_a_run_in_a_bulk_of_a_removed_scheduler_ends_with_one_warning(
+    root, db, caplog
+):
+    gate = shop.gates["removed"] = shop.Gate()
+    removed = root["removed"] = PersistentTransactionalScheduler()
+    transaction.commit()
+    removed.many(shop.wait_at, [("removed",)] * 4)
+    transaction.commit()
+    process = removed._process()
+    gate.wait_for_job()
+    del root["removed"]
+    transaction.commit()
+    db.pack()
+    gate.open()
+    shop.wait_until(lambda: not len(process.process.assigned_jobs))
+    process.stop(60)
+
+    assert warnings_in(caplog) == ["scheduler_removed"]
 
 
 @pytest.mark.parametrize("way", ["read", "write"])

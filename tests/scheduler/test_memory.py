@@ -11,6 +11,7 @@ from exhausted import no_new_threads
 from zope.interface.verify import verifyObject
 
 from pyramid_zodb_async import (
+    BulkTooLarge,
     IScheduler,
     JobCancelled,
     JobState,
@@ -24,6 +25,7 @@ from pyramid_zodb_async.database.connections import (
     ThreadConnections,
 )
 from pyramid_zodb_async.engine.inline import InlineEngine
+from pyramid_zodb_async.jobs.owners import as_owner
 from pyramid_zodb_async.scheduler.in_memory.run import MemoryRun
 from pyramid_zodb_async.scheduler.memory import MemoryScheduler
 
@@ -48,6 +50,28 @@ def test_a_job_of_a_transaction_keeps_the_contract():
     assert verifyObject(
         ITransactionJob, scheduler.find(sid, ThreadConnections())
     )
+
+
+def test_waiting_jobs_share_what_they_have_in_common():
+    scheduler = MemoryScheduler()
+    sids = [
+        scheduler.schedule_call(
+            shop.nothing,
+            (),
+            {},
+            ThreadConnections(),
+            owner=as_owner("ann"),
+            base_url=b"https://shop.example".decode(),
+        )
+        for _ in range(2)
+    ]
+    transaction.commit()
+    jobs = [scheduler.jobs.table.get(sid) for sid in sids]
+
+    assert jobs[0].owner.kind == "str"
+    for name in ("function", "owner", "base_url", "options"):
+        first, second = (getattr(job, name) for job in jobs)
+        assert first is second
 
 
 def test_a_job_is_seen_before_there_is_an_engine():
@@ -228,6 +252,57 @@ def test_a_transaction_that_is_forgotten_gives_its_room_back():
     scheduler.schedule(shop.nothing)
     with pytest.raises(QueueFull, match="1 jobs are waiting"):
         scheduler.schedule(shop.nothing)
+
+
+def test_a_script_schedules_many_calls(scheduler):
+    sids = scheduler.many(shop.give, ((word,) for word in "abc"))
+    assert scheduler.get(sids[0]).state is JobState.PENDING
+    transaction.commit()
+    assert scheduler.wait(timeout=60)
+
+    assert [scheduler.get_result(sid) for sid in sids] == [
+        ("a", None),
+        ("b", None),
+        ("c", None),
+    ]
+
+
+def test_a_script_spreads_beginnings(scheduler):
+    sids = scheduler.many(shop.nothing, [()] * 3, spread=0.2)
+    dues = [scheduler.get(sid).due for sid in sids]
+    transaction.commit()
+    assert scheduler.wait(timeout=60)
+
+    assert dues[0] is None
+    assert dues[1] < dues[2]
+
+
+def test_a_script_may_bound_its_bulks():
+    scheduler = TransactionalScheduler(max_bulk=2)
+    scheduler.many(shop.nothing, [()] * 2)
+    with pytest.raises(BulkTooLarge, match="more than 2 calls"):
+        scheduler.many(shop.nothing, [()] * 3)
+    with pytest.raises(TypeError, match=r"^call 1: shop:nothing"):
+        scheduler.many(shop.nothing, [(), (1,)])
+    with pytest.raises(ValueError, match="'spread' takes seconds"):
+        scheduler.many(shop.nothing, [()], spread=-1)
+    transaction.commit()
+    assert scheduler.wait(timeout=60)
+    scheduler.engine.stop()
+
+
+def test_a_job_of_a_bulk_that_is_not_wanted_any_more_gives_its_room_back():
+    scheduler = MemoryScheduler(max_pending=3)
+    sids = scheduler.many(shop.nothing, [()] * 3)
+    scheduler.remove(sids[1])
+    scheduler.schedule(shop.nothing)
+    with pytest.raises(QueueFull, match="3 jobs are waiting"):
+        scheduler.schedule(shop.nothing)
+    transaction.commit()
+
+    assert len(scheduler.unfinished()) == 3
+    assert {sids[0], sids[2]} < set(scheduler.unfinished())
+    assert scheduler.get(sids[1]) is None
 
 
 def rename(product, name="new"):

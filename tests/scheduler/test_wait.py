@@ -1,10 +1,12 @@
 """What is waited for must be a committed job."""
 
 import threading
+import time
 
 import pytest
 import shop
 import transaction
+from pyramid.response import Response
 from pyramid.scripting import prepare
 
 from pyramid_zodb_async import (
@@ -13,6 +15,7 @@ from pyramid_zodb_async import (
     TransactionalScheduler,
     UnknownJob,
 )
+from pyramid_zodb_async.scheduler.process import waiting
 from pyramid_zodb_async.testing import drain
 
 pytestmark = pytest.mark.kept_in("memory", "zodb")
@@ -133,3 +136,37 @@ def test_the_schedulers_of_scripts_say_the_same(db):
             scheduler.wait("nonsense", 0.1)
         scheduler.stop(5)
     connection.close()
+
+
+@pytest.mark.kept_in("zodb")
+def test_the_end_of_each_of_many_jobs_costs_no_look_into_the_database(
+    make_app, manager, monkeypatch
+):
+    app = make_app({"/start": start_many}, **manager)
+    scheduler = app.app.registry.getUtility(IScheduler)
+    gate = shop.gates["many"] = shop.Gate()
+    app.get("/start")
+    gate.wait_for_job()
+    look, looks = waiting._has_ended, []
+
+    def count(*args):
+        looks.append(args)
+        return look(*args)
+
+    monkeypatch.setattr(waiting, "_has_ended", count)
+    opener = threading.Timer(0.1, gate.open)
+    opener.start()
+    start = time.monotonic()
+    assert scheduler.wait(timeout=shop.PATIENCE)
+    passed = time.monotonic() - start
+    opener.join()
+
+    # at the beginning, at the end, twice a second, and while a run ends
+    assert len(looks) <= 4 + 2 * passed
+
+
+def start_many(request):
+    """Schedule 200 jobs that follow one that waits."""
+    request.schedule(shop.wait_at, "many")
+    request.schedule.many(shop.nothing, [()] * 200)
+    return Response("done")

@@ -28,7 +28,10 @@ from pyramid_zodb_async.database.connections import (
     current_connections,
 )
 from pyramid_zodb_async.jobs.model import JobState
-from pyramid_zodb_async.scheduler.maintenance.takeover import LIVE_INCARNATIONS
+from pyramid_zodb_async.jobs.owners import as_owner
+from pyramid_zodb_async.scheduler.maintenance.live_incarnations import (
+    LIVE_INCARNATIONS,
+)
 from pyramid_zodb_async.testing import drain
 
 
@@ -138,6 +141,34 @@ def test_a_job_removed_before_its_commit_is_not_handed_over(process):
 
     assert process.engine.submitted == []
     assert process.scheduler.unfinished() == []
+
+
+@pytest.mark.parametrize("way", ["scheduled", "taken over"])
+def test_waiting_jobs_share_what_they_have_in_common(process, other, way):
+    sids = []
+    for _ in range(2):
+        transaction.begin()
+        sid = process.scheduler.schedule_call(
+            shop.nothing,
+            (),
+            {},
+            current_connections(),
+            owner=as_owner("ann"),
+            base_url=b"https://shop.example".decode(),
+        )
+        transaction.commit()
+        sids.append(sid)
+    holder = process
+    if way == "taken over":
+        process.stop()
+        holder = other
+        holder.take_over()
+    jobs = [holder.scheduler.process.assigned_jobs.get(sid) for sid in sids]
+
+    assert jobs[0].owner.kind == "str"
+    for name in ("function", "owner", "base_url", "fence", "options"):
+        first, second = (getattr(job, name) for job in jobs)
+        assert first is second
 
 
 def test_an_unknown_job_can_be_removed_in_peace(process):

@@ -67,6 +67,7 @@ def main(keeper, used, uri, how=""):
     scheduler = app.app.registry.getUtility(IScheduler)
     if used == "used":
         work(app)
+    incarnation = scheduler.process.incarnation if keeper == "zodb" else None
     sys.stdout.flush()
     entered, leave = threading.Event(), threading.Event()
 
@@ -84,7 +85,11 @@ def main(keeper, used, uri, how=""):
     if child == 0:
         if used == "reopened":
             reopen(app, uri)
-        work(app)
+        if used == "identity":
+            is_same = scheduler.process.incarnation == incarnation
+            print("the same" if is_same else "another")
+        else:
+            work(app)
         sys.stdout.flush()
         os._exit(0)
     leave.set()

@@ -129,6 +129,16 @@ def start(request):
     return request.accepted(schedule(function, *arguments))
 
 
+def start_many(request):
+    """Schedule a count as often as the parameters say."""
+    params = request.params
+    schedule = request.schedule.with_options(
+        queue=params.get("queue"), delay=float(params.get("delay", 0))
+    )
+    calls = ((params["name"],) for _ in range(int(params["number"])))
+    return list(schedule.many(count, calls))
+
+
 def tell(request):
     return dict(counts(request))
 
@@ -140,6 +150,8 @@ def main(global_config, **settings):
             config.include(include)
         config.add_route("start", "/start")
         config.add_view(start, route_name="start")
+        config.add_route("many", "/many")
+        config.add_view(start_many, route_name="many", renderer="json")
         config.add_route("tell", "/")
         config.add_view(tell, route_name="tell", renderer="json")
         return config.make_wsgi_app()

@@ -46,7 +46,7 @@ def change(site, path, **values):
     """Change the record of a job, as another process may."""
 
     def do(store):
-        fence = store.find(sid_of(path)).fence
+        fence = store.locate(sid_of(path)).fence
         store.change(sid_of(path), fence, **values)
 
     scheduler_of(site.app).process.location.write(do, note="another process")

@@ -1,5 +1,6 @@
 """A process that runs jobs, as far as the database can tell."""
 
+import secrets
 import threading
 
 import shop
@@ -7,12 +8,12 @@ import transaction
 
 from pyramid_zodb_async.execution.runner import Runner
 from pyramid_zodb_async.execution.surroundings import thread_transaction
-from pyramid_zodb_async.scheduler.maintenance.takeover import (
+from pyramid_zodb_async.scheduler.maintenance.live_incarnations import (
     LIVE_INCARNATIONS,
-    Takeover,
 )
-from pyramid_zodb_async.scheduler.process.assigned_jobs import AssignedJob
-from pyramid_zodb_async.scheduler.records import Fence
+from pyramid_zodb_async.scheduler.maintenance.takeover import Takeover
+from pyramid_zodb_async.scheduler.process.assigned_job import AssignedJob
+from pyramid_zodb_async.scheduler.records import Fence, Page
 from pyramid_zodb_async.scheduler.store.location import RootLocation
 from pyramid_zodb_async.scheduler.zodb import ZODBScheduler
 
@@ -35,10 +36,23 @@ class HandDriven:
         return []
 
 
+class NoThread:
+    """A housekeeper that does nothing by itself."""
+
+    def start(self, chores):
+        return True
+
+    def wake(self):
+        pass
+
+    def stop(self):
+        pass
+
+
 class Process:
     """A scheduler with an identity of its own, and an engine by hand."""
 
-    def __init__(self, db, **options):
+    def __init__(self, db, *, has_pages=True, **options):
         self.db = db
         timeout = options.get("timeout", 3600)
         self.location = RootLocation(lambda: db, timeout=timeout)
@@ -49,13 +63,15 @@ class Process:
             lambda store: store.expect(timeout),
             note="a store for tests",
         )
-        self.scheduler.start(recover=False)
         # a test does the chores itself, and is alone in doing them
-        self.scheduler._maintenance._housekeeper.stop()
+        self.scheduler._maintenance._housekeeper = NoThread()
+        self.scheduler.start(recover=False)
         # as if it were not the process of the test
         LIVE_INCARNATIONS.discard(self.scheduler.process.incarnation)
         self.runner = Runner(self.scheduler, thread_transaction)
         self.takeover = Takeover(self.scheduler.process)
+        if has_pages:
+            self.takeover.shards.make_pages()
 
     def schedule(self, function, *args, **named_args):
         """Schedule a job in a transaction of its own."""
@@ -87,9 +103,7 @@ class Process:
 
     def record(self, sid):
         """Give the record of a job as plain data."""
-        return self.location.read(
-            lambda store: dict(vars(store.find(sid))), {}
-        )
+        return self.location.read(lambda store: _plain(store.locate(sid)), {})
 
     def take_over(self):
         """Take over what any other process was to run."""
@@ -97,7 +111,21 @@ class Process:
 
     def stop(self):
         """End without a trace, as a process that is killed does."""
-        self.scheduler._maintenance.stop()
+        self.scheduler.halt()
+
+
+def _plain(job):
+    """Give the attributes of a record, with those of its block."""
+    found = dict(vars(job.record))
+    if job.block is not None:
+        own = {"function", "scheduled", "owner", "owner_kind", "options"}
+        of_block = vars(job.block)
+        found = {name: of_block[name] for name in own & set(of_block)} | found
+        for name, value in (("runner", job.runner), ("due", job.due)):
+            found.pop(name, None)
+            if value is not None:
+                found[name] = value
+    return found
 
 
 def leased(process, lease=0.3):
@@ -119,6 +147,35 @@ def look_until(takeover, condition, *, between=lambda: None):
     raise AssertionError("it did not come to pass")
 
 
+def page_of(**values):
+    """Make the page of a job that nobody has stored."""
+    page = Page()
+    page.change(
+        function="shop:nothing",
+        scheduled=1.0,
+        call=("shop:nothing", (), ()),
+        secret=secrets.token_bytes(16),
+        **values,
+    )
+    return page
+
+
+def takeover_of(scheduler):
+    """Stop what looks for lost jobs, and give it, to be asked by hand."""
+    housekeeper = scheduler._maintenance._housekeeper
+    housekeeper.stop()
+    return look_of(housekeeper).do.__self__
+
+
+def look_of(housekeeper):
+    """Give the chore that looks for lost jobs."""
+    return next(
+        chore
+        for chore in housekeeper._chores
+        if isinstance(chore.do.__self__, Takeover)
+    )
+
+
 def assigned_job(sid, **values):
     """Make a job as a process has it, of no record."""
     return AssignedJob(
@@ -128,7 +185,6 @@ def assigned_job(sid, **values):
         base_url=None,
         attempt=1,
         scheduled=0.0,
-        place=(0, b""),
         fence=Fence("pending", "runner", 0),
         **values,
     )

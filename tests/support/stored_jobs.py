@@ -366,11 +366,11 @@ def keep_things(app, jobs, told):
 def tell_of_run(root, sid):
     """Let it look as if a job ran, as other processes are told of it."""
     store = root["pyramid_zodb_async"]
-    record = store.find(sid)
-    beat = store.beat_of(record.runner)
+    job = store.locate(sid)
+    beat = store.beat_of(job.runner)
     beat.count += 1
-    started = record.scheduled + 1
-    beat.reports = {sid: (record.run_number, 1, started, (1, 2, "half"), 3, 1)}
+    started, run = job.definition.scheduled + 1, job.record.run_number
+    beat.reports = {sid: (run, 1, started, (1, 2, "half"), 3, 1)}
 
 
 def tell_all(app, request):

@@ -73,6 +73,27 @@ def test_what_was_scheduled_is_listed_in_its_order(shop_app):
     assert len(scheduled(app)) == 2
 
 
+def test_the_jobs_of_a_bulk_are_found_one_by_one(shop_app, load):
+    def schedule(request, root):
+        names = ["tea", "milk"]
+        calls = ((root[name], "sold out") for name in names)
+        request.schedule.many(label, calls, spread=3600)
+
+    app = shop_app(schedule)
+    first, second = scheduled(app)
+
+    tea, milk = load(app, "tea"), load(app, "milk")
+    assert assert_scheduled(app, label, tea, "sold out").sid == first.sid
+    assert assert_scheduled(app, label, milk, "sold out").sid == second.sid
+    assert first.due is None
+    assert second.due is not None
+    with pytest.raises(AssertionError, match="These wait:") as caught:
+        assert_scheduled(app, label, milk, "in stock")
+    assert str(caught.value).count("'sold out'") == 2
+    assert run_next(app).result == ["tea", "sold out", 1]
+    assert run_next(app, second.sid, early=True).result[0] == "m"
+
+
 def label(product, text, *, copies=1):
     return [product.name, text, copies]
 

@@ -17,7 +17,11 @@ def app(make_app, gate):
     def view(request):
         return request.accepted(request.schedule(shop.wait_at, "gate"))
 
-    return make_app({"/view": view})
+    def many(request):
+        request.schedule.many(shop.wait_at, [("gate",)] * 25)
+        return Response("done")
+
+    return make_app({"/view": view, "/many": many})
 
 
 @pytest.mark.parametrize(
@@ -60,6 +64,15 @@ def test_draining_has_an_end_and_tells_what_has_none(app):
         drain(app, timeout=0.05)
 
     assert f"{sid} (shop:wait_at) is " in str(caught.value)
+
+
+def test_draining_names_no_more_than_one_can_read(app):
+    app.get("/many")
+    with pytest.raises(TimeoutError) as caught:
+        drain(app, timeout=0.05)
+
+    assert str(caught.value).count("(shop:wait_at) is ") == 20
+    assert str(caught.value).endswith(", and 5 more")
 
 
 def test_waiting_for_a_job_tells_how_it_ended(app, gate):

@@ -2,6 +2,10 @@
 
 import asyncio
 import functools
+import sys
+import threading
+import types
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 import shop
@@ -11,7 +15,7 @@ from pyramid_zodb_async import transactional
 from pyramid_zodb_async.database.connections import ThreadConnections
 from pyramid_zodb_async.exceptions import ArgumentNotTransferable
 from pyramid_zodb_async.scheduler.in_memory.call import Call
-from pyramid_zodb_async.transfer.callables import function_name
+from pyramid_zodb_async.transfer.callables import callable_of, function_name
 
 
 def call(function, *args, **named):
@@ -54,14 +58,28 @@ def test_a_call_can_be_loaded_and_made_any_number_of_times():
         assert made == {"a": 1, "b": 2}
 
 
-def test_arguments_are_as_they_are_when_the_commit_takes_them():
+def test_arguments_are_as_they_are_when_the_job_is_scheduled():
     words = ["one"]
     scheduled = call(shop.give, words)
     words.append("two")
     loadable = scheduled.loadable()
-    words.append("three")
 
-    assert loadable.load(ThreadConnections())() == ["one", "two"]
+    assert loadable.load(ThreadConnections())() == ["one"]
+
+
+def test_a_new_object_that_nothing_stores_is_refused_in_the_commit():
+    products = [shop.Product("new")]
+    scheduled = call(shop.give, products)
+    with pytest.raises(ArgumentNotTransferable, match="Argument 1 of shop:"):
+        scheduled.loadable()
+    products.clear()
+    with pytest.raises(ArgumentNotTransferable) as caught:
+        scheduled.loadable()
+
+    assert "The arguments of shop:give() cannot go to a job" in str(
+        caught.value
+    )
+    assert "is new, and was not stored" in str(caught.value)
 
 
 class Moody:
@@ -181,6 +199,7 @@ def test_a_function_of_a_session_can_be_a_job(scheduler, source):
     [
         "def f(product=product): pass",
         "def f(*, products=[product]): pass",
+        "def f(products=(item for item in [product])): pass",
         "def f(): pass\nf = with_product(f, product)",
         "def f(): pass\nf = with_product(with_product(f, product), 1)",
     ],
@@ -212,3 +231,34 @@ def test_a_call_that_does_not_fit_is_refused(scheduler, args, named, reason):
     with pytest.raises(TypeError, match=reason) as caught:
         scheduler.schedule(shop.give, *args, **named)
     assert "shop:give(value)" in str(caught.value)
+
+
+def test_a_module_is_imported_to_its_end_before_a_function_of_it_is_called(
+    tmp_path, monkeypatch
+):
+    """Two jobs of a module that nobody has imported begin together."""
+    gate = types.ModuleType("gate_of_import")
+    gate.came, gate.go = threading.Event(), threading.Event()
+    monkeypatch.setitem(sys.modules, gate.__name__, gate)
+    (tmp_path / "imported_late.py").write_text(
+        "import gate_of_import\n"
+        "def work():\n    return finish()\n"
+        "gate_of_import.came.set()\n"
+        "gate_of_import.go.wait(60)\n"
+        "def finish():\n    return 1\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def run():
+        return callable_of("imported_late:work")()
+
+    with ThreadPoolExecutor() as threads:
+        first = threads.submit(run)
+        assert gate.came.wait(60)
+        second = threads.submit(run)
+        # one that does not wait for the import ends meanwhile
+        wait([second], timeout=0.5)
+        gate.go.set()
+
+    monkeypatch.delitem(sys.modules, "imported_late")
+    assert (first.result(), second.result()) == (1, 1)

@@ -103,7 +103,7 @@ def test_progress_ends_a_wait_but_not_more_often_than_twice_a_second(
 def report(scheduler, sid, progress):
     """Tell of the progress of a job that runs here, as the job would."""
     if not hasattr(scheduler, "process"):
-        job = scheduler.jobs.table._jobs[sid]
+        job = scheduler.jobs.table._jobs.get(sid)
         scheduler.jobs.table.report(job, job.run_number, progress)
     else:
         held = scheduler.process.assigned_jobs

@@ -88,6 +88,53 @@ def test_a_job_makes_the_same_urls_as_the_request_that_scheduled(make_app):
     )
 
 
+def test_a_job_has_the_url_that_its_request_has_at_that_time(make_app):
+    def view(request):
+        first = request.schedule(tell_urls)
+        request.environ["HTTP_HOST"] = "shop.example"
+        second = request.schedule(tell_urls)
+        request.script_name = "/caf\u00e9"
+        third = request.schedule(tell_urls)
+        return Response(json=[first, second, third])
+
+    app = make_app({"/view": view})
+    sids = app.get("/view").json
+    drain(app)
+
+    assert [wait_for(app, sid).result[0] for sid in sids] == [
+        "http://localhost",
+        "http://shop.example",
+        "http://shop.example/caf%C3%A9",
+    ]
+
+
+def tell_host():
+    """Tell of what host the job's own request is."""
+    return shop.get_current_request().environ["HTTP_HOST"]
+
+
+@pytest.mark.parametrize("name", ["application_url", "host_url"])
+def test_an_application_may_make_the_urls_of_its_requests(make_app, name):
+    hosts = iter(["first.example", "second.example"])
+
+    def view(request):
+        sids = [request.schedule(tell_host) for _ in range(2)]
+        return Response(json=sids)
+
+    app = make_app(
+        {"/view": view},
+        configure=lambda config: config.add_request_method(
+            lambda _request: f"https://{next(hosts)}", name, property=True
+        ),
+    )
+    sids = app.get("/view").json
+
+    assert [wait_for(app, sid).result for sid in sids] == [
+        "first.example:443",
+        "second.example:443",
+    ]
+
+
 def test_a_request_with_a_bad_host_may_schedule(make_app, caplog):
     def view(request):
         return request.accepted(request.schedule(tell_urls))

@@ -8,11 +8,13 @@ import Zope2
 from Acquisition import aq_base, aq_chain, aq_parent
 from OFS.Folder import Folder
 from Testing.makerequest import makerequest
+from ZODB.broken import find_global
 from ZODB.DB import DB
 from ZODB.MappingStorage import MappingStorage
 from ZPublisher.BaseRequest import RequestContainer
 
 from pyramid_zodb_async.zope2 import PersistentContext
+from pyramid_zodb_async.zope2.acquisition import in_context
 
 
 def test_the_root_database_is_that_of_zope(app):
@@ -101,3 +103,10 @@ def test_zope_must_have_opened_its_database(shelf, monkeypatch):
     monkeypatch.setattr(Zope2, "DB", None)
     with pytest.raises(LookupError, match="start Zope before"):
         PersistentContext(shelf)
+
+
+def test_what_has_lost_its_class_has_no_context(site):
+    gone = find_global("gone", "Gone")()
+
+    assert in_context(gone, site) is gone
+    assert in_context(site, gone) is gone

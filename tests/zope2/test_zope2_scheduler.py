@@ -337,6 +337,52 @@ def test_options_of_a_method_hold_for_its_jobs(scheduler, shelf):
     assert scheduler.get(sid).function == "shelves:Shelf.put_with_title"
 
 
+# many calls
+
+
+def test_the_objects_of_many_calls_are_in_their_context(scheduler, shelf, bob):
+    calls = [(shelf,), ((), {"shelf": shelf})]
+    sids = scheduler.many(shelves.tell_path, calls, spread=0.1)
+    assert scheduler.get(sids[0]).owner == "site bob"
+    transaction.commit()
+    assert scheduler.wait(timeout=60)
+    transaction.begin()
+
+    assert [scheduler.get_result(sid) for sid in sids] == [
+        (IN_THE_SITE, None)
+    ] * 2
+
+
+def test_a_method_in_context_is_called_many_times(scheduler, shelf):
+    sids = scheduler.many(shelf.put_with_title, [(0,)] * 3)
+    assert {scheduler.get(sid).title for sid in sids} == {"Putting"}
+    transaction.commit()
+    assert scheduler.wait(timeout=60)
+    transaction.begin()
+
+    assert [scheduler.get_result(sid) for sid in sids] == [
+        ("0 green", None)
+    ] * 3
+
+
+def test_what_no_job_can_get_is_refused_with_the_index_of_its_call(
+    scheduler, shelf, app
+):
+    request = makerequest(app).REQUEST
+    for call, error in [
+        ((shelf, request), ArgumentNotTransferable),
+        ((shelf, 1, 2, 3), TypeError),
+        (shelf, TypeError),
+    ]:
+        with pytest.raises(error, match=r"^call 1"):
+            scheduler.many(shelves.put, [(shelf, 1), call])
+    with pytest.raises(TypeError, match="lambda"):
+        scheduler.many(lambda _: 1, [])
+    transaction.commit()
+
+    assert scheduler.wait(timeout=0)
+
+
 # what is gone when the job runs
 
 

@@ -3,7 +3,7 @@
 import contextvars
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from zope.interface import implementer
 
@@ -88,6 +88,12 @@ class RemoteEngine:
     ) -> None:
         """See :class:`~pyramid_zodb_async.interfaces.IRemoteEngine`."""
         self.publisher.put(Entry(sid, priority, queue), due)
+
+    def send_all(
+        self, sids: Sequence[str], *, queue: str, priority: int = 0
+    ) -> None:
+        """See :class:`~pyramid_zodb_async.interfaces.IRemoteEngine`."""
+        self.publisher.put_batch(sids, queue=queue, priority=priority)
 
     def count(self, queue: str, callback: Callable[[int], None]) -> None:
         """See :class:`~pyramid_zodb_async.interfaces.IRemoteEngine`."""

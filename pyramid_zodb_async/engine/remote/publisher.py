@@ -2,7 +2,8 @@
 
 import contextlib
 import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 
 from ...concurrency.exits import call_at_exit, forget_at_exit
 from ...concurrency.forks import call_after_fork
@@ -25,6 +26,31 @@ PATIENCE = 2.0
 
 #: The name of a queue, and what to call with the number of its messages.
 _CountRequest = tuple[str, Callable[[int], None]]
+
+
+class _Batch:
+    """Messages for many jobs, each made when it is to be sent.
+
+    Args:
+        sids: the sids of the jobs.
+        priority: that of all of them.
+        queue: the name of their queue.
+    """
+
+    def __init__(self, sids: Sequence[str], priority: int, queue: str) -> None:
+        self._sids = sids
+        self._next = 0
+        self._priority = priority
+        self._queue = queue
+
+    def __len__(self) -> int:
+        return len(self._sids) - self._next
+
+    def take(self) -> Entry:
+        """Remove and return the next message; there must be one."""
+        sid = self._sids[self._next]
+        self._next += 1
+        return Entry(sid, self._priority, self._queue)
 
 
 class Publisher:
@@ -65,10 +91,16 @@ class Publisher:
         self._queue = JobQueue()
         #: The sids of the messages in the queue, and of the one being sent.
         self._known: set[str] = set()
+        #: Those for many jobs, none of which is empty; sent when none of the
+        #: queue is due.
+        self._batches: deque[_Batch] = deque()
         #: By queue, what to call with the number of its messages.
         self._asked: dict[str, Callable[[int], None]] = {}
         self._thread: threading.Thread | None = None
         self._stopping = False
+        #: Whether the log has the number of messages that the last stop left,
+        #: to which none was added.
+        self._has_told = False
         #: How many attempts in a row to send any message have failed.
         self._failures = 0
 
@@ -84,12 +116,29 @@ class Publisher:
             if message.sid not in self._known:
                 self._known.add(message.sid)
                 self._queue.put(message, due)
-            # a thread that stops has not seen it, or has ended: in the first
-            # case it goes on, in the second another one is started; also for
-            # a known message, for which none could be started before
-            self._stopping = False
-            self._start_thread()
-            self._condition.notify_all()
+            # also for a known one, for which no thread could be started before
+            self._go_on()
+
+    def put_batch(
+        self, sids: Sequence[str], *, queue: str, priority: int = 0
+    ) -> None:
+        """Add messages for many jobs, which are to be sent at once.
+
+        They are sent when no other message is due, so that they hold up none.
+        However many there are, this takes no longer. They do not count in
+        ``len()``, and cannot be withdrawn.
+
+        Args:
+            sids: the sids of the jobs, each of which is asked for when its
+                message is to be sent; they must not change.
+            queue: the name of the queue of the jobs.
+            priority: the priority of the jobs.
+        """
+        if not sids:
+            return
+        with self._condition:
+            self._batches.append(_Batch(sids, priority, queue))
+            self._go_on()
 
     def count(self, queue: str, callback: Callable[[int], None]) -> None:
         """Have the messages in a queue of the broker counted.
@@ -104,12 +153,14 @@ class Publisher:
         """
         with self._condition:
             self._asked[queue] = callback
-            self._stopping = False
-            self._start_thread()
-            self._condition.notify_all()
+            self._go_on()
 
     def __len__(self) -> int:
         return len(self._known)
+
+    def _in_batches(self) -> int:
+        """Return how many messages the batches have."""
+        return sum(map(len, self._batches))
 
     def withdraw(self, sid: str) -> None:
         """Remove the message for a job, unless it is being sent.
@@ -139,8 +190,11 @@ class Publisher:
         if thread is not None:
             thread.join(patience)
         with self._condition:
-            left = self._queue.ready()
-        if left:
+            left = self._queue.ready() + self._in_batches()
+            has_told, self._has_told = self._has_told, bool(left)
+        # once: at the end of the process, this is called twice, as the
+        # scheduler stops its engine as well
+        if left and not has_told:
             log.warning(
                 "The broker has no word of %d %s; other processes send it when"
                 " the lease is over.",
@@ -148,6 +202,14 @@ class Publisher:
                 "job" if left == 1 else "jobs",
                 extra={"action": "messages_left"},
             )
+
+    def _go_on(self) -> None:
+        """Have what was added seen to, also after a stop; in the lock."""
+        # a thread that stops has not seen it, or has ended: in the first case
+        # it goes on, in the second another one is started
+        self._stopping = self._has_told = False
+        self._start_thread()
+        self._condition.notify_all()
 
     def _start_thread(self) -> None:
         """Start the thread unless there is one; to be called in the lock."""
@@ -201,7 +263,7 @@ class Publisher:
         with self._condition:
             while True:
                 if not self._failures or self._may_try_again():
-                    message = self._queue.take()
+                    message = self._queue.take() or self._take_of_batch()
                     if message is not None:
                         return message
                 # after what is due, so that a stop sends that; before counts,
@@ -219,6 +281,19 @@ class Publisher:
                 if self._asked:
                     return self._asked.popitem()
                 self._condition.wait(self._queue.pause())
+
+    def _take_of_batch(self) -> Entry | None:
+        """Remove and return the next message for one of many jobs, if any."""
+        while self._batches:
+            batch = self._batches[0]
+            message = batch.take()
+            if not batch:
+                self._batches.popleft()
+            # there may be one for its job, which is sent when it is due
+            if message.sid not in self._known:
+                self._known.add(message.sid)
+                return message
+        return None
 
     def _may_try_again(self) -> bool:
         """Wait after a failure; return whether to send again after that."""
@@ -238,7 +313,7 @@ class Publisher:
                 "The broker cannot be told of job %s; %d jobs wait for it,"
                 " and it is tried again every %g s.",
                 message.sid,
-                len(self),
+                len(self) + self._in_batches(),
                 PAUSES[-1],
                 exc_info=error,
                 extra={"action": "broker_away", "sid": message.sid},
@@ -253,7 +328,7 @@ class Publisher:
         if failures >= len(PAUSES):
             log.info(
                 "The broker is back, and is told of %d jobs.",
-                len(self) + 1,
+                len(self) + self._in_batches() + 1,
                 extra={"action": "broker_back"},
             )
 
@@ -267,4 +342,6 @@ class Publisher:
             Whether all messages are sent.
         """
         with self._condition:
-            return self._condition.wait_for(lambda: not self._known, timeout)
+            return self._condition.wait_for(
+                lambda: not (self._known or self._batches), timeout
+            )

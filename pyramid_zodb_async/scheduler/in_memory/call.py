@@ -2,8 +2,9 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
+from ...exceptions import ArgumentNotTransferable, NotTransferable
 from ...interfaces import Connections
 from ...transfer.callables import (
     KNOWN_BY_NAME,
@@ -12,20 +13,28 @@ from ...transfer.callables import (
     function_name,
     require_transferable,
 )
-from ...transfer.references import Dumped, dump
+from ...transfer.envelopes import Dumped, dump, resolved
+from ...transfer.references import Reference
 
 __all__ = ["Call", "Loadable"]
 
+T = TypeVar("T")
+
 
 class Loadable(NamedTuple):
-    """A call that any thread can load and make."""
+    """A call that any thread can load and make.
+
+    It is flat, without an object between, since very many may wait.
+    """
 
     #: A function or class, which is the same for all threads; ``None`` if the
     #: callable is pickled with the arguments.
     function: Function | None
     #: The pickle of the callable or ``None``, the positional and the named
     #: arguments.
-    dumped: Dumped
+    data: bytes
+    #: What the pickle refers to by index.
+    references: tuple[Reference, ...]
 
     def load(self, connections: Connections) -> Callable[[], Any]:
         """Return a callable that makes the call.
@@ -36,17 +45,17 @@ class Loadable(NamedTuple):
         Raises:
             JobNotLoadable: something that the call refers to is gone.
         """
-        function, args, named_args = self.dumped.load(connections)
+        dumped = Dumped(self.data, self.references)
+        function, args, named_args = dumped.load(connections)
         if self.function is not None:
             function = self.function
         return functools.partial(function, *args, **named_args)
 
 
 class Call:
-    """A call as it is given to ``schedule()``.
+    """A call as it is given to ``schedule()``, with the values of that time.
 
-    It is pickled here once, so that an error comes where the mistake is, and
-    again in the commit.
+    Persistent objects in it are found by their oids from the commit on.
 
     Args:
         function: what to call.
@@ -68,10 +77,11 @@ class Call:
     ) -> None:
         check_call(function, args, named_args)
         self._function = function
+        # kept for errors
         self._args = args
         self._named_args = named_args
-        self._connections = connections
-        self._dump(final=False)
+        self._enclose = functools.partial(dump, connections=connections)
+        self._envelope = self._checked(self._enclose)
 
     @property
     def function(self) -> str:
@@ -88,20 +98,27 @@ class Call:
         Raises:
             ArgumentNotTransferable: a new object was not stored.
         """
-        return self._dump(final=True)
+        try:
+            dumped = resolved(self._envelope)
+        except NotTransferable as error:
+            # once more, for an error that names the argument
+            self._checked(lambda value: resolved(self._enclose(value)))
+            raise ArgumentNotTransferable(
+                f"The arguments of {self.function}() cannot go to a job:"
+                f" {error}"
+            ) from error
+        shared, _ = self._shared_and_travelling()
+        return Loadable(shared, *dumped)
 
-    def _dump(self, *, final: bool) -> Loadable:
+    def _shared_and_travelling(self) -> tuple[Function | None, Any]:
+        """Return the function as it is, or as a part of the envelope."""
         # Functions and classes are not pickled: all threads share them.
-        shared, travelling = self._function, None
-        if not isinstance(self._function, KNOWN_BY_NAME):
-            shared, travelling = None, self._function  # type: ignore[assignment]
-        dumped = require_transferable(
-            functools.partial(
-                dump, connections=self._connections, final=final
-            ),
-            self._function,
-            travelling,
-            self._args,
-            self._named_args,
+        if isinstance(self._function, KNOWN_BY_NAME):
+            return self._function, None
+        return None, self._function
+
+    def _checked(self, check: Callable[[Any], T]) -> T:
+        _, travelling = self._shared_and_travelling()
+        return require_transferable(
+            check, self._function, travelling, self._args, self._named_args
         )
-        return Loadable(shared, dumped)

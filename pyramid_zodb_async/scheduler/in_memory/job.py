@@ -8,7 +8,7 @@ from typing import Any
 
 from ...interfaces import Connections
 from ...jobs.model import Failure, JobState, JobView, make_version
-from ...transfer.references import Dumped
+from ...transfer.envelopes import Dumped
 from ..runnable_job import RunnableJob
 from .call import Loadable
 
@@ -26,6 +26,8 @@ class Job(RunnableJob):
     scheduled: float = field(default_factory=time.time)
     call: Loadable | None = None
     state: JobState = JobState.PENDING
+    #: Whether it counts against the bound of the queue.
+    is_new: bool = False
     #: Whether the next run repeats the attempt.
     repeats: bool = False
     #: Grows with each run: an earlier run that still goes on has another one,

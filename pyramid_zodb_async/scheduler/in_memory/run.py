@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ZODB.DB import DB
+from ZODB.POSException import POSKeyError
 from zope.interface import implementer
 
 from ...contracts import IRun
@@ -12,7 +13,7 @@ from ...database.probes import can_be_read
 from ...exceptions import NotTransferable
 from ...interfaces import Connections
 from ...jobs.model import Failure, JobState, JobView, Progress
-from ...transfer.references import Dumped, dump
+from ...transfer.envelopes import Dumped, Envelope, dump, resolved
 from ..base_run import BaseRun
 from .job import Job, view_of
 from .jobs_in_memory import JobsInMemory
@@ -58,8 +59,12 @@ class MemoryRun(BaseRun):
         """See :class:`~pyramid_zodb_async.contracts.IRun`."""
         if self._out_of_time is not None:
             raise self._out_of_time
+        try:
+            envelope = dump(value, connections)
+        except NotTransferable as error:
+            raise self._not_transferable(error) from error
         changes = self._jobs.changes.of(connections.transaction_manager)
-        changes.add(_Success(self, value, connections))
+        changes.add(_Success(self, envelope))
 
     def begin_commit(self) -> None:
         """Make cancels wait until the commit has ended.
@@ -70,18 +75,17 @@ class MemoryRun(BaseRun):
         if not self._table.begin_commit(self._job, self._number):
             raise self._cancelled()
 
-    def dumped(self, value: Any, connections: Connections) -> Dumped:
+    def dumped(self, envelope: Envelope) -> Dumped:
         """Return a result in the form that others can load.
 
         Args:
-            value: what the job returned.
-            connections: those of the job.
+            envelope: what the job returned.
 
         Raises:
-            ResultNotTransferable: it cannot be stored.
+            ResultNotTransferable: an object in it was not stored.
         """
         try:
-            return dump(value, connections)
+            return resolved(envelope)
         except NotTransferable as error:
             raise self._not_transferable(error) from error
 
@@ -106,6 +110,9 @@ class MemoryRun(BaseRun):
         return (
             job.state is JobState.SUCCEEDED and job.run_number == self._number
         ) or None
+
+    def require_job(self, error: POSKeyError) -> None:
+        """See :class:`~pyramid_zodb_async.contracts.IRun`."""
 
     def can_find_out(self, participants: list[Any]) -> bool:
         """See :class:`~pyramid_zodb_async.contracts.IRun`."""
@@ -149,6 +156,10 @@ class MemoryRun(BaseRun):
         """See :class:`~pyramid_zodb_async.contracts.IRun`."""
         # nothing to do: the table refuses what this run still does
 
+    def note_commit(self) -> None:
+        """See :class:`~pyramid_zodb_async.contracts.IRun`."""
+        # nothing to do, as for close()
+
     def close(self) -> None:
         """See :class:`~pyramid_zodb_async.contracts.IRun`."""
         # nothing to do: the table has recorded the outcome already
@@ -166,19 +177,16 @@ class _Success:
     pending_jobs = 0
     sid: str | None = None
 
-    def __init__(
-        self, run: MemoryRun, value: Any, connections: Connections
-    ) -> None:
+    def __init__(self, run: MemoryRun, envelope: Envelope) -> None:
         self._run = run
-        self._value = value
-        self._connections = connections
+        self._envelope = envelope
         self._dumped: Dumped
 
     def prepare(self) -> None:
         # First the mark: a cancel after this check would come too late. If
         # dumped() raises, the transaction calls abandon().
         self._run.begin_commit()
-        self._dumped = self._run.dumped(self._value, self._connections)
+        self._dumped = self._run.dumped(self._envelope)
 
     def abandon(self) -> None:
         self._run.abort_commit()

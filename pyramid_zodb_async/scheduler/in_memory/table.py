@@ -8,9 +8,10 @@ from collections.abc import Callable
 from ...concurrency.deadlines import Deadlines
 from ...concurrency.forks import call_after_fork
 from ...jobs.model import Failure, JobState, Progress
-from ...transfer.references import Dumped
+from ...transfer.envelopes import Dumped
 from ..waiters import Waiters
 from .job import NO_JOB, Job
+from .known_jobs import KnownJobs
 
 __all__ = ["JobTable"]
 
@@ -55,10 +56,7 @@ class JobTable:
         self._lock = threading.RLock()
         #: Notified when a job has ended, or its commit has failed.
         self._ended = threading.Condition(self._lock)
-        self._jobs: dict[str, Job] = {}
-        #: The sids of those that count against the bound of the queue.
-        self._waiting: set[str] = set()
-        self._unfinished: set[str] = set()
+        self._jobs = KnownJobs()
         #: When jobs that have ended expire, on the monotonic clock, by sid.
         self._expiring: Deadlines[str] = Deadlines()
 
@@ -73,7 +71,7 @@ class JobTable:
         """
         with self._lock:
             self._expire()
-            job = copy.copy(self._jobs.get(sid, NO_JOB))
+            job = copy.copy(self._jobs.get(sid) or NO_JOB)
             return job if job.sid else None
 
     def has_ended(self, sid: str) -> bool | None:
@@ -86,12 +84,12 @@ class JobTable:
             ``True`` or ``False``; ``None`` if there is no such job, or it has
             expired.
         """
-        job = self._jobs.get(sid)
-        if job is None or not job.state.done:
-            return None if job is None else False
+        if sid in self._jobs.unfinished:
+            return False
         with self._lock:  # it may have expired
             self._expire()
-            return True if sid in self._jobs else None
+            job = self._jobs.get(sid)
+            return None if job is None else job.state.done
 
     def __len__(self) -> int:
         with self._lock:
@@ -104,12 +102,12 @@ class JobTable:
         Those that wait until they are due, or are to be repeated or retried,
         do not count.
         """
-        return len(self._waiting)
+        return self._jobs.new
 
     def unfinished(self) -> list[str]:
         """Return the sids of the jobs that have not ended."""
         with self._lock:
-            return list(self._unfinished)
+            return list(self._jobs.unfinished)
 
     def wait(self, sid: str | None, timeout: float | None) -> bool:
         """Wait until a job, or every job, has ended.
@@ -121,15 +119,10 @@ class JobTable:
         Returns:
             Whether it has, or they have, ended.
         """
+        unfinished = self._jobs.unfinished
         with self._ended:
             return self._ended.wait_for(
-                lambda: (
-                    not (
-                        self._unfinished
-                        if sid is None
-                        else sid in self._unfinished
-                    )
-                ),
+                lambda: not (unfinished if sid is None else sid in unfinished),
                 timeout,
             )
 
@@ -140,10 +133,7 @@ class JobTable:
             job: the job.
         """
         with self._lock:
-            self._jobs[job.sid] = job
-            if job.due is None:
-                self._waiting.add(job.sid)
-            self._unfinished.add(job.sid)
+            self._jobs.add(job)
 
     def claim(self, sid: str) -> Job | None:
         """Record that a run of a job begins.
@@ -155,10 +145,10 @@ class JobTable:
             The job; ``None`` if it is not pending.
         """
         with self._lock:
-            job = self._jobs.get(sid)
+            job = self._jobs.unfinished.get(sid)
             if job is None or job.state is not JobState.PENDING:
                 return None
-            self._waiting.discard(sid)
+            self._jobs.begin(job)
             if not job.repeats:
                 job.attempt += 1
             # from here on, all that an earlier run still does is refused
@@ -178,7 +168,7 @@ class JobTable:
             run_number: the number of the run.
         """
         return (
-            self._jobs.get(job.sid) is job
+            self._jobs.unfinished.get(job.sid) is job
             and job.state is JobState.RUNNING
             and job.run_number == run_number
         )
@@ -330,14 +320,13 @@ class JobTable:
             A copy of the cancelled job; ``None`` if it was not cancelled.
         """
         with self._lock:
-            job = self._jobs.get(sid)
+            job = self._jobs.unfinished.get(sid)
             if job is None:
                 return None
             # The wait releases the lock, so all is checked again after it.
             self._ended.wait_for(lambda: not job.committing, COMMIT_TIME)
-            if job.committing or job.state.done or sid not in self._jobs:
+            if job.committing or sid not in self._jobs.unfinished:
                 return None
-            self._waiting.discard(sid)
             self._end(job, JobState.CANCELLED)
             return copy.copy(job)
 
@@ -352,11 +341,11 @@ class JobTable:
         """
         with self._lock:
             self._expire()
-            job = self._jobs.get(sid)
+            job = self._jobs.ended.get(sid)
             if job is None or job.state is not JobState.FAILED:
                 return None
             self._expiring.discard(sid)
-            self._unfinished.add(sid)
+            self._jobs.reopen(job)
             job.reset()
             job.failures = 0
             return copy.copy(job)
@@ -368,11 +357,8 @@ class JobTable:
             sid: the sid of the job.
         """
         with self._lock:
-            self._jobs.pop(sid, None)
-            self._waiting.discard(sid)
             self._expiring.discard(sid)
-            if sid in self._unfinished:
-                self._unfinished.discard(sid)
+            if self._jobs.remove(sid) is not None:
                 self._ended.notify_all()
         self._waiters.wake(sid)
 
@@ -382,7 +368,7 @@ class JobTable:
         if timeout is None:
             timeout = self._timeout()
         job.end(state, timeout)
-        self._unfinished.discard(job.sid)
+        self._jobs.end(job)
         self._expire()
         self._expiring.set(job.sid, time.monotonic() + timeout)
         self._ended.notify_all()
@@ -392,5 +378,5 @@ class JobTable:
         """Remove the jobs that have expired; the lock must be held."""
         now = time.monotonic()
         while (sid := self._expiring.pop(now)) is not None:
-            self._on_expiry(self._jobs[sid])
+            self._on_expiry(self._jobs.ended[sid])
             self.forget(sid)

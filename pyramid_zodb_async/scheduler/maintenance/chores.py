@@ -4,8 +4,9 @@ from ...database.storages import is_for_one_process
 from ..process.progress_reports import write_reports
 from ..process.this_process import ThisProcess
 from .expiry import SliceExpiry
+from .live_incarnations import LIVE_INCARNATIONS, OWN_INCARNATIONS
 from .observing import Observer
-from .takeover import LIVE_INCARNATIONS, Takeover
+from .takeover import Takeover
 from .thread import Chore, Housekeeper
 
 __all__ = ["Maintenance"]
@@ -16,6 +17,12 @@ CHECK_INTERVAL = 0.5
 
 #: The least number of seconds between two writes of progress.
 REPORT_INTERVAL = 1.0
+
+#: The least number of seconds between two makings of pages.
+PAGES_INTERVAL = 0.02
+
+#: The seconds between two looks whether there is room for jobs of bulks.
+INTAKE_INTERVAL = 0.05
 
 #: The least number of seconds until one of these two is tried again after it
 #: failed. While a storage is away, the log gets no message twice a second.
@@ -66,6 +73,7 @@ class Maintenance:
         # Before any job is assigned: on a storage for one process, another
         # scheduler of this process would take the jobs over at once.
         LIVE_INCARNATIONS.add(process.incarnation)
+        OWN_INCARNATIONS.add(process.incarnation)
         # Before the thread starts, which asks what there is to do.
         process.dispatcher.runs_jobs = True
         housekeeper = self._housekeeper or Housekeeper()
@@ -119,13 +127,28 @@ class Maintenance:
         )
         tidy = SliceExpiry(self._process).open_and_drop
         interval = self._process.lease / 3
-        jobs = self._process.assigned_jobs
+        jobs, pages = self._process.assigned_jobs, self._process.free_pages
+        pages.is_used = True
         # The beat comes first, and also while the process stops: other
         # processes must see it while jobs still run here.
         return [
             Chore(takeover.heartbeat.beat, interval),
+            # before the search, which may take long: until there are pages,
+            # new jobs are listed
+            Chore(
+                takeover.shards.make_pages,
+                PAGES_INTERVAL,
+                PATIENCE,
+                lambda: self._runs_jobs() and pages.missing > 0,
+            ),
             Chore(search, interval, is_wanted=self._runs_jobs),
             Chore(tidy, interval, is_wanted=self._runs_jobs),
+            Chore(
+                takeover.bulks.take_in,
+                INTAKE_INTERVAL,
+                PATIENCE,
+                lambda: self._runs_jobs() and takeover.bulks.are_wanted(),
+            ),
             Chore(self._try_again, interval, is_wanted=self._runs_jobs),
             # for the first job at once: before that, others do not know for
             # how long this process may be silent

@@ -8,7 +8,7 @@ from ...jobs.model import JobState, JobView
 from ..process.job_views import view_of_record
 from ..process.this_process import ThisProcess
 from ..records import REMOVED, Slice, Store
-from ..sids import make_sid
+from .shard_keeping import close_empty_pages, has_pending
 from .slice_checks import SliceChecks
 
 __all__ = ["SliceExpiry"]
@@ -123,10 +123,12 @@ class SliceExpiry:
             # the slice, and this one that it depends on the sets of
             # unfinished jobs. So the one that commits later conflicts;
             # else the job would be dropped with the slice.
+            for shard in slice_.all_shards().values():
+                close_empty_pages(shard)
             slice_.require_no_new_jobs()
             if verdict == "drop":
                 if self._commit_queue.announcer.has_subscribers(JobExpired):
-                    expired = _outcomes(number, slice_)
+                    expired = _outcomes(store, number, slice_)
                 # The deletion alone changes only the tree of slices. This
                 # write of the slice itself is what conflicts with the
                 # readCurrent of a transaction that adds a job.
@@ -137,12 +139,12 @@ class SliceExpiry:
         return expired
 
 
-def _outcomes(number: int, slice_: Slice) -> list[JobView]:
+def _outcomes(store: Store, number: int, slice_: Slice) -> list[JobView]:
     """Return the views of the jobs that a drop of the slice removes."""
     return [
-        view_of_record(make_sid(number, key), record)
-        for key, record in slice_.records()
-        if record.state not in {REMOVED, JobState.PENDING}
+        view_of_record(job)
+        for job in store.all_in(number, slice_)
+        if job.record.state not in {REMOVED, JobState.PENDING}
     ]
 
 
@@ -160,7 +162,9 @@ def _verdict(slice_: Slice, now: float) -> str:
         age = now - (end - slice_.longest_timeout)
         if age > SPAN and now < end:
             return ""
-    if slice_.has_unfinished():
+    if slice_.has_listed() or any(
+        map(has_pending, slice_.all_shards().values())
+    ):
         return "open" if end is not None else ""
     # An end that is later than it could be was set before the clock was set
     # back; it is set again.

@@ -1,7 +1,7 @@
 """The signs of life that a process gives while it has jobs."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from ..process.this_process import ThisProcess
 from ..records import Store
@@ -46,14 +46,18 @@ class Heartbeat:
         self._idle_since: float | None = None
         #: Whether this process was silent since its jobs were last compared.
         self.was_silent = False
+        #: Whether it looks after jobs of processes that may be gone. If it
+        #: gave no sign, it would be taken for dead by another one that does
+        #: so then, and that one by this one.
+        self.keeps_for_others = False
         #: How many checks in a row have found no job of an incarnation, by its
         #: name and its beat.
         self._unused: dict[tuple[str, int], int] = {}
 
     def beat(self) -> None:
-        """Give a sign of life, if jobs are assigned to this process.
+        """Give a sign of life, if this process has jobs, or keeps some.
 
-        Without jobs no process checks for it, and nothing is written. But if
+        Without them no process checks for it, and nothing is written. But if
         it was silent for its lease while there was a job, others may have
         taken that over, and must learn that this process has not ended.
         """
@@ -62,7 +66,7 @@ class Heartbeat:
         if self._lease is None:
             return
         drops = self._assigned.drops
-        is_idle = not len(self._assigned)
+        is_idle = not (len(self._assigned) or self.keeps_for_others)
         if now - self._last_sign >= self._lease:
             self.was_silent = True
             is_idle = is_idle and drops == self._drops
@@ -114,9 +118,18 @@ class Heartbeat:
             if looks > least
         ]
 
+        self.remove(old)
+
+    def remove(self, incarnations: Collection[str]) -> None:
+        """Remove the beats of some incarnations, if there are any.
+
+        Args:
+            incarnations: the incarnations.
+        """
+
         def remove(store: Store) -> None:
-            for incarnation in old:
+            for incarnation in incarnations:
                 store.runners.pop(incarnation, None)
 
-        if old:
+        if incarnations:
             self._location.write(remove, note="incarnations that ended")

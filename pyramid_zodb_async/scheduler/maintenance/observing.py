@@ -3,7 +3,7 @@
 from ..process.job_views import version_of
 from ..process.progress_reports import report_of
 from ..process.this_process import ThisProcess
-from ..records import Fence, Store
+from ..records import Fence, Store, StoredJob
 
 __all__ = ["Observer"]
 
@@ -47,7 +47,13 @@ class Observer:
         known = {sid: jobs.get(sid) for sid in sids}
 
         def find(store: Store) -> _Found:
-            return {sid: _fence_and_version(store, sid) for sid in sids}
+            found: _Found = {}
+            for sid in sids:
+                job = store.locate(sid)
+                found[sid] = _fence_and_version(job)
+                if job is not None and known[sid] is None:
+                    process.notice_undo(store, job)
+            return found
 
         nothing: _Found = {}
         for sid, found in process.location.read(find, nothing).items():
@@ -60,9 +66,8 @@ class Observer:
                 jobs.drop_ended(assigned)
 
 
-def _fence_and_version(store: Store, sid: str) -> tuple[Fence, int] | None:
+def _fence_and_version(job: StoredJob | None) -> tuple[Fence, int] | None:
     """Return what a record says of its job; ``None`` if there is none."""
-    record = store.find(sid)
-    if record is None:
+    if job is None:
         return None
-    return record.fence, version_of(record, report_of(store, sid, record))
+    return job.fence, version_of(job, report_of(job))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-from ..process.assigned_jobs import AssignedJob
+from ..process.assigned_job import AssignedJob
 from ..process.dispatch import Dispatcher
 from ..records import Fence
 

@@ -1,38 +1,35 @@
 """The takeover of jobs whose process is gone."""
 
 import functools
-import math
+import itertools
+import operator
 import time
+from collections import defaultdict
+from collections.abc import Iterator
 
-from ...concurrency.loggers import get_logger
 from ...events import JobFailed
 from ...jobs.model import JobState, JobView
-from ...jobs.options import Options
-from ..process.assigned_jobs import AssignedJob
+from ..process.assigned_job import AssignedJob
 from ..process.this_process import ThisProcess
-from ..records import Fence, Record, Store, StoredJob
+from ..records import Store
 from ..store.crash_counts import Death
-from .claiming import LostJob, claim_lost
-from .findings import Findings
+from .bulk_claims import BulkClaims
+from .claiming import Claim, log_takeover
+from .findings import Findings, OpenShard
 from .heartbeat import Heartbeat
+from .job_search import JobSearch
+from .live_incarnations import LIVE_INCARNATIONS
 from .liveness import LivenessMonitor
+from .lost_jobs import LostJob, batches, found_again
+from .orderly_ends import forget_beat, unneeded_beats
 from .resending import Resender
+from .shard_keeping import ShardKeeper
 from .undone import UndoneJobs
-from .unfinished_jobs import UnfinishedJobs
+from .window_moves import Window
 
-__all__ = ["LIVE_INCARNATIONS", "Takeover"]
+__all__ = ["Takeover"]
 
-log = get_logger(__name__)
-
-#: The incarnations of this very process, one for each of its schedulers.
-LIVE_INCARNATIONS: set[str] = set()
-
-#: How many jobs are taken over in one transaction.
-BATCH = 50
-
-#: With how many unfinished jobs another slice is opened before its time. All
-#: of those in the newest slice are looked at three times in a lease.
-FULL = 5000
+_scheduled = operator.attrgetter("scheduled")
 
 
 class Takeover:
@@ -50,7 +47,6 @@ class Takeover:
         self._assigned = process.assigned_jobs
         self._dispatcher = process.dispatcher
         self._incarnation = process.incarnation
-        self._lease = lease
         #: The signs of life of this process.
         self.heartbeat = Heartbeat(process)
         self._undone = UndoneJobs(process)
@@ -61,7 +57,24 @@ class Takeover:
         #: Claimed jobs that were not assigned at the last check; see
         #: ``_assign_lost()``.
         self._unassigned: list[LostJob] = []
-        self._unfinished = UnfinishedJobs()
+        #: Looks after the shards that this process keeps.
+        self.shards = ShardKeeper(process)
+        #: Takes jobs of bulks in.
+        self.bulks = BulkClaims(process)
+        #: Finds what may be to do.
+        self.search = JobSearch(
+            process,
+            heartbeat=self.heartbeat,
+            resender=self._resender,
+            shards=self.shards,
+            bulks=self.bulks,
+            is_gone=self._is_dead,
+        )
+        #: The sids of jobs that were dropped here, and have not ended. No
+        #: other look finds them, so they stay until they are assigned.
+        self._unsettled: list[str] = []
+        #: The incarnations whose shards this process has taken over.
+        self._inherited: set[str] = set()
 
     def find_unassigned(self) -> None:
         """Assign the jobs of this incarnation that were never handed over.
@@ -77,34 +90,99 @@ class Takeover:
         These are the jobs of incarnations that are gone, and jobs that have
         no runner. For the jobs of queues that this process does not run,
         messages are sent again.
+
+        One look reads some thousand jobs at most, so that these run while the
+        next ones are read. Another one follows at once, but for no longer than
+        other chores can wait; then the next call goes on.
         """
         try:
-            found = self._look()
+            self._take_over_all(time.monotonic() + self._process.lease / 3)
         except BaseException:
             # else the time without a storage would count as silence
             if self._liveness is not None:
                 self._liveness.observation_failed()
             raise
+
+    def _take_over_all(self, end: float) -> None:
+        """Look again and again, but not after *end* on the monotonic clock."""
+        found = self._look()
         self._assign_lost(found)
         if self._liveness is not None:
-            now = time.monotonic()
-            self._liveness.observe(found.beats, now, found.leases)
-            in_use = {*found.beats, self._incarnation}
-            self.heartbeat.forget(
-                {
-                    incarnation: beat
-                    for incarnation, beat in found.runners.items()
-                    if incarnation not in in_use
-                }
-            )
-        for incarnation, jobs in found.others.items():
-            lost = self._lost(incarnation, jobs)
-            if lost:
-                # without a lease it is certain that the process has ended
-                beat = found.beats.get(incarnation or "")
-                beat = beat if self._liveness else None
-                self._take_over(incarnation, lost, beat)
+            self._observe(self._liveness, found)
+        goes_on = self._take_over_found(found)
         self._resender.check(found.waiting, found.left_out)
+        # a process that is to end takes nothing more
+        while goes_on and self._dispatcher.runs_jobs:
+            self.heartbeat.beat_if_due()
+            self.shards.make_pages()
+            found = self._look()
+            # one that is claimed may be assigned a moment later: see there
+            self._assign_lost(found, frees=False)
+            goes_on = self._take_over_found(found) and time.monotonic() < end
+
+    def _observe(self, liveness: LivenessMonitor, found: Findings) -> None:
+        """Note which of the others have given signs of life."""
+        beats = found.beats
+        if found.is_cut:  # it has not met all whose jobs are taken over
+            known = {
+                name: found.runners.get(name, 0) for name in self._inherited
+            }
+            beats = {**known, **beats}
+        else:
+            self._inherited &= beats.keys()
+        liveness.observe(beats, time.monotonic(), found.leases)
+        in_use = {*found.beats, self._incarnation}
+        self.heartbeat.forget(
+            {
+                incarnation: beat
+                for incarnation, beat in found.runners.items()
+                if incarnation not in in_use
+            }
+        )
+
+    def _take_over_found(self, found: Findings) -> bool:
+        """Take over what a look has found; return whether to look again."""
+        adopted = self._adopt(found)
+        # these were alive, as far as that look could know
+        newly_dead = any(
+            incarnation not in found.others
+            and incarnation not in found.gone
+            and self._is_dead(incarnation)
+            for incarnation in found.beats
+        )
+        found.is_cut = found.is_cut or adopted or newly_dead
+        taken = 0
+        for incarnation in list(found.others):
+            name = incarnation or ""
+            # without a lease it is certain that the process has ended
+            beat = found.beats.get(name) if self._liveness else None
+            death = Death(incarnation, beat, found.ended.get(name))
+            # nothing else keeps them, so they leave the memory bit by bit
+            lost = self._lost(death, found.others.pop(incarnation), found)
+            if lost:
+                taken += self._take_over(death, lost, found)
+        goes_on = adopted or newly_dead or (found.is_cut and taken > 0)
+        self.search.note_use(found, is_used=goes_on)
+        if self._liveness is None and not found.is_cut:
+            live = {*LIVE_INCARNATIONS, self._incarnation}
+            self.heartbeat.remove(unneeded_beats(found, live))
+        return goes_on
+
+    def _adopt(self, found: Findings) -> bool:
+        """Keep the shards of processes that are gone; return whether it does.
+
+        The next look reads what is in them. So all jobs of such a process go
+        to the one that keeps its shards, and nobody reads them in vain.
+        """
+        by_keeper: dict[str, list[OpenShard]] = defaultdict(list)
+        for shard in found.silent_shards:
+            if shard.keeper in found.ended or self._is_dead(shard.keeper):
+                by_keeper[shard.keeper].append(shard)
+        for keeper, shards in by_keeper.items():
+            if self.shards.adopt(keeper, shards):
+                self._inherited.add(keeper)
+            self.heartbeat.beat_if_due()
+        return bool(by_keeper)
 
     def _look(self) -> Findings:
         """Return what is to be done, and drop the jobs that others have.
@@ -117,32 +195,53 @@ class Takeover:
         """
         # Before the read: a job that is assigned after it may have a newer
         # record than the one that is read.
-        self._held = self._assigned.running()
+        held = self._assigned.running()
         if self.heartbeat.was_silent:
-            self._held = self._assigned.all()
-        found = self._check()
-        self._held, self.heartbeat.was_silent = [], False
+            held = self._assigned.all()
+        unsettled, undone = self.shards.settle()
+        self._unsettled += unsettled
+        try:
+            self._undone.end(undone, all_were=True)
+        except BaseException:  # no other look finds these either
+            self._process.to_settle.extend(undone)
+            raise
+        found = self.search.find(held, self._unsettled)
+        self.heartbeat.was_silent = False
+        self.heartbeat.keeps_for_others = found.keeps_for_others
         for assigned in found.stale:
             self._assigned.drop_ended(assigned)
         return found
 
     def _lost(
-        self, incarnation: str | None, jobs: list[LostJob]
+        self, death: Death, jobs: list[LostJob], found: Findings
     ) -> list[LostJob]:
         """Return the jobs of an incarnation that may be taken over now.
 
         Those that were running come first, to be in one transaction: if they
-        are several, none of them is blamed.
+        are several, none of them is blamed. So they wait until all jobs have
+        been read; and, if another process keeps the shards, until that one has
+        had the time to read them.
         """
-        are_several = sum(job.begun for job in jobs) > 1
+        none_is_blamed = death.is_orderly or sum(job.begun for job in jobs) > 1
+        name = death.incarnation
+        is_heir = name in self._inherited
+        others = 0 if is_heir else name in self.search.shard_watch.keepers
         lost = [
             job
             for job in jobs
-            if self._is_gone(incarnation, 1 if are_several else job.leases)
+            # what still ran at an orderly end may yet end by itself
+            if (self._liveness is not None and death.clears(job.sid))
+            or (
+                not (job.begun and found.is_cut)
+                and self._is_gone(
+                    name,
+                    (1 if none_is_blamed else job.leases) + others * job.begun,
+                )
+            )
         ]
         return sorted(lost, key=lambda job: not job.begun)
 
-    def _assign_lost(self, found: Findings) -> None:
+    def _assign_lost(self, found: Findings, *, frees: bool = True) -> None:
         """Assign the jobs of this incarnation that were found, or free them.
 
         It frees those of queues that threads of this process do not run.
@@ -157,101 +256,21 @@ class Takeover:
                 own.append(assigned)
             else:
                 unassigned.append(LostJob(assigned.sid, assigned.fence))
-        self._assigned.assign(own)
+        # those that are listed are found in any order
+        self._assigned.assign(sorted(own, key=_scheduled))
+        # all others are found without that, or have ended
+        self._unsettled = [job.sid for job in unassigned]
+        if not frees:
+            return
         # The claim of these, for a message, was committed but raised here, so
         # no thread waits for them. One that is found for the first time may
         # be assigned a moment later; only those of the last check are freed.
         before, self._unassigned = self._unassigned, unassigned
         self._take_over(
-            self._incarnation, [job for job in unassigned if job in before]
+            Death(self._incarnation, None),
+            [job for job in unassigned if job in before],
+            found,
         )
-
-    def _check(self) -> Findings:
-        """Read what is unfinished, and note what need not be read again."""
-        unfinished = self._unfinished
-        # several transactions at the start only, when all slices are new
-        while self._location.read(unfinished.check_slices, default=False):
-            self.heartbeat.beat_if_due()
-        found = self._location.read(self._find, Findings())
-        # after the read, which may need several tries
-        for sid in found.settled:
-            unfinished.leave(sid)
-        for sid, due in found.later.items():
-            unfinished.leave_until(sid, due)
-        self._process.is_newest_slice_full = unfinished.in_newest > FULL
-        return found
-
-    def _find(self, store: Store) -> Findings:
-        """Sort the unfinished jobs, and load as few records as possible."""
-        runners = store.runners.items("", excludemin=True)
-        found = Findings(runners={name: beat.count for name, beat in runners})
-        found.stale = [
-            assigned
-            for assigned in self._held
-            if not _has_fence(store.find(assigned.sid), assigned.fence)
-        ]
-        stale = {assigned.sid for assigned in found.stale}
-        now, postponed = time.time(), self._resender.postponed()
-        self._unfinished.check_slices(store)
-        for sid in self._unfinished.sids(store, self._horizon(now)):
-            if sid in self._assigned and sid not in stale:
-                continue  # it runs here, or will
-            if sid in postponed:
-                found.left_out.add(sid)
-                continue
-            job = store.locate(sid)
-            if job is None or job.record.state != JobState.PENDING:
-                found.settled.append(sid)
-            else:
-                self._sort(found, store, job, now)
-        return found
-
-    def _sort(
-        self, found: Findings, store: Store, job: StoredJob, now: float
-    ) -> None:
-        """Add a job to what a check has found."""
-        sid, record = job.sid, job.record
-        incarnation, due = record.runner, record.due or now
-        if incarnation == self._incarnation:
-            # Its commit may have raised here, but succeeded on the server. Or
-            # it has ended since this transaction began: see _really_lost().
-            found.lost.append(AssignedJob.of(job))
-            return
-        queue = Options.load(record.options).queue
-        if self._dispatcher.leaves(queue):
-            found.settled.append(sid)
-            return
-        if due > self._horizon(now):
-            found.later[sid] = due
-            return
-        if (
-            incarnation is not None
-            and self._liveness is not None
-            and due > now
-            and not record.begun
-        ):
-            return  # its process will run it; it is not late yet
-        if incarnation is None and not self._dispatcher.runs(queue):
-            # only a worker can claim it, for a message
-            found.waiting.append(AssignedJob.of(job))
-            return
-        found.others.setdefault(incarnation, []).append(
-            LostJob.of(job, self._process.attempts)
-        )
-        if incarnation is not None and incarnation not in found.beats:
-            beat = store.runners.get(incarnation)
-            found.beats[incarnation] = beat.count if beat else 0
-            if beat and beat.lease is not None:
-                found.leases[incarnation] = beat.lease
-
-    def _horizon(self, now: float) -> float:
-        """Return the time until which a job must be due to be assigned now.
-
-        It is in seconds since the epoch. A process with assigned jobs must
-        write signs of life, so jobs that are due much later have no runner.
-        A lease leaves time for some checks before such a job is due.
-        """
-        return math.inf if self._lease is None else now + self._lease
 
     def _really_lost(self, lost: list[AssignedJob]) -> list[AssignedJob]:
         """Leave out jobs that ended here while the check went on.
@@ -261,16 +280,13 @@ class Takeover:
         """
 
         def find(store: Store) -> list[AssignedJob]:
-            records = (
-                (assigned, store.find(assigned.sid)) for assigned in lost
-            )
-            return [
-                assigned
-                for assigned, record in records
-                if _has_fence(record, assigned.fence)
-            ]
+            return [job for job in lost if store.has_fence(job.sid, job.fence)]
 
         return self._location.read(find, []) if lost else []
+
+    def _is_dead(self, incarnation: str) -> bool:
+        """Return whether an incarnation has ended, or seems to have."""
+        return self._is_gone(incarnation, 1)
 
     def _is_gone(self, incarnation: str | None, leases: int) -> bool:
         """Return whether a job of an incarnation may be taken over.
@@ -284,64 +300,65 @@ class Takeover:
         return self._liveness.is_dead(incarnation, leases)
 
     def _take_over(
-        self,
-        incarnation: str | None,
-        jobs: list[LostJob],
-        beat: int | None = None,
-    ) -> None:
-        """Take over jobs, in batches.
+        self, death: Death, jobs: list[LostJob], found: Findings
+    ) -> int:
+        """Take over jobs, in batches, and return how many were changed.
 
         If this process ends between two batches, the other jobs still belong
-        to *incarnation*, and the next check of a process finds them.
+        to their incarnation, and the next check of a process finds them.
         """
-        taken = 0
-        # those that were running are in one batch; see _lost()
-        size = max(BATCH, sum(job.begun for job in jobs))
-        for start in range(0, len(jobs), size):
+        incarnation, taken, changed = death.incarnation, 0, 0
+        for batch in batches(jobs):
             claim = functools.partial(
                 self._end_or_claim,
-                batch=jobs[start : start + size],
-                death=Death(incarnation, beat),
+                batch=batch,
+                death=death,
+                is_last=not (jobs or found.is_cut),
+                tries=itertools.count(),
             )
-            claimed, ended, undone = self._location.write(
+            claimed, ended, undone, windows = self._location.write(
                 claim,
                 note=f"incarnation {self._incarnation} takes jobs over"
                 f" from {incarnation}",
             )
             # After the commit, by which the jobs are this process's. So it
             # must give signs of life also between the batches.
-            self._dispatcher.hand_over(claimed)
+            self._dispatcher.hand_over(sorted(claimed, key=_scheduled))
+            self._process.bulks.claimed.update(windows)
             self._process.commit_queue.deliver_now(JobFailed, ended)
             self._undone.tell(undone)
             self.heartbeat.beat_if_due()
             taken += len(claimed)
+            changed += len(claimed) + len(ended) + len(undone)
         if taken:
-            log.info(
-                "Took over %d jobs of %s.",
-                taken,
-                f"the incarnation {incarnation}" if incarnation else "nobody",
-                extra={
-                    "action": "jobs_taken_over",
-                    "incarnation": incarnation,
-                },
-            )
+            log_takeover(death, taken)
+        return changed
 
     def _end_or_claim(
-        self, store: Store, batch: list[LostJob], death: Death
-    ) -> tuple[list[AssignedJob], list[JobView], list[JobView]]:
+        self,
+        store: Store,
+        batch: list[LostJob],
+        death: Death,
+        *,
+        is_last: bool,
+        tries: Iterator[int],
+    ) -> tuple[list[AssignedJob], list[JobView], list[JobView], list[Window]]:
         """Take over what was not undone; return that, what failed, the rest.
 
-        In one transaction, so that an undo of one of the jobs conflicts.
+        And the windows of bulks that were taken over as a whole. In one
+        transaction, so that an undo of one of the jobs conflicts.
         """
-        undone = self._undone.end_in(
-            store, {lost.sid: lost.fence for lost in batch}
-        )
-        ended = {view.sid for view in undone}
-        batch = [lost for lost in batch if lost.sid not in ended]
-        claimed, failed = claim_lost(store, self._process, batch, death)
-        self._unfinished.unload(store, batch)
-        return claimed, failed, undone
-
-
-def _has_fence(record: Record | None, fence: Fence) -> bool:
-    return record is not None and record.fence == fence
+        # After a conflict all are read: one has changed since the check.
+        harmless: set[bytes] = set()
+        jobs = found_again(store, batch, harmless, recalls=not next(tries))
+        undone = self._undone.end_among(store, jobs, harmless)
+        if undone:
+            jobs = [
+                job for job in jobs if job.record.state == JobState.PENDING
+            ]
+        claim = Claim(store, self._process, death, batch)
+        claimed, failed, windows = claim.take(jobs)
+        if is_last and self._liveness is None:  # else its silence tells more
+            forget_beat(store, death.incarnation)
+        self.search.unload(store, jobs)
+        return claimed, failed, undone, windows

@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Iterator
 
 from ...concurrency.deadlines import Deadlines
-from ..records import Store
+from ..process.open_bulks import BulkKey
+from ..records import Slice, Store
 from ..sids import split_sid
-from .claiming import LostJob
+from .findings import OpenShard
 from .slice_checks import SliceChecks
 
 __all__ = ["UnfinishedJobs"]
@@ -15,7 +16,7 @@ SHARE = 1 / 64
 
 
 class UnfinishedJobs:
-    """Finds the unfinished jobs that are due, or soon are.
+    """Finds the unfinished jobs that are listed and due, or soon are.
 
     All processes see new jobs in the newest slice, which is read each time.
     Of the other slices this knows the unfinished jobs. Those that are due
@@ -31,7 +32,11 @@ class UnfinishedJobs:
         #: The notes of revivals that were read since the newest slice was
         #: opened, and its number.
         self._revivals: set[bytes] = set()
-        self._newest = -1
+        self.newest = -1
+        #: The shards that had open pages when they were last seen.
+        self._open: set[tuple[int, int]] = set()
+        #: The blocks that were listed when their slices were last seen.
+        self.known_blocks: set[BulkKey] = set()
         #: How many unfinished jobs the newest slice had.
         self.in_newest = 0
 
@@ -45,9 +50,12 @@ class UnfinishedJobs:
             Whether there are more such slices, for another transaction.
         """
         for number, slice_ in self._slices.portion(store):
-            for sid in store.unfinished_in(number, slice_, unload=True):
-                if sid not in self._far:
-                    self._near.setdefault(number, set()).add(sid)
+            self._note_shards(number, slice_)
+            for found in store.listed_in(number, slice_, unload=True):
+                if not isinstance(found, str):
+                    self.known_blocks.add((number, found))
+                elif found not in self._far:
+                    self._near.setdefault(number, set()).add(found)
             self._note_revivals(slice_.revived())
         return self._slices.remain()
 
@@ -62,17 +70,19 @@ class UnfinishedJobs:
                 the epoch, if it is known when they are.
         """
         newest, slice_ = store.newest()
-        if newest != self._newest:
-            self._newest = newest
+        if newest != self.newest:
+            self.newest = newest
             self._revivals.clear()  # else it would only grow
         self._note_revivals(slice_.revived())
         while (sid := self._far.pop(horizon)) is not None:
             self._note_near(sid)
         self.in_newest = 0
-        for sid in store.unfinished_in(newest, slice_):
+        for found in store.listed_in(newest, slice_):
             self.in_newest += 1
-            if sid not in self._far:
-                yield sid
+            if not isinstance(found, str):
+                self.known_blocks.add((newest, found))
+            elif found not in self._far:
+                yield found
         for number in list(self._near):
             if number != newest:
                 yield from tuple(self._near[number])
@@ -80,17 +90,52 @@ class UnfinishedJobs:
                 _unload(store, number)
                 store._p_jar.cacheGC()
 
-    def unload(self, store: Store, jobs: Iterable[LostJob]) -> None:
-        """Have the slices of jobs leave the memory, with all their trees.
+    def shards(self, store: Store) -> Iterator[OpenShard]:
+        """Return the shards that have open pages, in all slices.
+
+        Args:
+            store: the store, as a transaction sees it.
+        """
+        newest, slice_ = store.newest()
+        # a shard of the newest may be new
+        self._note_shards(newest, slice_)
+        for number, shard_number in sorted(self._open):
+            slice_ = store.slices.get(number)
+            shard = slice_ and slice_.all_shards().get(shard_number)
+            if shard is None or not shard.open:
+                self._open.discard((number, shard_number))
+                continue
+            yield OpenShard(number, shard_number, shard.keeper)
+            if number != newest:
+                _unload(store, number)
+
+    def blocks(self, store: Store) -> list[BulkKey]:
+        """Return the blocks that are listed, and have open jobs.
+
+        Args:
+            store: the store, as a transaction sees it.
+        """
+        for number, key in list(self.known_blocks):
+            located = store.page_at(number, key)
+            if located is None or not located.page.open:
+                self.known_blocks.discard((number, key))
+        return list(self.known_blocks)
+
+    def _note_shards(self, number: int, slice_: Slice) -> None:
+        for shard_number, shard in slice_.all_shards().items():
+            if shard.open:
+                self._open.add((number, shard_number))
+
+    def unload(self, store: Store, numbers: Iterable[int]) -> None:
+        """Have slices leave the memory, with all their trees.
 
         There may be one job in each of very many.
 
         Args:
             store: the store, as a transaction sees it.
-            jobs: the jobs.
+            numbers: those of the slices.
         """
-        for job in jobs:
-            number, _ = split_sid(job.sid)
+        for number in numbers:
             _unload(store, number)
 
     def leave_until(self, sid: str, due: float) -> None:
@@ -109,14 +154,14 @@ class UnfinishedJobs:
         Args:
             sid: the sid of the job, which has ended or is not this process's.
         """
-        number, _ = split_sid(sid)
+        number = split_sid(sid).number
         sids = self._near.get(number, set())
         sids.discard(sid)
         if not sids:
             self._near.pop(number, None)
 
     def _note_near(self, sid: str) -> None:
-        number, _ = split_sid(sid)
+        number = split_sid(sid).number
         self._near.setdefault(number, set()).add(sid)
 
     def _note_revivals(self, revived: Iterator[tuple[bytes, str]]) -> None:

@@ -2,112 +2,18 @@
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from ...engine.submission import submit
-from ...jobs.model import (
-    NO_PROGRESS,
-    Progress,
-    make_version,
-    stored_progress,
-)
-from ...jobs.options import NO_OPTIONS, Options
-from ...jobs.owners import loaded_owner
-from ..records import Fence, StoredJob
-from ..runnable_job import RunnableJob
+from ...jobs.model import Progress
+from ..sids import Place
 from ..waiters import Waiters
+from .assigned_job import AssignedJob
 from .suspects import Suspects
 
-__all__ = ["AssignedJob", "AssignedJobs"]
-
-
-@dataclass(kw_only=True, slots=True)
-class AssignedJob(RunnableJob):
-    """A job that this process is to run.
-
-    Its ``attempt`` is the one that is to come or runs.
-    """
-
-    #: Where the record is: the number of the slice, and the key in it.
-    place: tuple[int, bytes]
-    #: The state of the record that the run expects whenever it writes.
-    fence: Fence
-    #: Whether it may have ended its process; see ``Suspects``.
-    suspect: bool = False
-    #: How often its process ended while it ran.
-    crashes: int = 0
-    #: Whether it is a suspect that was one of several that ran at a crash.
-    alone: bool = False
-    #: When a run of it began here first, on the monotonic clock.
-    begun: float | None = None
-    #: Whether this process has accepted it and not begun to run it.
-    is_new: bool = False
-
-    @property
-    def version(self) -> int:
-        """The version of the views that this process makes of the job."""
-        return make_version(self.fence.run_number, changes=self.changes)
-
-    @property
-    def runs_alone(self) -> bool:
-        """Whether no other suspect may run beside it."""
-        return self.alone or self.crashes > 0
-
-    def history(self) -> dict[str, Any]:
-        """Return the attributes of the record that describe the run.
-
-        They are written only when the job ends, since writes during a run
-        would conflict with its own commit. Without a run there are none.
-        """
-        if self.started is None:
-            return {}
-        return {
-            "attempt": self.attempt,
-            "started": self.started,
-            **(
-                stored_progress(self.progress)
-                if self.progress
-                else NO_PROGRESS
-            ),
-        }
-
-    @classmethod
-    def of(cls, job: StoredJob, *, is_new: bool = False) -> "AssignedJob":
-        """Return the job of a record.
-
-        Args:
-            job: the job, whose record has its fence from now on. If this
-                transaction has changed the record, the result must not be
-                used before the commit has succeeded.
-            is_new: whether the job counts as accepted and not begun.
-        """
-        record = job.record
-        return cls(
-            is_new=is_new,
-            sid=job.sid,
-            place=job.place,
-            function=record.function,
-            owner=record.owner
-            and loaded_owner(record.owner, record.owner_kind),
-            base_url=record.base_url,
-            attempt=record.attempt + 1,
-            scheduled=record.scheduled,
-            fence=record.fence,
-            options=(
-                Options.load(record.options) if record.options else NO_OPTIONS
-            ),
-            due=record.due,
-            failures=record.failures,
-            suspect=record.suspect,
-            crashes=record.crashes,
-            alone=record.alone,
-        )
-
-
-def _do_nothing() -> None:
-    """Stand for the maintenance, until there is one."""
+__all__ = ["AssignedJobs"]
 
 
 class AssignedJobs:
@@ -117,19 +23,31 @@ class AssignedJobs:
 
     Args:
         waiters: are woken when a job changes.
+        dropped: gets the sids of the jobs that are not assigned any more, or
+            where they are, of those whose success is committed.
     """
 
-    def __init__(self, waiters: Waiters) -> None:
+    def __init__(
+        self, waiters: Waiters, dropped: "deque[str | Place]"
+    ) -> None:
         #: Gets the jobs to run, without the lock; set before there are any.
         self.engine: Any = None
         #: Wakes the maintenance, if that is running; it sets this.
-        self.wake_maintenance: Callable[[], None] = _do_nothing
+        self.wake_maintenance: Callable[[], None] = lambda: None
         self._waiters = waiters
+        self._to_settle = dropped
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin without jobs, also in a forked child."""
         self._lock = threading.RLock()
         self._dropped = threading.Condition(self._lock)
         self._jobs: dict[str, AssignedJob] = {}
         #: Those of them of which a run is under way.
         self._running: dict[str, AssignedJob] = {}
+        #: Those whose runs record a retry. A look may find it before the run
+        #: knows that it is committed: the run is to tell of it, and goes on.
+        self.left_to_runs: set[str] = set()
         #: How many of them this process has accepted and not begun. Those
         #: that it took over do not count, since they cannot be refused.
         self.new = 0
@@ -141,8 +59,7 @@ class AssignedJobs:
         self._has_suspects = False
         #: How many times :meth:`drop` was called.
         self.drops = 0
-        #: Whether the first of the next jobs is to wake the maintenance, for a
-        #: sign of life.
+        #: Whether the next job is to wake the maintenance, for a sign of life.
         self.needs_sign = False
         #: Whether a job has reported progress since :meth:`take_running`.
         self.has_new_progress = False
@@ -180,15 +97,19 @@ class AssignedJobs:
         # The jobs are added before the engine gets them: begin() must find
         # them. The engine gets them without the lock, since it may run a job
         # at once, which calls begin() and drop().
-        jobs = list(jobs)
+        jobs, new = list(jobs), 0
+        due: list[AssignedJob] = []
+        suspects: list[AssignedJob] = []
         with self._lock:
-            self.expected -= sum(assigned.is_new for assigned in jobs)
-            new = [assigned for assigned in jobs if self._is_unknown(assigned)]
-            self._jobs.update((assigned.sid, assigned) for assigned in new)
-            self.new += sum(assigned.is_new for assigned in new)
-            due = [assigned for assigned in new if not assigned.suspect]
-            if len(due) < len(new):
-                self._suspects.add(job for job in new if job.suspect)
+            for assigned in jobs:
+                self.expected -= assigned.is_new
+                if self._is_unknown(assigned):
+                    new += 1
+                    self._jobs[assigned.sid] = assigned
+                    self.new += assigned.is_new
+                    (suspects if assigned.suspect else due).append(assigned)
+            if suspects:
+                self._suspects.add(suspects)
                 self._has_suspects = True
             due += self._next_suspects()
         if due:
@@ -200,7 +121,7 @@ class AssignedJobs:
         known = self._jobs.get(assigned.sid)
         # A retry can be committed, and assigned, before the run that failed
         # has dropped the job here.
-        return (
+        return assigned.sid not in self.left_to_runs and (
             known is None or known.fence.run_number < assigned.fence.run_number
         )
 
@@ -234,11 +155,6 @@ class AssignedJobs:
             submit(self.engine, due)
         if self.suspects_wait():
             self.wake_maintenance()
-
-    def running_suspects(self) -> list[AssignedJob]:
-        """Return the suspects that run."""
-        with self._lock:
-            return self._suspects.running()
 
     def running(self) -> list[AssignedJob]:
         """Return the assigned jobs of which a run is under way."""
@@ -327,23 +243,35 @@ class AssignedJobs:
         self._waiters.wake(assigned.sid, is_progress=True)
         self._submit(due)
 
-    def drop(self, sid: str, only: AssignedJob | None = None) -> None:
+    def drop(self, sid: str) -> None:
         """Remove a job: it has ended, or belongs to another process.
 
         Args:
             sid: the sid of the job.
-            only: the job as a run of it knows it, if that run is over. A
-                retry of the job that was assigned since stays assigned.
         """
         with self._lock:
             assigned = self._jobs.get(sid)
-            if assigned is not None and (only is None or only is assigned):
+            if assigned is not None:
                 self._remove(assigned)
-            if only is not None:
-                self._end_run(only)
             due = self._note_drop()
         # after the removal: a waiter that is woken reads the job again
         self._waiters.wake(sid)
+        self._submit(due)
+
+    def drop_run(self, assigned: AssignedJob, ended: Place | None) -> None:
+        """Remove a job whose run is over.
+
+        Args:
+            assigned: the job as the run knows it. A retry of the job that was
+                assigned since stays assigned.
+            ended: where it is, if the run has committed its success.
+        """
+        with self._lock:
+            if self._jobs.get(assigned.sid) is assigned:
+                self._remove(assigned, ended)
+            self._end_run(assigned)
+            due = self._note_drop()
+        self._waiters.wake(assigned.sid)
         self._submit(due)
 
     def drop_ended(self, assigned: AssignedJob) -> None:
@@ -355,16 +283,20 @@ class AssignedJobs:
         """
         # the check and the removal are one step: a retry may come in between
         with self._lock:
-            if self._jobs.get(assigned.sid) is not assigned:
+            is_left = assigned.sid in self.left_to_runs
+            if is_left or self._jobs.get(assigned.sid) is not assigned:
                 return
             self._remove(assigned)
             due = self._note_drop()
         self._waiters.wake(assigned.sid)
         self._submit(due)
 
-    def _remove(self, assigned: AssignedJob) -> None:
+    def _remove(
+        self, assigned: AssignedJob, ended: Place | None = None
+    ) -> None:
         """Remove a job that is assigned; needs the lock."""
         del self._jobs[assigned.sid]
+        self._to_settle.append(ended or assigned.sid)
         self.new -= assigned.is_new
         self._leave_running(assigned)
 

@@ -1,6 +1,7 @@
 """The choice of the process that runs a job, and the way to its engine."""
 
 import time
+from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
@@ -8,9 +9,14 @@ from ...database.storages import is_for_one_process
 from ...interfaces import IEngine, IRemoteEngine
 from ...jobs.options import Options
 from ..store.location import StoreLocation
-from .assigned_jobs import AssignedJob, AssignedJobs
+from .assigned_job import AssignedJob
+from .assigned_jobs import AssignedJobs
 
 __all__ = ["Dispatcher"]
+
+#: From how many jobs of one commit on, which count as no new ones, those of
+#: other commits are sent before them.
+MANY = 100
 
 
 class Dispatcher:
@@ -32,7 +38,7 @@ class Dispatcher:
         assigned_jobs: AssignedJobs,
     ) -> None:
         self._location = location
-        self._incarnation = incarnation
+        self.incarnation = incarnation
         self._lease = lease
         self._assigned_jobs = assigned_jobs
         #: Runs jobs, or sends messages for them; set by :meth:`use` before
@@ -52,6 +58,11 @@ class Dispatcher:
         """
         self.engine = self._assigned_jobs.engine = engine
         self.remote = engine if IRemoteEngine.providedBy(engine) else None
+
+    @property
+    def workers(self) -> int:
+        """How many jobs the engine runs at a time; 0 if nobody knows."""
+        return self.engine.workers or 0
 
     def runs(self, queue: str) -> bool:
         """Return whether threads of this process run jobs of *queue*.
@@ -114,7 +125,7 @@ class Dispatcher:
             self._location.db.storage
         ):
             return None
-        return self._incarnation
+        return self.incarnation
 
     def _is_far(self, due: float | None) -> bool:
         return due is not None and due > time.time() + self._lease
@@ -130,15 +141,27 @@ class Dispatcher:
             jobs: the jobs. One with a runner has this process as its runner.
         """
         own = []
+        together: dict[tuple[str, int], list[AssignedJob]] = defaultdict(list)
         for job in jobs:
             if job.fence.runner is not None:
                 own.append(job)
             elif self._is_sent_at_once(job.due, job.options):
-                self.send(job)
-                # after that, so that each counts at least once
-                self._assigned_jobs.expect(-job.is_new)
+                if job.is_new or job.due is not None:
+                    self.send(job)
+                    # after that, so that each counts at least once
+                    self._assigned_jobs.expect(-job.is_new)
+                else:
+                    rank = job.options.queue, job.options.priority
+                    together[rank].append(job)
         if own:
             self._assigned_jobs.assign(own)
+        for (queue, priority), alike in together.items():
+            if len(alike) < MANY:  # such as retries
+                for job in alike:
+                    self.send(job)
+            else:
+                sids = tuple(job.sid for job in alike)
+                self.remote.send_all(sids, queue=queue, priority=priority)
 
     def send(self, job: AssignedJob) -> None:
         """Send a message for a job that a process with workers is to claim.

@@ -1,19 +1,23 @@
 """Makes the views of stored jobs, from the database or from memory."""
 
+import contextlib
 import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+from ...exceptions import NotTransferable
 from ...interfaces import Connections
 from ...jobs.class_paths import stored_at
 from ...jobs.model import Failure, JobState, JobView, Progress, make_version
 from ...jobs.options import NO_OPTIONS, Options
 from ...jobs.owners import loaded_owner
-from ..records import Outcome, Record
+from ...transfer.broken_classes import refuse_broken
+from ...transfer.envelopes import Dumped, Envelope, resolved
+from ..contents import load_contents
+from ..records import JobRecord, Outcome, StoredJob
 from ..store.location import StoreLocation
-from ..store.stored_values import refuse_broken
 from ..store.transitions import End
-from .assigned_jobs import AssignedJob
+from .assigned_job import AssignedJob
 from .progress_reports import ProgressReport
 
 __all__ = [
@@ -84,30 +88,28 @@ def _nothing() -> None:
     """Return the result of a job that has none."""
 
 
-def view_of_record(sid: str, record: Record) -> JobView:
+def view_of_record(job: StoredJob) -> JobView:
     """Return the view of a job from its record, without its result.
 
     Args:
-        sid: the sid of the job.
-        record: its record.
+        job: the job.
     """
-    return view_of(sid, record, None, _nothing)
+    return view_of(job, None, _nothing)
 
 
 def view_of(
-    sid: str,
-    record: Record,
+    job: StoredJob,
     report: ProgressReport | None,
     load_result: Callable[[], Any],
 ) -> JobView:
     """Return the view of a job from its record.
 
     Args:
-        sid: the sid of the job.
-        record: its record.
+        job: the job.
         report: of the process that runs it; ``None`` if there is none.
         load_result: loads its result.
     """
+    record, given = job.record, job.definition
     state, attempt = JobState(record.state), record.attempt
     started, progress = record.started, None
     if record.progress is not None:
@@ -116,34 +118,34 @@ def view_of(
         state, attempt = JobState.RUNNING, report.attempt
         started, progress = report.started, report.progress
     return JobView(
-        sid=sid,
+        sid=job.sid,
         state=state,
-        function=record.function,
-        owner=record.owner and loaded_owner(record.owner, record.owner_kind),
+        function=given.function or "",
+        owner=given.owner and loaded_owner(given.owner, given.owner_kind),
         attempt=attempt,
         progress=progress,
-        scheduled_at=record.scheduled,
-        due_at=record.due if state is JobState.PENDING else None,
+        scheduled_at=given.scheduled,
+        due_at=job.due if state is JobState.PENDING else None,
         started_at=started,
         finished_at=record.finished,
         expires_at=record.expires,
         failure=record.failure if record.error else None,
-        options=Options.load(record.options) if record.options else NO_OPTIONS,
-        version=version_of(record, report),
+        options=Options.load(given.options) if given.options else NO_OPTIONS,
+        version=version_of(job, report),
         load_result=load_result,
     )
 
 
-def version_of(record: Record, report: ProgressReport | None) -> int:
-    """Return the version of the view of a record.
+def version_of(job: StoredJob, report: ProgressReport | None) -> int:
+    """Return the version of the view of a job from its record.
 
     Args:
-        record: the record of the job.
+        job: the job.
         report: of the process that runs it; ``None`` if there is none.
     """
     return make_version(
-        record.run_number,
-        done=record.state != JobState.PENDING,
+        job.run_number,
+        done=job.record.state != JobState.PENDING,
         changes=report.changes if report else 0,
     )
 
@@ -160,22 +162,40 @@ class Result:
     def __init__(
         self,
         location: StoreLocation,
-        record: Record,
+        record: JobRecord,
         connections: Connections,
     ) -> None:
         self._location = location
         self._value = record.value
-        # Not the object: a view may outlive its request, and the connection
-        # of the object may be another thread's by then.
-        self._oid = record.outcome and record.outcome._p_oid
+        # Not the objects: a view may outlive its request, and the connection
+        # of the objects may be another thread's by then.
+        outcome = record.outcome
+        self._pair: Dumped | None = None
+        self._oid = None
+        if isinstance(outcome, tuple):
+            # a job that asks for its own has none before its commit
+            with contextlib.suppress(NotTransferable):
+                self._pair = resolved(Envelope(*outcome))
+        elif outcome is not None:
+            self._oid = outcome._p_oid
         self._connections = connections
 
     def __call__(self) -> Any:
-        """Return the result, loaded anew."""
-        if self._oid is None:
+        """Return the result, loaded anew.
+
+        Raises:
+            JobNotLoadable: something that it refers to is gone.
+        """
+        if self._pair is None and self._oid is None:
             return self._value
-        connection = self._connections.to(self._location.db)
-        # outcome.load() would load a ghost, only for load() to invalidate it
-        value = Outcome.load(connection.get(self._oid))
-        refuse_broken(value)
-        return value
+        jar = self._connections.to(self._location.db)
+        if self._pair is not None:
+            return self._pair.load(self._connections, jar)
+        outcome = jar.get(self._oid)
+        if isinstance(outcome, Outcome):
+            # outcome.load() would load a ghost, only for load() to invalidate
+            # it
+            value = Outcome.load(outcome)
+            refuse_broken(value)
+            return value
+        return load_contents(outcome, jar)

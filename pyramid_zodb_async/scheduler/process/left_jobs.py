@@ -45,7 +45,7 @@ class _Left(CertainChange):
     def __init__(self, process: ThisProcess, job: StoredJob) -> None:
         self._process = process
         self._job = job
-        self._function = job.record.function
+        self._function = job.definition.function or ""
         storage = process.location.db.storage
         self._line = _kept(storage) if keeps_its_commits(storage) else SERVED
 

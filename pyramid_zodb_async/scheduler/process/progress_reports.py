@@ -7,8 +7,8 @@ the record of a running job would conflict with the commit of the job.
 from typing import Any, NamedTuple
 
 from ...jobs.model import JobState, Progress, stored_progress
-from ..records import Record, Store
-from .assigned_jobs import AssignedJob
+from ..records import Store, StoredJob
+from .assigned_job import AssignedJob
 
 __all__ = ["ProgressReport", "report_of", "write_reports"]
 
@@ -53,23 +53,21 @@ class ProgressReport(NamedTuple):
         }
 
 
-def report_of(store: Store, sid: str, record: Record) -> ProgressReport | None:
+def report_of(job: StoredJob) -> ProgressReport | None:
     """Return the report on a job of the process that runs it.
 
     Args:
-        store: the store.
-        sid: the sid of the job.
-        record: its record.
+        job: the job.
 
     Returns:
         The report; ``None`` if no run of the job has begun, or its process
         has not reported any progress yet.
     """
-    if record.state != JobState.PENDING or record.runner is None:
+    runner, number = job.runner, job.run_number
+    if job.record.state != JobState.PENDING or runner is None:
         return None
-    beat = store.runners.get(record.runner)
-    parts = beat.reports.get(sid) if beat else None
-    number = record.run_number
+    beat = job.store.runners.get(runner)
+    parts = beat.reports.get(job.sid) if beat else None
     if parts is None or parts[0] not in (number, ~number):
         # The report of a run that another one has replaced: the beat is not
         # written when a run ends.
@@ -79,7 +77,7 @@ def report_of(store: Store, sid: str, record: Record) -> ProgressReport | None:
     return report._replace(
         run_number=number,
         progress=progress
-        and Progress.load(progress, beat.translations.get(sid)),
+        and Progress.load(progress, beat.translations.get(job.sid)),
         changes=report.changes + report.starts,
         starts=0,
     )

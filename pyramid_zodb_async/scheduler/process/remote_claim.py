@@ -7,7 +7,7 @@ from ...concurrency.loggers import get_logger
 from ...jobs.model import JobState
 from ..records import Store, StoredJob
 from ..store.location import StoreLocation
-from .assigned_jobs import AssignedJob
+from .assigned_job import AssignedJob
 
 __all__ = ["claim_announced"]
 
@@ -96,12 +96,11 @@ def _claimable(store: Store, sid: str) -> StoredJob | _Refusal:
         return _Refusal.UNSEEN
     except ValueError:  # it is no sid
         return _Refusal.GONE
-    record = job.record
-    if record.state != JobState.PENDING:
+    if job.record.state != JobState.PENDING:
         return _Refusal.GONE
-    if record.runner is not None:
+    if job.runner is not None:
         return _Refusal.ANOTHERS
-    if record.due is not None and record.due > time.time() + CLOCK_TRUST:
+    if job.due is not None and job.due > time.time() + CLOCK_TRUST:
         return _Refusal.GONE  # another message is sent when it is due
     return job
 
@@ -113,10 +112,10 @@ def _claim(
     if isinstance(job, _Refusal):
         return job
     job.change(
-        job.record.fence,
+        job.fence,
         runner=incarnation,
         # so that no earlier run of the job can write any more
-        run_number=job.record.run_number + 1,
+        run_number=job.run_number + 1,
         begun=begun,
     )
     # has the fence of the changed record

@@ -1,8 +1,7 @@
 """The run of a job that is in the database, and the ways in which it ends."""
 
-import contextlib
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ZODB.DB import DB
@@ -11,19 +10,20 @@ from zope.interface import implementer
 
 from ...contracts import IRun
 from ...database.internals import participants_of
-from ...database.probes import can_be_read
 from ...exceptions import JobError, NotTransferable, TransactionRequired
 from ...interfaces import Connections
 from ...jobs.model import Failure, JobState, JobView, Progress
 from ...transfer.callables import callable_of
 from ..base_run import BaseRun
-from ..records import Fence, Outcome, Store, StoredJob, TakenOver
+from ..contents import Contents
+from ..records import Store, StoredJob, TakenOver
+from ..sids import Place, split_own
 from ..store.crash_counts import counts_of
-from ..store.stored_values import refuse_broken, storable_result
+from ..store.stored_values import storable_result
 from ..store.transitions import End, fail, finish, try_again
-from ..store.undo import undone_jobs
 from ..transaction_changes import Changes
-from .assigned_jobs import AssignedJob
+from .assigned_job import AssignedJob
+from .commits_in_doubt import has_committed, storages_work
 from .crash_suspects import clear_suspicion
 from .job_views import view_of_assigned, view_of_ended
 from .this_process import ThisProcess
@@ -56,6 +56,10 @@ class StoredRun(BaseRun):
         self._loaded: tuple[Store, StoredJob, float] | None = None
         #: When the run began: a drop of the job resets it in *assigned*.
         self._started = assigned.started
+        #: The serial of the record before the success, and where the job is
+        #: when that is committed for sure.
+        self._serial: bytes | None = None
+        self._ended: Place | None = None
         #: Whether a transaction has found that the job is not this run's.
         self._is_lost = False
         #: Makes the view for the events of this run.
@@ -107,21 +111,21 @@ class StoredRun(BaseRun):
             JobNotLoadable: something that the call refers to is gone.
             TakenOver: the job is not this process's any more.
         """
-        with self._expecting_the_store():
+        try:
             return self._load(connections)
+        except POSKeyError as error:
+            self.require_job(error)
+            raise
 
     def _load(self, connections: Connections) -> Callable[[], Any]:
         _, job = self._find(connections)
         # This check saves a run whose commit would fail anyway. What counts
         # is the one in succeed(), since another process may change the record
         # at any time after this one.
-        parts = None
-        if job.record.fence == self._fence:
-            parts = job.record.parts()
+        parts = job.parts() if job.fence == self._fence else None
         if parts is None:
             self._is_lost = True
             raise self._taken_over()
-        refuse_broken(parts)
         form, args, named_args = parts
         return functools.partial(callable_of(form), *args, **named_args)
 
@@ -133,21 +137,16 @@ class StoredRun(BaseRun):
             if store._p_jar is not None and store._p_jar.opened == since:
                 return store, job
         found = self._process.location.of(connections)
-        located = found and found.locate_at(self.sid, self._assigned.place)
+        located = found and found.locate_own(self.sid)
         if found is None or located is None:
             self._is_lost = True
             raise self._taken_over()
         self._loaded = found, located, found._p_jar.opened
         return found, located
 
-    @contextlib.contextmanager
-    def _expecting_the_store(self) -> Iterator[None]:
-        """End the run for good if the store is gone."""
-        try:
-            yield
-        except POSKeyError as error:
-            if not self._process.location.is_gone():
-                raise
+    def require_job(self, error: POSKeyError) -> None:
+        """See :class:`~pyramid_zodb_async.contracts.IRun`."""
+        if self._process.location.is_gone():
             self._is_lost = True
             raise self._taken_over() from error
 
@@ -189,15 +188,19 @@ class StoredRun(BaseRun):
             )
         except NotTransferable as error:
             raise self._not_transferable(error) from error
-        with self._expecting_the_store():
+        try:
             self._finish(value, outcome, connections)
+        except POSKeyError as error:
+            self.require_job(error)
+            raise
 
     def _finish(
-        self, value: Any, outcome: Outcome | None, connections: Connections
+        self, value: Any, outcome: Contents | None, connections: Connections
     ) -> None:
         """Record the success in the transaction of *connections*."""
         store, job = self._find(connections)
         end = self._end(store)
+        self._serial = job.record._p_serial
         # In the transaction of the job's effects, so both are committed or
         # neither. If the record is changed between this line and the commit,
         # by a takeover, a cancel or a time limit, the commit conflicts.
@@ -208,7 +211,7 @@ class StoredRun(BaseRun):
                 JobState.SUCCEEDED,
                 end,
                 outcome=outcome,
-                value=None if outcome else value,
+                value=value if outcome is None else None,
                 **self._assigned.history(),
             )
         except TakenOver:
@@ -250,28 +253,11 @@ class StoredRun(BaseRun):
 
     def find_out(self) -> bool | None:
         """See :class:`~pyramid_zodb_async.contracts.IRun`."""
-
-        def find(store: Store) -> Fence | None:
-            job = store.locate_at(self.sid, self._assigned.place)
-            # An undo of the commit gives back the fence of before. The next
-            # check of the unfinished jobs sees to that job.
-            if job is None or any(undone_jobs([job])):
-                return None
-            return job.record.fence
-
-        fence = self._process.location.read(find, None)
-        if fence == self._fence:
-            return False
-        # Only this run has its number, and only a run writes a success.
-        succeeded = self._fence._replace(state=JobState.SUCCEEDED.value)
-        return fence == succeeded or None
+        return has_committed(self._process.location, self.sid, self._fence)
 
     def storage_works(self, databases: Iterable[DB]) -> bool:
         """See :class:`~pyramid_zodb_async.contracts.IRun`."""
-        location = self._process.location
-        # another one may be away, of which the run has read
-        others = [db for db in databases if db is not location.db]
-        return location.takes_commits() and all(map(can_be_read, others))
+        return storages_work(self._process.location, databases)
 
     def fail(
         self, failure: Failure, exception: bytes, *, in_doubt: bool = False
@@ -310,7 +296,7 @@ class StoredRun(BaseRun):
 
     def _of(self, store: Store) -> StoredJob:
         """Return the job as another transaction than the run's sees it."""
-        job = store.locate_at(self.sid, self._assigned.place)
+        job = store.locate(self.sid)
         if job is None:
             raise self._taken_over()
         return job
@@ -326,7 +312,7 @@ class StoredRun(BaseRun):
         def write(store: Store) -> AssignedJob:
             job = self._of(store)
             # It may be: a commit of this can raise and succeed nevertheless.
-            if job.record.fence == is_retried and job.record.due == due:
+            if job.fence == is_retried and job.due == due:
                 return AssignedJob.of(job)
             try_again(
                 job,
@@ -339,10 +325,13 @@ class StoredRun(BaseRun):
             return AssignedJob.of(job)
 
         note = f"job {self.sid} will be tried again"
+        self._jobs.left_to_runs.add(self.sid)
         try:
             assigned = self._process.location.write(write, note=note)
         except TakenOver:
             return False
+        finally:
+            self._jobs.left_to_runs.discard(self.sid)
         assigned.wait_until(due)
         self._view = functools.partial(view_of_assigned, assigned)
         # After the commit: the next run expects the fence of the committed
@@ -356,7 +345,7 @@ class StoredRun(BaseRun):
         # First the mark in the database: as soon as the job is released, the
         # next run may begin and set the mark again.
         if self._assigned.suspect:
-            clear_suspicion(self._process.location, [self._assigned])
+            clear_suspicion(self._process.location, self._assigned)
         self._jobs.release(self._assigned, counts=counts)
 
     def give_back(self) -> None:
@@ -368,9 +357,7 @@ class StoredRun(BaseRun):
 
         def write(store: Store) -> AssignedJob:
             job = self._of(store)
-            if (
-                job.record.fence != free
-            ):  # it is in a repetition, as in retry()
+            if job.fence != free:  # it is in a repetition, as in retry()
                 job.change(
                     self._fence,
                     runner=free.runner,
@@ -393,8 +380,17 @@ class StoredRun(BaseRun):
         # current one
         self._jobs.drop_ended(self._assigned)
 
+    def note_commit(self) -> None:
+        """See :class:`~pyramid_zodb_async.contracts.IRun`."""
+        if self._loaded is None:
+            return  # pragma: no cover - the success was not recorded then
+        job = self._loaded[1]
+        # It may have committed nothing, if a hook has emptied or aborted the
+        # transaction. A record that was written has a new serial.
+        if job.record._p_serial != self._serial:
+            self._ended = job.place
+
     def close(self) -> None:
         """See :class:`~pyramid_zodb_async.contracts.IRun`."""
-        self._jobs.drop(self.sid, self._assigned)
-        number, _ = self._assigned.place
-        self._process.slices_to_check.add(number)
+        self._jobs.drop_run(self._assigned, self._ended)
+        self._process.slices_to_check.add(split_own(self.sid).number)

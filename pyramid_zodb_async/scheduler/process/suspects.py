@@ -1,7 +1,6 @@
 """The suspects of a process, and which of them may run at the same time."""
 
-import heapq
-import itertools
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Generic, Protocol, TypeVar
 
@@ -45,10 +44,9 @@ class Suspects(Generic[J]):
     """
 
     def __init__(self) -> None:
-        self._numbers = itertools.count()
-        #: Those that the engine has not got: first those that need not run
-        #: alone, and those with the fewest crashes.
-        self._waiting: list[tuple[bool, int, int, J]] = []
+        #: Those that the engine has not got, by whether they are to run alone
+        #: and the number of their crashes. There may be very many.
+        self._waiting: dict[tuple[bool, int], deque[J]] = {}
         #: Those that the engine has got, until they are over.
         self._given: list[J] = []
         #: How many have ended and done no harm, since there were none.
@@ -64,8 +62,8 @@ class Suspects(Generic[J]):
             suspects: the jobs.
         """
         for job in suspects:
-            rank = job.runs_alone, job.crashes, next(self._numbers), job
-            heapq.heappush(self._waiting, rank)
+            rank = job.runs_alone, job.crashes
+            self._waiting.setdefault(rank, deque()).append(job)
 
     def wait_for_time(self, is_assigned: Callable[[J], bool]) -> bool:
         """Return whether one may be given just because time passes.
@@ -77,13 +75,8 @@ class Suspects(Generic[J]):
             return False
         given = self._given
         return not all(map(is_assigned, given)) or not (
-            self._waiting[0][-1].runs_alone
-            or any(job.runs_alone for job in given)
+            self._first().runs_alone or any(job.runs_alone for job in given)
         )
-
-    def running(self) -> list[J]:
-        """Return those of which a run is under way."""
-        return [job for job in self._given if job.started is not None]
 
     def take(
         self,
@@ -101,15 +94,29 @@ class Suspects(Generic[J]):
         self._remove_ended(is_assigned, now)
         taken: list[J] = []
         while self._waiting:
-            job = self._waiting[0][-1]
+            job = self._first()
             # one that was dropped while it waited is skipped
             if is_assigned(job):
                 if not self._may_begin(job, workers, now):
                     break
                 self._given.append(job)
                 taken.append(job)
-            heapq.heappop(self._waiting)
+            self._remove_first()
         return taken
+
+    def _first(self) -> J:
+        """Return the one that is next; there must be one.
+
+        Those that need not run alone come first, then those with the fewest
+        crashes.
+        """
+        return self._waiting[min(self._waiting)][0]
+
+    def _remove_first(self) -> None:
+        rank = min(self._waiting)
+        self._waiting[rank].popleft()
+        if not self._waiting[rank]:
+            del self._waiting[rank]
 
     def _remove_ended(
         self, is_assigned: Callable[[J], bool], now: float

@@ -1,16 +1,28 @@
 """This process as one that schedules and runs the jobs of a store."""
 
 import secrets
+from collections import deque
 from collections.abc import Callable
 
+from ...concurrency.forks import call_after_fork
+from ...jobs.model import JobState
 from ..commit_queue import CommitQueue
+from ..records import Store, StoredJob
+from ..sids import Place
 from ..store.location import StoreLocation
 from ..transaction_changes import OpenChanges
 from ..waiters import Waiters
-from .assigned_jobs import AssignedJob, AssignedJobs
+from .assigned_job import AssignedJob
+from .assigned_jobs import AssignedJobs
 from .dispatch import Dispatcher
+from .free_pages import FreePages
+from .open_bulks import OpenBulks
 
 __all__ = ["ThisProcess"]
+
+
+def _do_nothing() -> None:
+    """Stand for the maintenance, until there is one."""
 
 
 class ThisProcess:
@@ -30,6 +42,16 @@ class ThisProcess:
             another process are taken over.
     """
 
+    #: Whether other processes can have the storage open; known when the
+    #: maintenance starts.
+    is_shared = False
+    #: Whether the log has said that other processes run what this one
+    #: schedules.
+    has_told_of_left = False
+    #: Whether the newest slice has so many unfinished jobs that another
+    #: one is to be opened.
+    is_newest_slice_full = False
+
     def __init__(
         self,
         location: StoreLocation,
@@ -47,7 +69,15 @@ class ThisProcess:
         #: The identity of this process as one that runs jobs.
         self.incarnation = secrets.token_hex(6)
         self.waiters = Waiters()
-        self.assigned_jobs = AssignedJobs(self.waiters)
+        #: The sids of jobs that were to run here and have ended, or may have:
+        #: who keeps their shards is to see to them. Of those whose success
+        #: was committed here, where they are.
+        self.to_settle: deque[str | Place] = deque()
+        #: The pages for the jobs that this process schedules.
+        self.free_pages = FreePages(self.incarnation)
+        #: The bulks that this process may take jobs of.
+        self.bulks = OpenBulks()
+        self.assigned_jobs = AssignedJobs(self.waiters, self.to_settle)
         self.dispatcher = Dispatcher(
             location, self.incarnation, lease, self.assigned_jobs
         )
@@ -55,21 +85,51 @@ class ThisProcess:
             self.dispatcher.hand_over
         )
         self.changes = OpenChanges(self.commit_queue.work_off)
-        #: Whether other processes can have the storage open; known when the
-        #: maintenance starts.
-        self.is_shared = False
-        #: Whether the log has said that other processes run what this one
-        #: schedules.
-        self.has_told_of_left = False
         #: The sids of running jobs whose records are to be checked.
         self.to_check: set[str] = set()
         #: The numbers of slices in which jobs have ended here.
         self.slices_to_check: set[int] = set()
-        #: Whether the newest slice has so many unfinished jobs that another
-        #: one is to be opened.
-        self.is_newest_slice_full = False
         #: Wakes the maintenance, if that is running; set by the maintenance.
-        self.wake_maintenance: Callable[[], None]
+        self.wake_maintenance: Callable[[], None] = _do_nothing
+        call_after_fork(self._begin_in_child)
+
+    def _begin_in_child(self) -> None:
+        """Be another process than the parent, with none of its jobs.
+
+        Children that open the database again would else take each other's
+        jobs for their own, and each other's pages.
+        """
+        self.incarnation = secrets.token_hex(6)
+        self.dispatcher.incarnation = self.incarnation
+        self.to_settle.clear()
+        self.free_pages = FreePages(self.incarnation)
+        self.bulks = OpenBulks()
+        self.assigned_jobs.reset()
+
+    def settle_soon(self, sid: str) -> None:
+        """Have the maintenance, if it runs, see what has become of a job.
+
+        Args:
+            sid: the sid of the job.
+        """
+        if self.dispatcher.runs_jobs:
+            self.to_settle.append(sid)
+
+    def notice_undo(self, store: Store, job: StoredJob) -> None:
+        """Have the maintenance, if it runs, see to an end that was undone.
+
+        Somebody has asked for the job. No look finds it by itself when it has
+        been removed from the open ones since its end, or is about to be.
+
+        Args:
+            store: the store, as a transaction sees it.
+            job: a job that is not assigned to this process.
+        """
+        if job.record.state != JobState.PENDING:
+            return
+        has_succeeded = job.place in self.to_settle.copy()  # in one step
+        if has_succeeded or not store.is_looked_after(job):
+            self.settle_soon(job.sid)
 
     def check_soon(self, sid: str) -> None:
         """Have the database checked soon for a job of this process.

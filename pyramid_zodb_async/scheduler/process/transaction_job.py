@@ -18,10 +18,11 @@ from ...jobs.options import NO_OPTIONS, Options
 from ...jobs.owners import loaded_owner
 from ...transfer.failures import loaded_exception
 from ..commit_queue import CANCEL, REMOVAL, LogLine
+from ..contents import Outcome
 from ..records import Store, StoredJob
 from ..store.transitions import End, can_revive, finish, forget, revive
 from ..transaction_changes import CertainChange, Changes
-from .assigned_jobs import AssignedJob
+from .assigned_job import AssignedJob
 from .intake import HandOff
 from .job_views import Result, view_of, view_of_assigned, view_of_record
 from .left_jobs import note_left
@@ -65,8 +66,9 @@ class TransactionJob:
         self._connections = connections
         self._is_apart = is_apart
         self.sid = job.sid
-        self.owner = job.record.owner and loaded_owner(
-            job.record.owner, job.record.owner_kind
+        given = job.definition
+        self.owner = given.owner and loaded_owner(
+            given.owner, given.owner_kind
         )
 
     @property
@@ -82,14 +84,15 @@ class TransactionJob:
             assigned = self._assigned()
             if assigned is not None:
                 return view_of_assigned(assigned)
-            report = report_of(self._store, self.sid, record)
+            report = report_of(self._job)
+            process.notice_undo(self._store, self._job)
         result = Result(process.location, record, self._connections)
-        return view_of(self.sid, record, report, result)
+        return view_of(self._job, report, result)
 
     def _assigned(self) -> AssignedJob | None:
         """Return the job in memory, if it is as this transaction sees it."""
         assigned = self._process.assigned_jobs.get(self.sid)
-        if assigned is None or assigned.fence != self._record.fence:
+        if assigned is None or assigned.fence != self._job.fence:
             return None
         return assigned
 
@@ -100,7 +103,7 @@ class TransactionJob:
             return False
         outcome, error = record.outcome, None
         has_failed = record.state == JobState.FAILED
-        if has_failed and outcome is not None and outcome.exception:
+        if has_failed and isinstance(outcome, Outcome) and outcome.exception:
             error = loaded_exception(outcome.exception)
         elif record.state == JobState.CANCELLED:
             error = (
@@ -110,7 +113,7 @@ class TransactionJob:
             )
         # before forget(), which removes the reference to the outcome
         value = Result(self._process.location, record, self._connections)()
-        forget(self._job, record.fence)
+        forget(self._job, self._job.fence)
         return value, error
 
     def remove(self) -> None:
@@ -119,9 +122,9 @@ class TransactionJob:
             self._change_apart(TransactionJob.remove)
             return
         # before forget(), which removes the name
-        function = self._record.function
+        function = self._job.definition.function or ""
         end = REMOVAL if self._record.state == JobState.PENDING else None
-        forget(self._job, self._record.fence)
+        forget(self._job, self._job.fence)
         self._drop(function, end)
 
     def cancel(self) -> JobView | None:
@@ -134,39 +137,36 @@ class TransactionJob:
                     JobWasCancelled, lambda: view
                 )
             return view
-        record = self._record
-        if record.state != JobState.PENDING:
+        job, given = self._job, self._job.definition
+        if self._record.state != JobState.PENDING:
             return None
         options = NO_OPTIONS
-        if record.options:
-            options = Options.load(record.options)
+        if given.options:
+            options = Options.load(given.options)
         timeout = self._store.outcome_timeout(options, self._process.timeout)
         finish(
-            self._job,
-            record.fence,
+            job,
+            job.fence,
             JobState.CANCELLED,
             End.now(timeout),
             **self._history(),
         )
         # after the record has changed: the event shows the cancelled job
-        self._drop(record.function, CANCEL)
+        self._drop(given.function or "", CANCEL)
         if not self._is_apart:
             self.announce(JobWasCancelled)
-        return view_of_record(self.sid, record)
+        return view_of_record(job)
 
     def retry(self) -> JobView | None:
         """See :class:`~pyramid_zodb_async.contracts.ITransactionJob`."""
         record, process = self._record, self._process
         if not can_revive(record):
             return None
-        options = Options.load(record.options)
+        options = Options.load(self._job.definition.options)
         incarnation, is_handed_over = process.dispatcher.assign(None, options)
-        revive(self._job, record.fence, incarnation)
-        self._store.note_revival(self._job)
+        revive(self._job, self._job.fence, incarnation)
         if is_handed_over:
-            hand_off = HandOff(
-                process.commit_queue, process.assigned_jobs, is_new=False
-            )
+            hand_off = HandOff(process, is_new=False)
             self._changes().add(hand_off)
             # after revive(): the run needs the new fence of the record
             hand_off.record = record
@@ -174,7 +174,7 @@ class TransactionJob:
         else:
             note_left(process, self._connections, self._job)
         self.announce(JobRetried)
-        return view_of_record(self.sid, record)
+        return view_of_record(self._job)
 
     def announce(self, kind: type[JobEvent]) -> None:
         """Have an event delivered when the transaction has committed.
@@ -185,7 +185,7 @@ class TransactionJob:
         self._process.commit_queue.add_event_on_commit(
             self._changes,
             kind,
-            lambda: view_of_record(self.sid, self._record),
+            lambda: view_of_record(self._job),
         )
 
     def _is_own(self) -> bool:
@@ -237,7 +237,7 @@ class TransactionJob:
         assigned = self._assigned()
         if assigned is not None:
             return assigned.history()
-        report = report_of(self._store, self.sid, self._record)
+        report = report_of(self._job)
         return report.history() if report else {}
 
     def _changes(self) -> Changes:
@@ -261,12 +261,13 @@ class _Drop(CertainChange):
     ) -> None:
         self._process = process
         self._sid = job.sid
-        self._slice, _ = job.place
+        self._slice = job.place.number
         self._function = function
         self._end = end
 
     def apply(self) -> None:
         self._process.assigned_jobs.drop(self._sid)
+        self._process.settle_soon(self._sid)
         self._process.slices_to_check.add(self._slice)
         if self._end is not None:
             self._process.commit_queue.add_line(

@@ -5,12 +5,15 @@ import time
 
 from ...jobs.model import JobState
 from ..records import Store
+from ..sids import Place
+from .assigned_jobs import AssignedJobs
 from .this_process import ThisProcess
 
 __all__ = ["unfinished", "wait_for_end"]
 
 #: The seconds between two checks; they grow from the first to the second
-#: number for a job that another process runs.
+#: number for what other processes run. What is assigned to this one is checked
+#: when it is dropped, and after the second, since another may end it as well.
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.05, 0.5
 
 
@@ -55,10 +58,31 @@ def wait_for_end(
         left = end - time.monotonic()
         if left < 0:
             return False
-        # only a while: no drop here shows that another process ran it
-        jobs.wait_for_drop(drops, min(pause, left))
-        if sid is not None and sid not in jobs:
+        if _is_assigned(jobs, sid):
+            _wait_for_drops(jobs, sid, drops, min(LONGEST_PAUSE, left))
+        else:
+            # only a while: no drop here shows that another process ran it
+            jobs.wait_for_drop(drops, min(pause, left))
             pause = min(2 * pause, LONGEST_PAUSE)
+
+
+def _is_assigned(jobs: AssignedJobs, sid: str | None) -> bool:
+    """Return whether a job is assigned here; without a sid, any one."""
+    return len(jobs) > 0 if sid is None else sid in jobs
+
+
+def _wait_for_drops(
+    jobs: AssignedJobs, sid: str | None, drops: int, seconds: float
+) -> None:
+    """Wait for some seconds at most, until nothing is assigned here.
+
+    There may be very many jobs. So the end of each must cost a comparison,
+    and no look into the database.
+    """
+    end = time.monotonic() + seconds
+    while _is_assigned(jobs, sid) and (left := end - time.monotonic()) > 0:
+        jobs.wait_for_drop(drops, left)
+        drops = jobs.drops
 
 
 def _is_committed(process: ThisProcess, sid: str) -> bool:
@@ -75,15 +99,25 @@ def _is_committed(process: ThisProcess, sid: str) -> bool:
 
 def _has_ended(process: ThisProcess, sid: str | None) -> bool:
     """Return whether a job, or every job, has ended or is gone."""
-    if sid is None:
-        return not unfinished(process)
+    if sid is None:  # one is enough to know, and there may be very many
+        ended = {
+            place._replace(signature=b"")
+            for place in process.to_settle.copy()  # in one step
+            if isinstance(place, Place)
+        }
+        return process.location.read(
+            lambda store: next(store.unfinished(ended), None) is None,
+            default=True,
+        )
 
     # before the read: a job that is assigned after it may be a retry
     assigned = process.assigned_jobs.get(sid)
 
     def is_over(store: Store) -> bool:
-        record = store.find(sid)
-        return record is None or record.state != JobState.PENDING
+        job = store.locate(sid)
+        if job is not None and assigned is None:
+            process.notice_undo(store, job)
+        return job is None or job.record.state != JobState.PENDING
 
     has_ended = process.location.read(is_over, default=True)
     # The run drops the job only after the subscribers have got its end; until

@@ -9,7 +9,7 @@ none.
 
 from typing import NamedTuple
 
-from ..records import Record, Store
+from ..records import JobRecord, Store
 
 __all__ = [
     "MOST_SURVIVALS",
@@ -54,9 +54,24 @@ class Death(NamedTuple):
     #: The last beat of a process that was only silent; ``None`` if it is
     #: certain that the process has ended.
     beat: int | None
+    #: If it has ended in order, the sids of the jobs that still ran then.
+    ended: frozenset[str] | None = None
+
+    @property
+    def is_orderly(self) -> bool:
+        """Whether no job is to blame for it."""
+        return self.ended is not None
+
+    def clears(self, sid: str) -> bool:
+        """Return whether it is certain that a job did not run.
+
+        Args:
+            sid: the sid of the job.
+        """
+        return self.ended is not None and sid not in self.ended
 
 
-def counts_of(store: Store, record: Record) -> CrashCounts:
+def counts_of(store: Store, record: JobRecord) -> CrashCounts:
     """Return how often a job has crashed, by what is known now.
 
     Args:
@@ -118,7 +133,7 @@ def too_many(counts: CrashCounts, failures: int, attempts: int) -> bool:
     return counts.crashes > 0 and counts.crashes + failures >= attempts
 
 
-def leases_of_silence(record: Record, attempts: int) -> int:
+def leases_of_silence(record: JobRecord, attempts: int) -> int:
     """Return for how long its process must be silent to lose a job.
 
     The more often the job was taken over while it ran, the longer. So one

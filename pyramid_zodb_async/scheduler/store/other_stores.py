@@ -35,7 +35,7 @@ def other_stores(connection: Connection, own: str) -> list[str]:
 def _has_unfinished(name: str, store: Store) -> bool:
     try:
         # of a later format it is not known where its jobs are
-        return store.format == FORMAT and any(store.unfinished())
+        return store.format <= FORMAT and any(store.unfinished())
     except Exception:
         log.exception(
             "The store of jobs %r in the database cannot be read. It is not"

@@ -1,5 +1,6 @@
-"""Checks of calls and results before they are stored and after their load."""
+"""Checks of calls and results, and the forms in which they are stored."""
 
+import functools
 import io
 import types
 from collections.abc import Callable
@@ -7,33 +8,35 @@ from typing import Any
 
 from persistent import Persistent
 from persistent.wref import WeakRef
-from transaction.interfaces import TransientError
-from ZODB.broken import Broken, broken_cache
 from ZODB.DB import DB
 from zodbpickle.pickle import Pickler
 
 from ...database.internals import is_implicitly_added
-from ...exceptions import JobNotLoadable, NotTransferable
+from ...exceptions import NotTransferable
 from ...interfaces import Connections
 from ...transfer.callables import require_transferable, stored_form
-from ...transfer.references import name_of, refuse_helper, require_own
-from ..contents import Outcome, PlainCall, StoredCall
+from ...transfer.envelopes import Envelope, dump, dump_by
+from ...transfer.references import SharedDatabase, name_of, require_own
+from ...transfer.refusals import refuse_helper
+from ..contents import Contents, PlainArguments, PlainCall, StoredEnvelope
 
 __all__ = [
     "is_small_and_plain",
-    "look_for_broken",
-    "refuse_broken",
-    "require_storable",
+    "storable_arguments",
     "storable_call",
+    "storable_function",
     "storable_result",
 ]
 
 #: The protocol of the pickles that ZODB makes.
 PROTOCOL = 3
 
-#: The greatest size of plain values in a record, in about bytes. Larger ones
-#: get a persistent object of their own.
+#: The greatest size of values in a record, in about bytes. Larger ones get a
+#: persistent object of their own.
 ROOM = 1000
+
+#: To how many persistent objects a record refers at most.
+MOST_OBJECTS = 20
 
 #: Stands for a reference to an object that is not in a database yet.
 NEW = "new"
@@ -45,8 +48,11 @@ def storable_call(
     named_args: dict[str, Any],
     connections: Connections,
     db: DB,
-) -> PlainCall | StoredCall:
-    """Return a call in the form in which a record refers to it.
+) -> PlainCall | Contents:
+    """Return a call in the form in which a record has it.
+
+    Plain values in it are taken as they are now, and persistent objects as
+    the transaction commits them.
 
     Args:
         function: what the job calls.
@@ -56,29 +62,89 @@ def storable_call(
         db: the database of the store.
 
     Returns:
-        A plain tuple if the call is small and plain, else a new persistent
-        object.
+        A plain tuple if the call is small and plain; else an envelope, which
+        is a new persistent object if it is large.
 
     Raises:
         TypeError: another process could not find the function.
         ArgumentNotTransferable: something in the call cannot be stored.
     """
     form = stored_form(function)
-    plain = form, args, tuple(named_args.items())
-    if is_small_and_plain(plain):
-        return plain
+    if is_small_and_plain((form, *args, *named_args.items())):
+        return form, args, tuple(named_args.items())
+    return _storable(function, form, args, named_args, connections, db)
 
-    def check(value: object) -> None:
-        require_storable(value, connections, db)
 
-    require_transferable(check, function, form, args, named_args)
-    return StoredCall(form, args, named_args)
+def storable_arguments(
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    named_args: dict[str, Any],
+    connections: Connections,
+    db: DB,
+) -> PlainArguments | Contents:
+    """Do what :func:`storable_call` does, for the arguments alone.
+
+    Args:
+        function: what the job calls, for errors.
+        args: its positional arguments.
+        named_args: its named arguments.
+        connections: those of the code that schedules the job.
+        db: the database of the store.
+
+    Returns:
+        A plain tuple if they are small and plain; else an envelope, which is
+        a new persistent object if it is large.
+
+    Raises:
+        ArgumentNotTransferable: something in them cannot be stored.
+    """
+    if is_small_and_plain((*args, *named_args.items())):
+        return args, tuple(named_args.items())
+    return _storable(function, None, args, named_args, connections, db)
+
+
+def storable_function(
+    function: Callable[..., Any], connections: Connections, db: DB
+) -> str | Contents:
+    """Do what :func:`storable_call` does, for the function alone.
+
+    Args:
+        function: what jobs call.
+        connections: those of the code that schedules the jobs.
+        db: the database of the store.
+
+    Returns:
+        The name of a function; an envelope for any other callable.
+
+    Raises:
+        TypeError: another process could not find the function.
+        ArgumentNotTransferable: something in it cannot be stored.
+    """
+    form = stored_form(function)
+    if isinstance(form, str):
+        return form
+    return _storable(function, form, (), {}, connections, db)
+
+
+def _storable(  # noqa: PLR0913, PLR0917 - a call, and where it goes
+    function: Callable[..., Any],
+    form: Any,
+    args: tuple[Any, ...],
+    named_args: dict[str, Any],
+    connections: Connections,
+    db: DB,
+) -> Contents:
+    """Return the envelope of the form of a function, and of its arguments."""
+    enclose = functools.partial(_enclosed, connections=connections, db=db)
+    return _contents(
+        require_transferable(enclose, function, form, args, named_args), db
+    )
 
 
 def storable_result(
     value: object, connections: Connections, db: DB
-) -> Outcome | None:
-    """Return the persistent object for a result that needs one.
+) -> Contents | None:
+    """Return the form in which a record has a result that is not plain.
 
     Args:
         value: what the job returned.
@@ -86,16 +152,42 @@ def storable_result(
         db: the database of the store.
 
     Returns:
-        A new object; ``None`` if the result is small and plain, and is to be
-        stored in the record.
+        An envelope, which is a new persistent object if it is large; ``None``
+        if the result is small and plain, and can be stored as it is.
 
     Raises:
         NotTransferable: something in the result cannot be stored.
     """
     if is_small_and_plain(value):
         return None
-    require_storable(value, connections, db)
-    return Outcome(value)
+    return _contents(_enclosed(value, connections, db), db)
+
+
+def _contents(envelope: Envelope, db: DB) -> Contents:
+    """Return an envelope as the record has it: in itself, or apart."""
+    data, objects = envelope
+    if (
+        len(data) <= ROOM
+        and len(objects) <= MOST_OBJECTS
+        and all(_is_harmless(value, db) for value in objects)
+    ):
+        return data, objects
+    return StoredEnvelope(data, objects)
+
+
+def _is_harmless(value: Any, db: DB) -> bool:
+    """Return whether a record that refers to an object can always be loaded.
+
+    A reference within the database always gives a ghost. One to another
+    database needs that, and where the class has arguments for ``__new__`` the
+    object is loaded at once.
+    """
+    if isinstance(value, SharedDatabase):
+        return False
+    jar = value.dm if isinstance(value, WeakRef) else value._p_jar
+    return (jar is None or jar.db() is db) and not hasattr(
+        type(value), "__getnewargs__"
+    )
 
 
 def is_small_and_plain(value: object) -> bool:
@@ -112,30 +204,27 @@ def is_small_and_plain(value: object) -> bool:
     parts: list[Any] = [value]
     for part in parts:  # the loop appends to the list
         kind = type(part)
-        if kind not in _PLAIN:
+        room -= 8
+        if kind is str or kind is bytes:
+            room -= len(part) if part.isascii() else 4 * len(part)
+        elif kind is int:
+            room -= part.bit_length() // 8
+        elif kind is tuple:
+            room -= len(part)
+            if room >= 0:
+                parts += part
+        elif kind not in _CONSTANTS:
             return False
-        room -= 8 + _size(part)
         if room < 0:
             return False
-        if kind is tuple:
-            parts += part
     return True
 
 
-_PLAIN = frozenset((types.NoneType, bool, int, float, str, bytes, tuple))
+_CONSTANTS = frozenset((types.NoneType, bool, float))
 
 
-def _size(part: object) -> int:
-    """Return the stored size of a plain value in bytes, 0 if it is small."""
-    if isinstance(part, str | bytes):
-        return len(part) if part.isascii() else 4 * len(part)
-    if isinstance(part, int):
-        return part.bit_length() // 8
-    return len(part) if isinstance(part, tuple) else 0
-
-
-def require_storable(value: object, connections: Connections, db: DB) -> None:
-    """Refuse a value that the database could not store.
+def _enclosed(value: object, connections: Connections, db: DB) -> Envelope:
+    """Return the envelope of a value that the database can store.
 
     New persistent objects are accepted if their own state can be stored,
     since the commit stores them as well.
@@ -158,23 +247,16 @@ def require_storable(value: object, connections: Connections, db: DB) -> None:
             new.append(part)
         return reference
 
-    _dump(value, refer)
+    envelope = dump(value, connections, refer)
     for part in new:  # refer() appends to the list
         _dump(part.__getstate__(), refer)
+    return envelope
 
 
 def _dump(value: object, refer: Callable[[Any], str | None]) -> None:
     pickler = Pickler(io.BytesIO(), PROTOCOL)
     pickler.persistent_id = refer
-    try:
-        pickler.dump(value)
-    except (NotTransferable, TransientError):
-        raise
-    except Exception as error:
-        raise NotTransferable(
-            f"it cannot be pickled ({type(error).__qualname__})",
-            f": {error}",
-        ) from error
+    dump_by(pickler, value)
 
 
 def _require_reference(
@@ -215,53 +297,3 @@ def _require_reference(
             f" {other.database_name!r}; add() it to its connection before"
         )
     return "stored by the database"
-
-
-def refuse_broken(value: object) -> None:
-    """Refuse a loaded value if the class of something in it is gone.
-
-    ZODB loads an object whose class cannot be imported as a broken object,
-    without an error. Calling a broken class returns an object that does
-    nothing, so a job would succeed without having run.
-
-    Args:
-        value: what was loaded.
-
-    Raises:
-        JobNotLoadable: something is broken; the text names its class.
-    """
-    # ZODB puts each broken class into this cache. While it is empty, the
-    # whole process has none, and the value need not be searched.
-    if broken_cache:
-        look_for_broken(value)
-
-
-def look_for_broken(value: object) -> None:
-    """Do what :func:`refuse_broken` does, for any class factory.
-
-    A database with a class factory of its own, as Zope's, may make broken
-    classes that are not in the cache of ZODB.
-
-    Args:
-        value: what was loaded.
-
-    Raises:
-        JobNotLoadable: something is broken; the text names its class.
-    """
-    pickler = Pickler(io.BytesIO(), PROTOCOL)
-    # Only this hook is wanted, which gets every part of the value; the
-    # pickle itself is dropped.
-    pickler.persistent_id = _refuse_if_broken
-    pickler.dump(value)
-
-
-def _refuse_if_broken(value: object) -> str | None:
-    if isinstance(value, WeakRef):
-        return "not looked into"
-    kind = value if isinstance(value, type) else type(value)
-    if issubclass(kind, Broken):
-        raise JobNotLoadable(
-            "Code that the job refers to is gone:"
-            f" {kind.__module__}:{kind.__name__}"
-        )
-    return "not looked into" if isinstance(value, Persistent) else None

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from ...exceptions import JobUndone
 from ...jobs.model import Failure, JobState
-from ..records import REMOVED, Fence, Outcome, Record, StoredJob
+from ..records import REMOVED, Fence, JobRecord, Outcome, StoredJob
 
 __all__ = [
     "End",
@@ -99,7 +99,7 @@ def fail(
         JobState.FAILED,
         end,
         error=failure.stored(),
-        outcome=Outcome(exception=exception),
+        outcome=Outcome(exception),
         **values,
     )
 
@@ -149,8 +149,9 @@ def stay_undone(
         job: the job, which is pending again.
         expected: what the caller knows of the record.
         end: the end that is to be recorded.
-        run_number: of the end that was undone. It is counted up, so that the
-            version of the job is greater than any that somebody has seen.
+        run_number: of the end that was undone. The greater one of this and
+            that of now is counted up, so that the version of the job is
+            greater than any that somebody has seen.
 
     Raises:
         TakenOver: the record is not as *expected*.
@@ -158,7 +159,7 @@ def stay_undone(
     job.change(
         expected,
         state=JobState.CANCELLED.value,
-        run_number=run_number + 1,
+        run_number=max(run_number, expected.run_number) + 1,
         finished=end.finished,
         expires=end.expires,
         due=None,
@@ -166,7 +167,7 @@ def stay_undone(
     )
 
 
-def can_revive(record: Record) -> bool:
+def can_revive(record: JobRecord) -> bool:
     """Return whether a job has ended so that it can be revived.
 
     Args:
@@ -234,7 +235,7 @@ def forget(job: StoredJob, expected: Fence) -> None:
 #: The defaults of all attributes that may hold data of the application or
 #: the user; what has its default is not stored.
 _NOTHING = {
-    name: getattr(Record, name)
+    name: getattr(JobRecord, name)
     for name in (
         "owner",
         "owner_kind",

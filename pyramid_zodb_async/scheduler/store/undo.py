@@ -8,12 +8,15 @@ from collections.abc import Iterable, Iterator
 
 from ...database.earlier_states import earlier_states
 from ...jobs.model import JobState
-from ..records import Record, StoredJob
+from ..job_records import with_long_names
+from ..records import JobRecord, Page, StoredJob
 
-__all__ = ["undone_jobs"]
+__all__ = ["undid_nothing", "undone_jobs"]
 
 
-def undone_jobs(jobs: Iterable[StoredJob]) -> Iterator[tuple[StoredJob, int]]:
+def undone_jobs(
+    jobs: Iterable[StoredJob], harmless: set[bytes] | None = None
+) -> Iterator[tuple[StoredJob, int]]:
     """Find, among pending jobs, those whose end was undone.
 
     The run number of a record never falls, and whoever has an ended job run
@@ -26,32 +29,58 @@ def undone_jobs(jobs: Iterable[StoredJob]) -> Iterator[tuple[StoredJob, int]]:
 
     Args:
         jobs: the jobs, whose records are as the storage has them.
+        harmless: the serials of what no undo has written, as far as that is
+            known. It gets those that are found.
 
     Returns:
         Those jobs, each with the run number with which it had ended.
     """
-    harmless: set[bytes] = set()
+    harmless = set() if harmless is None else harmless
     for job in jobs:
         record = job.record
-        number = record.run_number  # loads the record, which has a serial then
+        record._p_activate()  # it has a serial then
         if record._p_serial in harmless:
             continue
-        earlier = None
-        for earlier, has_ended in _earlier(record):
-            if has_ended and earlier >= number:
-                yield job, earlier
-            if has_ended or earlier < number:
-                break
-        # An undo neither creates a record nor raises its number. So the
-        # transaction that did is none, and has undone no other job either.
-        if earlier is None or earlier < number:
+        undone, is_harmless = _history(record)
+        if is_harmless:
             harmless.add(record._p_serial)
+        if undone is not None:
+            yield job, undone
 
 
-def _earlier(record: Record) -> Iterator[tuple[int, bool]]:
+def undid_nothing(record: JobRecord) -> bool:
+    """Return whether what has written a pending record was no undo.
+
+    Then no other job that the same transaction has written was undone by it.
+
+    Args:
+        record: the record, as the storage has it.
+    """
+    return _history(record)[1]
+
+
+def _history(record: JobRecord) -> tuple[int | None, bool]:
+    """Return the number of the end that was undone, if that is so.
+
+    And whether the record tells that the transaction was no undo: one neither
+    creates a record nor raises its number.
+    """
+    number, earlier = record.run_number, None
+    for earlier, has_ended in _earlier(record):
+        if has_ended:
+            return (earlier if earlier >= number else None), earlier < number
+        if earlier < number:
+            break
+    return None, earlier is None or earlier < number
+
+
+def _earlier(record: JobRecord) -> Iterator[tuple[int, bool]]:
     """Return earlier run numbers, the last one first, and if it had ended."""
-    for state in earlier_states(record):
+    for stored in earlier_states(record):
+        state = with_long_names(stored)
+        if isinstance(record, Page) and state.get("function") is None:
+            return  # it was empty, so what filled it has made the record
         yield (
-            state.get("run_number", Record.run_number),
-            state.get("state", Record.state) != JobState.PENDING,
+            state.get("run_number", JobRecord.run_number),
+            state.get("state", JobRecord.state) != JobState.PENDING,
         )

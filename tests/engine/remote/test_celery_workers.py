@@ -17,11 +17,14 @@ import shop
 import storages
 import ZEO
 from folders import PYTHONPATH
+from hand_driven import look_of
 from workers import Site
 
 from pyramid_zodb_async import IScheduler
 from pyramid_zodb_async.engine.celery import Sender
 from pyramid_zodb_async.engine.queue import Entry
+from pyramid_zodb_async.scheduler.maintenance import bulk_claims
+from pyramid_zodb_async.scheduler.process import bulk_intake
 
 POOLS = [
     ("solo", ["-c", "1"]),
@@ -84,6 +87,53 @@ def test_a_job_runs_once_in_another_process(
     assert {end["state"] for end in ends} == {"succeeded"}
     assert os.getpid() not in {end["result"] for end in ends}
     assert site.counts() == {"jobs": 10}
+
+
+def test_many_jobs_at_once_run_once_in_other_processes(
+    make_site, broker, queue
+):
+    site = make_site(broker)
+    params = {"name": "jobs", "number": 120, "queue": queue}
+    sids = site.app.post("/many", params).json
+    single = site.begin("count", "single", queue=queue)
+    site.work("-Q", queue)
+    ends = [site.end_of(path) for path in [f"/jobs/{sids[-1]}", single]]
+    wait_until(lambda: site.counts() == {"jobs": 120, "single": 1})
+
+    assert {end["state"] for end in ends} == {"succeeded"}
+
+
+@pytest.fixture
+def small_windows(monkeypatch):
+    """Have messages be sent for tens of the jobs of a bulk."""
+    monkeypatch.setattr(bulk_intake, "WINDOW", 10)
+    monkeypatch.setattr(bulk_claims, "ENOUGH", 10)
+
+
+@pytest.mark.parametrize("kind", ["redis", "rabbitmq"])
+def test_a_bulk_is_run_once_though_processes_are_killed_in_its_middle(
+    make_site, small_windows, kind
+):
+    """A worker, and the process that sends messages for a window."""
+    url = brokers.require(kind)
+    with brokers.queue_of(url) as queue:
+        site = make_site(url, lease=1)
+        params = {"name": "jobs", "number": 60, "queue": queue}
+        sids = site.app.post("/many", params).json
+        worker = site.work("-Q", queue)
+        wait_until(lambda: site.counts().get("jobs", 0) > 5)
+        worker.kill()
+        # nothing more is sent by this one
+        registry = site.app.app.registry
+        registry.getUtility(IScheduler).process.dispatcher.runs_jobs = False
+        site.app = site.serve()
+        site.work("-Q", queue)
+        site.work("-Q", queue, "-c", "2", pool="threads")
+        for sid in sids:
+            assert site.end_of(f"/jobs/{sid}")["state"] == "succeeded"
+
+        assert site.counts() == {"jobs": 60}
+        assert site.app.app.registry.getUtility(IScheduler).unfinished() == []
 
 
 def test_rabbitmq_brings_jobs_as_well(make_site):
@@ -563,7 +613,7 @@ def test_not_each_process_sends_word_again_that_the_broker_has(
     looks = []
     for app in (site.app, site.serve(), site.serve()):
         scheduler = app.app.registry.getUtility(IScheduler)
-        chore = scheduler._maintenance._housekeeper._chores[1]
+        chore = look_of(scheduler._maintenance._housekeeper)
         chore.do = functools.partial(note_look, looks, chore.do)
     for _ in range(40):
         site.begin("count", "jobs", queue=queue)

@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from collections.abc import Sequence
 
 import pytest
 import shop
@@ -19,6 +20,7 @@ class Broker:
 
     def __init__(self):
         self.got = []
+        self.ranks = []
         self.times = {}
         self.is_there = True
         self.refusals = 0
@@ -43,6 +45,7 @@ class Broker:
         if not self.is_there or self.refusals >= 0:
             raise OSError("nobody there")
         self.times[message.sid] = time.time()
+        self.ranks.append((message.priority, message.queue))
         self.got.append(message.sid)
 
 
@@ -113,6 +116,87 @@ def test_a_withdrawn_message_is_not_sent(publisher, broker):
     assert broker.got == ["b"]
 
 
+class Lazy(Sequence):
+    """Sids that tell which of them were asked for."""
+
+    def __init__(self, sids):
+        self._sids = sids
+        self.asked = []
+
+    def __len__(self):
+        return len(self._sids)
+
+    def __getitem__(self, index):
+        self.asked.append(index)
+        return self._sids[index]
+
+
+def test_messages_for_many_jobs_are_made_when_they_are_sent(publisher, broker):
+    broker.gate.clear()
+    sids = Lazy([str(number) for number in range(1000)])
+    publisher.put_batch(sids, queue="reports", priority=3)
+    shop.wait_until(lambda: broker.attempts)
+
+    assert sids.asked == [0]
+    assert len(publisher) == 1  # the one that is being sent
+    broker.gate.set()
+    assert publisher.wait(shop.PATIENCE)
+    assert broker.got == list(sids)
+    assert set(broker.ranks) == {(3, "reports")}
+    assert len(publisher) == 0
+
+
+def test_messages_for_many_jobs_hold_up_no_other(publisher, broker):
+    broker.gate.clear()
+    publisher.put_batch(["a", "b", "c"], queue="default")
+    shop.wait_until(lambda: broker.attempts)
+    publisher.put(Entry("single", -5))
+    publisher.put_batch(["d", "single"], queue="default")
+    publisher.put_batch([], queue="default")
+    publisher.put(Entry("later"), time.time() + 3600)
+    publisher.put_batch(["later", "e"], queue="default")
+    broker.gate.set()
+    shop.wait_until(lambda: "e" in broker.got)
+
+    # that of "later" is sent when it is due
+    assert broker.got == ["a", "single", "b", "c", "d", "single", "e"]
+
+
+@pytest.mark.usefixtures("_short_pauses")
+def test_messages_for_many_jobs_wait_for_a_broker_that_is_away(
+    publisher, broker, caplog
+):
+    caplog.set_level(logging.INFO)
+    broker.is_there = False
+    publisher.put_batch(["a", "b", "c"], queue="default")
+    wait_until(lambda: broker.attempts > 5)
+    broker.is_there = True
+    assert publisher.wait(shop.PATIENCE)
+
+    assert broker.got == ["a", "b", "c"]
+    said = [record.getMessage() for record in caplog.records]
+    assert "; 3 jobs wait for it" in said[0]
+    assert "told of 3 jobs" in said[1]
+
+
+def test_an_end_sends_what_is_left_for_many_jobs(publisher, broker):
+    publisher.put_batch([str(number) for number in range(50)], queue="default")
+    publisher.stop(shop.PATIENCE)
+
+    assert len(broker.got) == 50
+
+
+def test_an_end_tells_for_how_many_jobs_word_is_left(
+    publisher, broker, caplog
+):
+    broker.gate.clear()
+    publisher.put_batch(["a", "b", "c"], queue="default")
+    shop.wait_until(lambda: broker.attempts)
+    publisher.stop(0.05)
+
+    assert "no word of 2 jobs" in caplog.text
+
+
 @pytest.mark.usefixtures("_short_pauses")
 def test_messages_wait_for_a_broker_that_is_away(publisher, broker, caplog):
     caplog.set_level(logging.INFO)
@@ -168,6 +252,23 @@ def test_an_end_tells_what_the_broker_has_no_word_of(
 
     assert record.action == "messages_left"
     assert "no word of 1 job;" in record.getMessage()
+
+
+def test_a_second_end_tells_no_more_than_the_first(publisher, broker, caplog):
+    broker.is_there = False
+    publisher.put_batch(["a", "b"], queue="default")
+    shop.wait_until(lambda: broker.attempts)
+    publisher.stop()
+    publisher.stop()  # by the scheduler, which stops its engine as well
+    told = [record.getMessage() for record in caplog.records]
+    publisher.put(Entry("c"))
+    publisher.stop()
+    told_again = [record.getMessage() for record in caplog.records][1:]
+
+    assert [message.partition(";")[0] for message in told + told_again] == [
+        "The broker has no word of 2 jobs",
+        "The broker has no word of 3 jobs",
+    ]
 
 
 def test_an_end_does_not_wait_for_a_broker_that_is_away(publisher, broker):

@@ -8,7 +8,7 @@ from pyramid_zodb_async import Failure, JobState, Options, Progress
 from pyramid_zodb_async.scheduler.in_memory.job import Job
 from pyramid_zodb_async.scheduler.in_memory.table import JobTable
 from pyramid_zodb_async.scheduler.waiters import Waiters
-from pyramid_zodb_async.transfer.references import Dumped
+from pyramid_zodb_async.transfer.envelopes import Dumped
 
 VALUE = Dumped(b"N.", ())
 FAILURE = Failure(type="ValueError", message="bad")

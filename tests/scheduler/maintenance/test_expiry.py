@@ -5,11 +5,11 @@ import time
 import pytest
 import shop
 import transaction
-from hand_driven import Process
+from hand_driven import Process, page_of
 from ZODB.POSException import ConflictError, ReadConflictError
 
 from pyramid_zodb_async.scheduler.maintenance.expiry import SPAN, SliceExpiry
-from pyramid_zodb_async.scheduler.records import Record, Slice, StoredCall
+from pyramid_zodb_async.scheduler.records import Slice
 from pyramid_zodb_async.settings import DEFAULT_STORE
 
 
@@ -337,13 +337,10 @@ def test_an_end_is_taken_back_if_there_is_an_unfinished_job_all_the_same(
         slice_ = store.slices[number]
         newest = store.slices.maxKey()
         later = store.slices.pop(newest)
-        sid = store.add(record(), 100).sid
+        sid = store.job_on(store.add(page_of(), 100)).sid
         store.slices[newest] = later
-        assert slice_.has_unfinished()
+        assert slice_.has_listed()
         return sid
-
-    def record():
-        return Record("shop:nothing", 1.0, StoredCall("shop:nothing", (), {}))
 
     sid = process.location.write(add, note="a late job")
     assert process.scheduler.unfinished() == []

@@ -144,8 +144,7 @@ def test_what_a_process_tells_of_a_job_counts_for_that_run_only(
     with transaction.manager:
         connection = here.db.open()
         store = here.location.find(connection)
-        record = store.find(sid)
-        assert report_of(store, sid, record) is None
+        assert report_of(store.locate(sid)) is None
         connection.close()
     gate.open()
     run.join(60)

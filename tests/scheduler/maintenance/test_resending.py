@@ -7,6 +7,7 @@ import pytest
 import shop
 import storages
 from celery_site import NOBODY, change, record_of
+from hand_driven import takeover_of
 from shop import scheduler_of, sid_of
 from workers import Site
 
@@ -19,19 +20,12 @@ def take_for(site, path, runner):
     """Take a job for another process, as a worker does."""
 
     def do(store):
-        fence = store.find(sid_of(path)).fence
+        fence = store.locate(sid_of(path)).fence
         store.change(
             sid_of(path), fence, runner=runner, run_number=1, begun=True
         )
 
     scheduler_of(site.app).process.location.write(do, note="another worker")
-
-
-def takeover_of(scheduler):
-    """Give what looks for lost jobs, to be asked by hand."""
-    chores = scheduler._maintenance._housekeeper._chores
-    scheduler._maintenance._housekeeper.stop()
-    return chores[1].do.__self__
 
 
 def test_a_claim_that_nobody_noticed_is_freed_after_two_looks(
@@ -99,13 +93,13 @@ def test_word_of_a_job_that_waits_is_sent_again_less_and_less_often(site):
 def looks_of(takeover, monkeypatch):
     """Give the sids that looks load the records of, from now on."""
     looked = []
-    sort = takeover._sort
+    sort = takeover.search._sort
 
     def note(found, store, job, now):
         looked.append(job.sid)
         sort(found, store, job, now)
 
-    monkeypatch.setattr(takeover, "_sort", note)
+    monkeypatch.setattr(takeover.search, "_sort", note)
     return looked
 
 

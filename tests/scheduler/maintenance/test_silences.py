@@ -6,10 +6,14 @@ import transaction
 from hand_driven import leased, look_until
 
 from pyramid_zodb_async.scheduler.maintenance import heartbeat, takeover
-from pyramid_zodb_async.scheduler.maintenance.claiming import LostJob
+from pyramid_zodb_async.scheduler.maintenance.findings import Findings
 from pyramid_zodb_async.scheduler.maintenance.heartbeat import FORGOTTEN_AFTER
-from pyramid_zodb_async.scheduler.maintenance.takeover import Takeover
-from pyramid_zodb_async.scheduler.store.crash_counts import MOST_SURVIVALS
+from pyramid_zodb_async.scheduler.maintenance.job_search import JobSearch
+from pyramid_zodb_async.scheduler.maintenance.lost_jobs import LostJob
+from pyramid_zodb_async.scheduler.store.crash_counts import (
+    MOST_SURVIVALS,
+    Death,
+)
 
 
 class Clock:
@@ -116,14 +120,14 @@ def test_a_check_reads_no_records_of_jobs_that_only_wait(
     read = []
 
     def look(store):
-        find = store.find
-        store.__dict__["find"] = lambda sid: read.append(sid) or find(sid)
+        locate = store.locate
+        store.__dict__["locate"] = lambda sid: read.append(sid) or locate(sid)
         try:
-            return Takeover._find(process.takeover, store)
+            return JobSearch._find(process.takeover.search, store)
         finally:
-            del store.__dict__["find"]
+            del store.__dict__["locate"]
 
-    monkeypatch.setattr(process.takeover, "_find", look)
+    monkeypatch.setattr(process.takeover.search, "_find", look)
     process.take_over()
     assert read == []
     run = process.scheduler.claim(process.engine.submitted[0])
@@ -232,9 +236,10 @@ def test_a_process_that_gives_a_sign_just_now_keeps_its_jobs(processes):
     signs.heartbeat.beat()
     takeover = leased(process)
     lost = LostJob(sid, alive.scheduler.process.assigned_jobs.get(sid).fence)
-    takeover._take_over(incarnation_of(alive), [lost], beat_of(alive) - 1)
+    name, beat = incarnation_of(alive), beat_of(alive)
+    takeover._take_over(Death(name, beat - 1), [lost], Findings())
     assert process.engine.submitted == []
-    takeover._take_over(incarnation_of(alive), [lost], beat_of(alive))
+    takeover._take_over(Death(name, beat), [lost], Findings())
 
     assert process.engine.submitted == [sid]
 
@@ -333,7 +338,7 @@ def test_a_suspect_that_runs_is_taken_over_also_by_a_clock_that_is_behind(
     ahead.location.write(
         lambda store: store.change(sid, fence, due=soon), note="soon"
     )
-    takeover._lease = 30
+    takeover.search._lease = 30
     look_until(
         takeover,
         lambda: process.record(sid)["runner"] == incarnation_of(process),

@@ -11,8 +11,11 @@ from hand_driven import leased, look_until
 from pyramid_zodb_async import JobError, job
 from pyramid_zodb_async.events import JobFailed
 from pyramid_zodb_async.execution.subscribers import Announcer
-from pyramid_zodb_async.scheduler.maintenance import heartbeat
-from pyramid_zodb_async.scheduler.maintenance import takeover as module
+from pyramid_zodb_async.scheduler.maintenance import (
+    heartbeat,
+    lost_jobs,
+    takeover,
+)
 from pyramid_zodb_async.scheduler.maintenance.heartbeat import FORGOTTEN_AFTER
 
 
@@ -60,6 +63,28 @@ def test_a_job_without_a_runner_is_not_suspect(processes):
     assert "suspect" not in process.record(sid)
 
 
+def test_jobs_of_a_script_run_in_the_order_in_which_they_were_scheduled(
+    processes,
+):
+    script, process = processes(has_pages=False), processes()
+    script.scheduler.process.dispatcher.runs_jobs = False
+    sids = [script.schedule(shop.nothing) for _ in range(30)]
+    process.take_over()
+
+    assert process.engine.submitted == sids
+
+
+def test_jobs_that_were_not_handed_over_do_so_too(processes):
+    process = processes(has_pages=False)
+    sids = [process.schedule(shop.nothing) for _ in range(30)]
+    for sid in sids:
+        process.scheduler.process.assigned_jobs.drop(sid)
+    process.engine.submitted.clear()
+    process.take_over()
+
+    assert process.engine.submitted == sids
+
+
 def end_process():
     """Stand for a function that ends its process."""
 
@@ -94,13 +119,13 @@ def test_two_processes_do_not_take_the_same_jobs(processes):
 def test_a_look_leaves_alone_what_ends_in_the_meantime(processes, monkeypatch):
     process = processes()
     process.schedule(shop.nothing)
-    find = process.takeover._find
+    find = process.takeover.search._find
 
     def find_late(store):
         process.run()
         return find(store)
 
-    monkeypatch.setattr(process.takeover, "_find", find_late)
+    monkeypatch.setattr(process.takeover.search, "_find", find_late)
     process.take_over()
 
     assert process.engine.submitted == []
@@ -213,9 +238,9 @@ def test_a_long_takeover_gives_signs_of_life(processes, monkeypatch):
         now[0] += 5 * ("takes jobs over" in note)
         return write(work, note)
 
-    monkeypatch.setattr(module, "BATCH", 1)
+    monkeypatch.setattr(lost_jobs, "BATCH", 1)
     clock = types.SimpleNamespace(monotonic=lambda: now[0], time=time.time)
-    for module_of_time in (heartbeat, module):
+    for module_of_time in (heartbeat, takeover):
         monkeypatch.setattr(module_of_time, "time", clock)
     monkeypatch.setattr(process.location, "write", write_slowly)
     process.takeover.heartbeat.beat()

@@ -10,6 +10,7 @@ import storages
 import transaction
 import zodburi
 from celery_site import record_of
+from hand_driven import takeover_of
 from pyramid.registry import Registry
 from shop import scheduler_of, sid_of
 from storages import UNDOING
@@ -21,6 +22,7 @@ from pyramid_zodb_async.database import earlier_states
 from pyramid_zodb_async.database.internals import revisions
 from pyramid_zodb_async.events import JobWasCancelled
 from pyramid_zodb_async.jobs.model import make_version
+from pyramid_zodb_async.scheduler.maintenance.observing import Observer
 from pyramid_zodb_async.scheduler.maintenance.takeover import Takeover
 from pyramid_zodb_async.scheduler.process.crash_suspects import clear_suspicion
 from pyramid_zodb_async.scheduler.process.remote_claim import claim_announced
@@ -103,6 +105,56 @@ def removed(process):
     return sid, "by a request"
 
 
+def hold_a_poll(process, sid):
+    """See to a request that waits, as the housekeeper does."""
+    process.scheduler.process.waiters.add([sid])
+    Observer(process.scheduler.process).observe()
+
+
+def wait_in_a_script(process, sid):
+    process.scheduler.wait(sid, timeout=0)
+
+
+@pytest.mark.parametrize("wait", [hold_a_poll, wait_in_a_script])
+def test_a_success_that_was_undone_is_ended_while_somebody_waits(
+    process, db, wait
+):
+    sid, note = succeeded(process)
+    undo(db, note)
+    process.take_over()
+    before = process.record(sid).get("state", JobState.PENDING)
+    wait(process, sid)
+    process.take_over()
+
+    assert before == JobState.PENDING
+    assert process.record(sid)["state"] == JobState.CANCELLED
+
+
+def test_each_end_of_an_undone_success_has_a_version_that_nobody_has_seen(
+    process, db
+):
+    sid, note = succeeded(process)
+    versions = [process.view(sid).version]
+    for undone in (note, "undone jobs stay so"):
+        undo(db, undone)
+        process.take_over()
+        process.view(sid)  # somebody asks
+        process.take_over()
+        versions.append(process.view(sid).version)
+
+    assert versions == sorted(set(versions))
+
+
+def test_a_question_before_the_look_is_not_forgotten(process, db):
+    """It is removed from the open ones between the question and the look."""
+    sid, note = succeeded(process)
+    undo(db, note)
+    process.view(sid)
+    process.take_over()
+
+    assert process.record(sid)["state"] == JobState.CANCELLED
+
+
 @pytest.mark.parametrize("end", [succeeded, failed, cancelled, removed])
 def test_a_job_whose_end_was_undone_is_ended(process, db, end):
     sid, note = end(process)
@@ -123,7 +175,7 @@ def test_an_undone_job_of_an_earlier_hour_is_ended_and_its_slice_checked(
     process, db
 ):
     sid = ended(process)
-    number, _ = split_sid(sid)
+    number = split_sid(sid).number
     process.location.write(
         lambda store: store.open_slice(time.time(), 3600), note="an hour"
     )
@@ -215,7 +267,7 @@ def test_a_job_runs_whose_beginning_was_marked_and_unmarked(process):
     process.stop()
     sid = process.schedule(shop.nothing)
     claimed = claim_announced(process.location, sid, "nobody", begun=True)
-    clear_suspicion(process.location, [claimed])
+    clear_suspicion(process.location, claimed)
 
     assert state_after_a_look(process, sid) is JobState.SUCCEEDED
 
@@ -249,11 +301,22 @@ def test_a_pack_before_the_look_leaves_nothing_to_tell_an_undone_job(
     process, db
 ):
     """So it runs; that is documented."""
-    sid = ended(process)
-    undo(db, f"job {sid}")
+    sid, note = cancelled(process)
+    undo(db, note)
     db.pack()
 
     assert state_after_a_look(process, sid) is JobState.SUCCEEDED
+
+
+def test_a_success_that_was_undone_stays_so_also_after_a_pack(process, db):
+    sid, note = succeeded(process)
+    undo(db, note)
+    db.pack()
+    process.take_over()
+    process.view(sid)  # somebody asks
+
+    assert state_after_a_look(process, sid) is JobState.CANCELLED
+    assert process.view(sid).failure.type == "JobUndone"
 
 
 # together with others
@@ -292,7 +355,7 @@ def test_an_undo_after_the_look_conflicts_with_the_end(process, db):
     sid = ended(process)
     undo(db, f"job {sid}")
 
-    fence = process.location.read(lambda store: store.find(sid).fence, None)
+    fence = process.location.read(lambda store: store.locate(sid).fence, None)
     found = []
 
     def look(store):
@@ -313,17 +376,10 @@ def db_of(site):
     return scheduler_of(site.app).process.location.db
 
 
-def looks_of(scheduler):
-    """Give what looks for lost jobs, to be asked by hand."""
-    chores = scheduler._maintenance._housekeeper._chores
-    scheduler._maintenance._housekeeper.stop()
-    return chores[1].do.__self__
-
-
 def test_a_worker_ends_the_undone_jobs_that_it_has_run(site, make_worker):
     worker = make_worker()
     scheduler, engine = worker.load()
-    takeover = looks_of(scheduler)
+    takeover = takeover_of(scheduler)
     path = site.begin("count", "jobs")
     assert worker.run(sid_of(path))
     undo(db_of(site), f"job {sid_of(path)},")
@@ -338,7 +394,7 @@ def test_a_worker_ends_the_undone_jobs_that_it_has_run(site, make_worker):
 
 def test_no_message_is_sent_again_for_an_undone_job(site, monkeypatch):
     scheduler = scheduler_of(site.serve())
-    takeover = looks_of(scheduler)
+    takeover = takeover_of(scheduler)
     undone, waiting = (site.begin("count", "jobs") for _ in range(2))
     site.app.delete(undone)
     undo(db_of(site), f"job {sid_of(undone)} is cancelled")

@@ -3,6 +3,7 @@
 import dataclasses
 import threading
 import time
+from collections import deque
 from dataclasses import replace
 
 import pytest
@@ -26,7 +27,7 @@ def job(sid, **values):
 
 def held_jobs():
     """Give held jobs, and what they submit."""
-    jobs = AssignedJobs(Waiters())
+    jobs = AssignedJobs(Waiters(), deque())
     jobs.engine = HandDriven()
     return jobs, jobs.engine.submitted
 
@@ -148,7 +149,7 @@ def test_a_view_that_is_made_during_a_change_is_not_taken_for_a_newer_one():
 @pytest.mark.parametrize("change", ["begin", "report", "release"])
 def test_what_shows_of_a_run_wakes_who_waits_for_the_job(change):
     waiters = Waiters()
-    jobs = AssignedJobs(waiters)
+    jobs = AssignedJobs(waiters, deque())
     jobs.engine = HandDriven()
     jobs.assign([job("1")])
     held = jobs.get("1")
@@ -202,9 +203,9 @@ def test_no_suspect_is_out_beside_one_that_runs_though_it_was_dropped():
     jobs.drop("running")
     jobs.assign([job("last", suspect=True)])
     assert submitted == ["running"]
-    jobs.drop("running", running)
+    jobs.drop_run(running, None)
     assert submitted == ["running", "next"]
-    jobs.drop("running", running)
+    jobs.drop_run(running, None)
     assert submitted == ["running", "next"]
     jobs.drop("next")
 
@@ -225,7 +226,7 @@ def test_nor_when_that_suspect_was_taken_in_anew():
     again = Fence("pending", "runner", 1)
     jobs.assign([replace(job("running", suspect=True), fence=again)])
     assert submitted == ["running"]
-    jobs.drop("running", running)
+    jobs.drop_run(running, None)
     assert submitted == ["running", "next"]
     jobs.drop("next")
 

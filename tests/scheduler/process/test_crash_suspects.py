@@ -4,11 +4,9 @@ import threading
 
 import pytest
 import shop
-from exhausted import no_new_threads
 from ZODB.POSException import ConflictError
 
 from pyramid_zodb_async.jobs.model import JobState
-from pyramid_zodb_async.scheduler.process import crash_suspects
 
 
 def test_a_suspect_that_cannot_be_marked_is_tried_again(
@@ -161,10 +159,9 @@ def test_a_suspect_whose_process_stops_in_order_is_not_counted(
 ):
     process, sid = running
     process.scheduler.stop(grace=0)
-    assert "begun" not in process.record(sid)
     processes().take_over()
 
-    assert "crashes" not in process.record(sid)
+    assert not {"begun", "crashes"} & set(process.record(sid))
 
 
 def test_nor_is_one_that_somebody_else_has_taken_over(processes, running):
@@ -175,59 +172,6 @@ def test_nor_is_one_that_somebody_else_has_taken_over(processes, running):
     process.scheduler.stop(grace=0)
 
     assert process.record(sid)["begun"]
-
-
-def test_a_process_that_runs_no_suspect_writes_nothing_when_it_stops(
-    processes, monkeypatch
-):
-    process = processes()
-    process.schedule(shop.nothing)
-    monkeypatch.setattr(process.location, "write", None)
-    process.scheduler.stop(grace=0)
-
-
-def test_a_process_stops_though_its_suspect_cannot_be_cleared(
-    running, monkeypatch, caplog
-):
-    process, _ = running
-
-    def refuse(work, note):
-        raise OSError
-
-    monkeypatch.setattr(process.location, "write", refuse)
-    process.scheduler.stop(grace=0)
-
-    assert "is to blame if the process ends" in caplog.text
-
-
-def test_a_suspect_is_cleared_also_when_no_thread_can_be_started(
-    running, caplog
-):
-    process, sid = running
-    with no_new_threads():
-        process.scheduler.stop(grace=0)
-
-    assert "begun" not in process.record(sid)
-    assert [record.action for record in caplog.records] == [
-        "clearing_not_started"
-    ]
-
-
-def test_it_does_not_wait_for_a_storage_that_does_not_answer(
-    running, monkeypatch, caplog
-):
-    process, _ = running
-    answer = threading.Event()
-
-    def be_late(work, note):
-        answer.wait(60)
-
-    monkeypatch.setattr(crash_suspects, "PATIENCE", 0.01)
-    monkeypatch.setattr(process.location, "write", be_late)
-    process.scheduler.stop(grace=0)
-    answer.set()
-
-    assert "has not answered" in caplog.text
 
 
 def conflict_when_told():

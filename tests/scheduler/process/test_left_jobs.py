@@ -54,6 +54,15 @@ def test_it_tells_once_that_nothing_runs_them(request_of_script, caplog):
     assert len(left(caplog)) == 1
 
 
+def test_it_tells_of_many_jobs_in_one_line(request_of_script, caplog):
+    request = request_of_script
+    with request.tm:
+        sids = request.schedule.many(shop.nothing, [()] * 5)
+
+    (record,) = left(caplog)
+    assert record.sid == sids[0]
+
+
 @pytest.mark.parametrize("storage", ["sqlite"])
 def test_it_tells_that_others_run_them(request_of_script, caplog):
     request = request_of_script

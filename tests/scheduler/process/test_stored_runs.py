@@ -5,11 +5,11 @@ import time
 import pytest
 import shop
 import transaction
+from pyramid.registry import Registry
+from ZODB.FileStorage import FileStorage
 
-from pyramid_zodb_async import (
-    current_job,
-    job,
-)
+from pyramid_zodb_async import JobError, current_job, job
+from pyramid_zodb_async.events import JobRetried, JobSucceeded
 from pyramid_zodb_async.jobs.model import JobState
 from pyramid_zodb_async.scheduler.records import TakenOver
 
@@ -208,7 +208,7 @@ def test_a_record_that_is_gone_by_now_is_not_changed(process, db):
     connection = db.open(manager)
     manager.begin()
     job = process.location.find(connection).locate(sid)
-    fence = job.record.fence
+    fence = job.fence
     manager.abort()
     process.run(sid)
 
@@ -224,3 +224,64 @@ def test_a_record_that_is_gone_by_now_is_not_changed(process, db):
         job.change(fence, begun=True)
     manager.abort()
     connection.close()
+
+
+@job(retry_on=JobError, backoff=0)
+def fail_once():
+    """Fail in the first attempt."""
+    if current_job().attempt == 1:
+        raise JobError("bad luck")
+
+
+@pytest.mark.parametrize("has_pages", [False, True])
+def test_looks_leave_the_retry_that_a_run_records_to_that(
+    processes, monkeypatch, has_pages
+):
+    """Its commit may raise when it is done; the run finds that out itself."""
+    process = processes(has_pages=has_pages)
+    registry, heard = Registry(), []
+    for kind in (JobRetried, JobSucceeded):
+        registry.registerHandler(lambda it: heard.append(type(it)), [kind])
+    process.scheduler.announcer.registry = registry
+    finish = FileStorage.tpc_finish
+    errors = [OSError("reset by peer")]
+
+    def look_and_raise(self, transaction, f=None):
+        done = finish(self, transaction, f)
+        if b"will be tried again" in transaction.description and errors:
+            error = errors.pop()
+            for _ in range(2):
+                process.takeover.find_unassigned()
+            run_all(process)
+            raise error
+        return done
+
+    monkeypatch.setattr(FileStorage, "tpc_finish", look_and_raise)
+    sid = process.schedule(fail_once)
+    run_all(process)
+
+    assert process.view(sid).attempt == 2
+    assert heard == [JobRetried, JobSucceeded]
+
+
+def abort_in_a_hook():
+    """Have the commit begin with an abort."""
+
+    def hook():
+        transaction.abort()
+        transaction.begin()
+
+    transaction.get().addBeforeCommitHook(hook)
+
+
+def test_a_commit_that_commits_nothing_is_no_end(process):
+    sid = process.schedule(abort_in_a_hook)
+    process.run()
+
+    assert process.takeover.shards.settle() == ([sid], {})
+
+
+def run_all(process):
+    """Run all that waits, as idle worker threads do."""
+    while process.engine.submitted:
+        process.run()

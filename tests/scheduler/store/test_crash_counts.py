@@ -1,8 +1,9 @@
 """How often a job has ended its process, as far as that is known."""
 
 import pytest
+from hand_driven import page_of
 
-from pyramid_zodb_async.scheduler.records import Record, Store
+from pyramid_zodb_async.scheduler.records import Store
 from pyramid_zodb_async.scheduler.store.crash_counts import (
     MOST_SILENCES,
     MOST_SURVIVALS,
@@ -20,7 +21,7 @@ NONE = CrashCounts(0, (), 0)
 def record_of(counts=NONE, **values):
     """Give the record of a suspect that runs."""
     values = {"begun": True} | counts._asdict() | values
-    return Record("shop:nothing", 0.0, ("shop:nothing", (), ()), **values)
+    return page_of(**values)
 
 
 @pytest.fixture

@@ -7,9 +7,11 @@ import threading
 import types
 from typing import NamedTuple
 
+import Acquisition
 import pytest
 import shop
 import transaction
+from BTrees.OOBTree import OOBTree
 from hand_driven import Process
 from persistent import Persistent
 from persistent.wref import WeakRef
@@ -24,9 +26,19 @@ from pyramid_zodb_async import (
     PersistentContext,
     current_job,
 )
+from pyramid_zodb_async.database.connections import ThreadConnections
 from pyramid_zodb_async.jobs.model import JobState
-from pyramid_zodb_async.scheduler.records import StoredCall
-from pyramid_zodb_async.scheduler.store.stored_values import is_small_and_plain
+from pyramid_zodb_async.scheduler.contents import (
+    StoredEnvelope,
+    load_arguments,
+    load_form,
+)
+from pyramid_zodb_async.scheduler.store.stored_values import (
+    is_small_and_plain,
+    storable_arguments,
+    storable_function,
+)
+from pyramid_zodb_async.transfer.callables import callable_of
 
 
 @pytest.mark.parametrize(
@@ -162,31 +174,94 @@ def test_next_to_nothing_is_left_of_a_job_whose_outcome_was_fetched(
         "function",
         "scheduled",
         "state",
+        "secret",
         "runner",
         "attempt",
     }
     assert process.view(sid) is None
 
 
-@pytest.mark.parametrize("value", [[1], {1: 2}, "x" * 2000, shop.Gate])
-def test_what_is_not_small_and_plain_is_apart(process, connection, value):
+def kind_of(stored):
+    """Tell where a record has a call or a result."""
+    if isinstance(stored, tuple):
+        return "record" if len(stored) == 2 else "plain"
+    return "apart" if isinstance(stored, StoredEnvelope) else None
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        ([1], "record"),
+        ({1: 2}, "record"),
+        (shop.Gate, "record"),
+        ("x" * 2000, "apart"),
+        (["x" * 2000], "apart"),
+    ],
+)
+def test_what_is_not_plain_is_in_an_envelope_and_apart_if_it_is_large(
+    process, connection, value, kind
+):
     sid = process.schedule(shop.give, value)
 
-    assert isinstance(record_of(connection, sid).call, StoredCall)
+    assert kind_of(record_of(connection, sid).call) == kind
     process.run()
     record = record_of(connection, sid)
-    assert (record.value, record.outcome.value) == (None, value)
+    assert (record.value, kind_of(record.outcome)) == (None, kind)
     assert fetch(process, sid) == (value, None)
 
 
-def test_arguments_are_what_the_transaction_has_made_of_them(process):
+@pytest.mark.parametrize(("number", "kind"), [(20, "record"), (21, "apart")])
+def test_a_record_refers_to_few_objects(process, connection, number, kind):
+    products = [shop.Product(f"number {n}") for n in range(number)]
+    sid = process.schedule(shop.give, products)
+    process.run()
+
+    assert kind_of(record_of(connection, sid).outcome) == kind
+    found = process.view(sid).result
+    assert [it.name for it in found] == [it.name for it in products]
+
+
+class WithNew(Persistent):
+    """An object whose class is not in references to it."""
+
+    def __new__(cls, number=0):
+        made = super().__new__(cls)
+        made.number = number
+        return made
+
+    def __getnewargs__(self):
+        return (5,)
+
+
+def test_a_record_refers_to_no_object_that_is_loaded_with_it(
+    process, connection
+):
+    sid = process.schedule(shop.give, [WithNew(5)])
+
+    assert kind_of(record_of(connection, sid).call) == "apart"
+    process.run()
+    assert process.view(sid).result[0].number == 5
+
+
+def test_arguments_are_what_they_were_when_the_job_was_scheduled(process):
     products = ["book"]
     with transaction.manager:
         sid = process.scheduler.schedule(shop.give, products)
         products.append("pen")
     process.run()
 
-    assert process.view(sid).result == ["book", "pen"]
+    assert process.view(sid).result == ["book"]
+
+
+def test_objects_are_what_the_transaction_has_made_of_them(process, product):
+    new = shop.Product("new")
+    with transaction.manager:
+        sid = process.scheduler.schedule(shop.give, [product, new])
+        product.name = "pen"
+        new.name = "newer"
+    process.run()
+
+    assert [it.name for it in process.view(sid).result] == ["pen", "newer"]
 
 
 class Counter:
@@ -697,3 +772,276 @@ def test_new_objects_are_looked_into(process, db):
 
     assert outer.parts[0] is outer
     assert outer.parts[1].parts[0] is outer.parts[1]
+
+
+def test_a_new_object_may_hold_a_weak_reference(process, product):
+    sid = process.schedule(shop.give, with_parts(WeakRef(product)))
+    process.run()
+
+    assert process.view(sid).result.parts[1]().name == "book"
+
+
+# -- Arguments and functions by themselves ------------------------------------
+
+
+def stored(connection, value):
+    """Store a value as a record has it, and load it by another connection."""
+    connection.root()["stored"] = (value,)
+    transaction.commit()
+    connection.cacheMinimize()
+    (found,) = connection.root()["stored"]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("args", "kind"),
+    [
+        ((1, "two"), "plain"),
+        (([1], "two"), "envelope"),
+        (("x" * 2000,), "apart"),
+    ],
+)
+def test_arguments_can_be_stored_without_their_function(
+    connection, args, kind
+):
+    made = storable_arguments(
+        shop.give, args, {"a": 1}, ThreadConnections(), connection.db()
+    )
+    found = stored(connection, made)
+
+    assert load_arguments(found, connection) == (args, {"a": 1})
+    if kind == "plain":
+        assert found == (args, (("a", 1),))
+    else:
+        assert isinstance(found, tuple) == (kind == "envelope")
+
+
+def test_arguments_without_their_function_are_refused_by_their_names(
+    connection,
+):
+    with pytest.raises(ArgumentNotTransferable, match="Argument 2 of shop:"):
+        storable_arguments(
+            shop.give,
+            (1, threading.Lock()),
+            {},
+            ThreadConnections(),
+            connection.db(),
+        )
+
+
+@pytest.mark.parametrize(
+    "make", [lambda product: rename, method_of, partial_of]
+)
+def test_functions_can_be_stored_without_arguments(connection, product, make):
+    function = make(product)
+    made = storable_function(function, ThreadConnections(), connection.db())
+    found = load_form(stored(connection, made), connection)
+    called = callable_of(found)
+
+    if called is rename:
+        assert made == "test_stored_values:rename"
+    else:
+        assert called("new name") == "new name"
+    assert connection.root()["product"].name in {"book", "new name"}
+
+
+def test_a_function_that_holds_what_cannot_travel_is_refused(connection):
+    function = functools.partial(shop.give, threading.Lock())
+    with pytest.raises(ArgumentNotTransferable, match="cannot be a job"):
+        storable_function(function, ThreadConnections(), connection.db())
+
+
+# -- Savepoints ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_a_new_object_is_as_the_transaction_leaves_it_after_a_rollback(
+    process, connection, product, large
+):
+    """The savepoint has stored it; what came later is taken back."""
+    with transaction.manager:
+        new = connection.root()["new"] = shop.Product("first")
+        text = "x" * 2000 * large
+        sid = process.scheduler.schedule(shop.give, [new, text, product])
+        savepoint = transaction.savepoint()
+        new.name = "second"
+        transaction.savepoint()
+        savepoint.rollback()
+    process.run()
+
+    assert process.view(sid).result[0].name == "first"
+
+
+def test_an_object_of_a_rolled_back_savepoint_is_stored_once_more(
+    process, connection
+):
+    with transaction.manager:
+        savepoint = transaction.savepoint()
+        new = connection.root()["new"] = shop.Product("new")
+        transaction.savepoint()
+        savepoint.rollback()
+        sid = process.scheduler.schedule(shop.give, [new])
+    process.run()
+
+    assert process.view(sid).result[0].name == "new"
+
+
+def test_a_job_of_a_rolled_back_savepoint_leaves_its_objects_alone(
+    process, connection, product
+):
+    with transaction.manager:
+        savepoint = transaction.savepoint()
+        process.scheduler.schedule(shop.give, [product, shop.Product("new")])
+        savepoint.rollback()
+        sid = process.scheduler.schedule(shop.give, [product])
+    process.run()
+
+    assert process.scheduler.unfinished() == []
+    assert process.view(sid).result[0].name == "book"
+
+
+# -- What objects are, and where ----------------------------------------------
+
+
+def are_one(first, others):
+    """Tell whether all are one object, and where it is stored."""
+    return all(first is other for other in others), first._p_jar is not None
+
+
+def new_product():
+    return shop.Product("new")
+
+
+@pytest.mark.parametrize("make", [new_product, WithNew, OOBTree])
+def test_an_object_that_is_passed_often_stays_one(process, make):
+    new = make()
+    sid = process.schedule(are_one, new, [new, new])
+    process.run()
+
+    assert process.view(sid).result == (True, True)
+
+
+def test_a_tree_arrives_as_the_tree(process, connection):
+    tree = connection.root()["tree"] = OOBTree({n: n for n in range(1000)})
+    transaction.commit()
+    sid = process.schedule(add_to, tree, [tree])
+    process.run()
+    transaction.begin()
+
+    assert process.view(sid).result == 1001
+    assert len(connection.root()["tree"]) == 1001
+
+
+def add_to(tree, trees):
+    """Add to a tree that is passed twice."""
+    tree[1000] = 1000
+    return len(trees[0])
+
+
+def test_a_wrapper_is_stored_as_its_object(process, connection):
+    product = connection.root()["product"] = InContext("product")
+    container = connection.root()["container"] = InContext("container")
+    transaction.commit()
+    sid = process.schedule(names_of, product.__of__(container))
+    new = InContext("new").__of__(container)
+    other = process.schedule(names_of, new)
+    process.run()
+    process.run()
+
+    assert process.view(sid).result == ("InContext", "product")
+    assert process.view(other).result == ("InContext", "new")
+
+
+class InContext(Acquisition.Implicit, Persistent):
+    """A persistent object with a context."""
+
+    def __init__(self, name):
+        self.name = name
+
+
+def names_of(value):
+    """Tell an object and its class."""
+    return type(value).__name__, value.name
+
+
+def test_an_object_of_another_database_is_kept_apart(tmp_path):
+    """Else the record could not be read where that database is missing."""
+    databases = {}
+    for name in ("main", "other"):
+        DB(
+            FileStorage(str(tmp_path / name)),
+            database_name=name,
+            databases=databases,
+        )
+    process = Process(databases["main"])
+    connection = databases["main"].open()
+    there = connection.get_connection("other")
+    there.root()["product"] = product = shop.Product("there")
+    transaction.commit()
+    kinds = [
+        kind_of(record_of(connection, process.schedule(shop.give, value)).call)
+        for value in ([product], [WeakRef(product)])
+    ]
+    process.run()
+    process.run()
+    transaction.abort()
+    process.stop()
+    connection.close()
+    for db in databases.values():
+        db.close()
+
+    assert kinds == ["apart", "apart"]
+
+
+def test_a_context_in_a_result_knows_its_database(process, product):
+    sid = process.schedule(PersistentContext, product)
+    process.run()
+
+    assert process.view(sid).result[0].name == "book"
+
+
+# -- Classes that were renamed ------------------------------------------------
+
+
+def test_a_class_is_found_by_the_class_factory_of_the_database(
+    process, db, module
+):
+    sid = process.schedule(kind_of_all, [module.Vanishing()])
+    del module.Vanishing
+    db.classFactory = lambda jar, module, name: find_global(
+        "test_stored_values", "Counter" if name == "Vanishing" else name
+    )
+    process.run()
+
+    assert process.view(sid).result == ("Counter",)
+
+
+def kind_of_all(values):
+    """Tell the classes of values."""
+    return tuple(type(value).__name__ for value in values)
+
+
+def test_a_result_is_not_there_before_the_commit_of_its_objects(process):
+    asked.clear()
+    asked.append(process.scheduler)
+    sid = process.schedule(ask_at_the_end)
+    process.run()
+
+    assert asked == [process.scheduler, None]
+    assert process.view(sid).result[0].name == "new"
+
+
+#: Whom a job asks, and what it is told.
+asked = []
+
+
+def ask_at_the_end():
+    """Ask for the own result when it has been recorded."""
+    transaction.get().addBeforeCommitHook(ask, (current_job().sid,))
+    return [shop.Product("new")]
+
+
+def ask(sid):
+    """Ask for a result."""
+    scheduler, *_ = asked
+    asked.append(scheduler.get(sid).result)

@@ -48,6 +48,8 @@ def test_a_retry_forgets_all_of_the_failure_but_the_attempt(process):
 
     assert retried.pop("attempt") == 1
     assert retried.pop("run_number") == 1
+    # no shard tells of it any more
+    assert retried.pop("listed")
     assert set(retried) == set(fresh)
 
 
@@ -69,7 +71,9 @@ def test_a_run_of_before_the_retry_changes_nothing(process, gate):
     gate.wait_for_job()
     record = process.record(sid)
     process.location.write(
-        lambda store: store.change(sid, store.find(sid).fence, state="failed"),
+        lambda store: store.change(
+            sid, store.locate(sid).fence, state="failed"
+        ),
         note="as if another had failed it",
     )
     transaction.begin()

@@ -1,17 +1,25 @@
 """Values on their way between threads."""
 
 import datetime as dt
+import fractions
 import functools
+import pickle
 import sys
 import types
 
+import Acquisition
 import pytest
 import shop
 import transaction
 from BTrees.OOBTree import OOBTree
+from persistent import Persistent
+from persistent.wref import WeakRef
+from pyramid.interfaces import IDict
+from ZODB.broken import find_global
 from ZODB.DB import DB
 from ZODB.MappingStorage import MappingStorage
 from ZODB.POSException import ConflictError, POSKeyError
+from zope.interface import implementer
 
 from pyramid_zodb_async import JobNotLoadable, PersistentContext
 from pyramid_zodb_async.database.connections import (
@@ -20,7 +28,8 @@ from pyramid_zodb_async.database.connections import (
     use_connections,
 )
 from pyramid_zodb_async.exceptions import NotTransferable
-from pyramid_zodb_async.transfer.references import dump
+from pyramid_zodb_async.transfer import envelopes
+from pyramid_zodb_async.transfer.envelopes import resolved
 
 
 @pytest.fixture
@@ -39,6 +48,11 @@ def stored(connection):
     product = connection.root()["product"] = shop.Product("name")
     transaction.commit()
     return product
+
+
+def dump(value, connections):
+    """Pickle a value whose objects are stored."""
+    return resolved(envelopes.dump(value, connections))
 
 
 def travel(value, other):
@@ -213,7 +227,7 @@ def test_objects_of_unrelated_databases_are_kept_apart(stored, other):
 
 def test_a_new_object_is_good_enough_until_the_end():
     product = shop.Product("new")
-    dump([product], ThreadConnections(), final=False)
+    envelopes.dump([product], ThreadConnections())
     with pytest.raises(NotTransferable, match="is new, and was not stored"):
         dump([product], ThreadConnections())
 
@@ -311,3 +325,189 @@ class Broken:
 def test_an_error_of_others_while_loading_is_theirs(other):
     with pytest.raises(AttributeError, match="the password"):
         travel(Broken(), other)
+
+
+# -- Weak references ----------------------------------------------------------
+
+
+def test_a_weak_reference_stays_one(stored, other):
+    weak, strong = travel([WeakRef(stored), stored], other)
+
+    assert type(weak) is WeakRef
+    assert weak() is strong
+    assert weak.database_name == stored._p_jar.db().database_name
+
+
+def test_a_weak_reference_to_a_new_object_is_found_when_that_is_stored(
+    connection, other
+):
+    product = shop.Product("new")
+    envelope = envelopes.dump(WeakRef(product), ThreadConnections())
+    with pytest.raises(NotTransferable, match="is new, and was not stored"):
+        resolved(envelope)
+    connection.root()["product"] = product
+    transaction.commit()
+
+    assert resolved(envelope).load(other)().name == "new"
+
+
+def test_a_weak_reference_does_not_keep_its_object(stored, other, db):
+    dumped = dump(WeakRef(stored), ThreadConnections())
+    del stored._p_jar.root()["product"]
+    transaction.commit()
+    db.pack()
+
+    assert dumped.load(other)() is None
+
+
+# -- What is beside the pickle ------------------------------------------------
+
+
+def test_plain_values_cost_no_call_of_ours(monkeypatch):
+    """The hook of a pickler is called for no builtin."""
+    called = []
+    monkeypatch.setattr(envelopes, "refuse_helper", called.append)
+    envelopes.dump([{"a": (1, "two", 3.0, b"4", None)}], ThreadConnections())
+    assert called == []
+    envelopes.dump([fractions.Fraction(1)], ThreadConnections())
+    assert called == [fractions.Fraction(1)]
+
+
+def test_an_object_is_beside_the_pickle_once(stored):
+    envelope = envelopes.dump(
+        [stored, {"a": stored}, (stored,)], ThreadConnections()
+    )
+
+    assert envelope.objects == (stored,)
+
+
+def test_a_pickle_without_its_envelope_is_useless(stored):
+    data, _ = envelopes.dump([stored], ThreadConnections())
+    with pytest.raises(LookupError, match="no part 0"):
+        pickle.loads(data)
+
+
+def wrapped(product):
+    """Give wrappers of an object, as Acquisition makes them."""
+    container = InContext("container")
+    return [product.__of__(container), product.__of__(container)]
+
+
+class InContext(Acquisition.Implicit, Persistent):
+    """A persistent object with a context."""
+
+    def __init__(self, name):
+        self.name = name
+
+
+def test_wrappers_of_an_object_are_the_object(connection, other):
+    product = connection.root()["wrapped"] = InContext("product")
+    transaction.commit()
+    wrappers = wrapped(product)
+    assert wrappers[0] is not wrappers[1]
+    envelope = envelopes.dump(wrappers, ThreadConnections())
+    one, two = resolved(envelope).load(other)
+
+    assert envelope.objects == (product,)
+    assert type(envelope.objects[0]) is InContext
+    assert one is two
+    assert type(one) is InContext
+
+
+# -- Exceptions ---------------------------------------------------------------
+
+
+class Unlike(Exception):
+    """An error whose pickle has other arguments than its class takes."""
+
+    def __init__(self, title, number):
+        super().__init__(f"{number} of {title}")
+
+
+def test_an_exception_that_could_not_be_loaded_is_refused_before(stored):
+    with pytest.raises(NotTransferable) as caught:
+        envelopes.dump([stored, Unlike("Emma", 2)], ThreadConnections())
+
+    assert str(caught.value) == "its pickle cannot be loaded (TypeError)"
+    assert "missing 1 required positional argument" in caught.value.foreign
+
+
+# -- Classes ------------------------------------------------------------------
+
+
+class Shelf:
+    """A class with another inside."""
+
+    class Place:
+        """Where a book is."""
+
+        def __eq__(self, other):
+            return type(self) is type(other)
+
+        __hash__ = None
+
+
+class Rack(Shelf):
+    """What has become of it."""
+
+
+def test_classes_are_found_as_the_database_finds_them(db, connection):
+    envelope = envelopes.dump(
+        [Shelf(), Shelf.Place(), same, fractions.Fraction(1)],
+        ThreadConnections(),
+    )
+    asked = []
+
+    def factory(jar, module, name):
+        asked.append((jar, name))
+        return Rack if name == "Shelf" else find_global(module, name)
+
+    db.classFactory = factory
+    shelf, place, found, number = envelopes.load(*envelope, connection)
+
+    assert (type(shelf), place, number) == (Rack, Shelf.Place(), 1)
+    assert found is same
+    assert {jar for jar, _ in asked} == {connection}
+    assert {name for _, name in asked} == {"Shelf", "same", "Fraction"}
+
+
+@pytest.mark.parametrize("own_factory", [False, True])
+@pytest.mark.parametrize("name", ["Shelf", "Shelf.Place"])
+def test_a_class_that_is_gone_is_named(
+    db, connection, monkeypatch, own_factory, name
+):
+    made = Shelf() if name == "Shelf" else Shelf.Place()
+    envelope = envelopes.dump([made], ThreadConnections())
+    module = sys.modules[__name__]
+    if own_factory:
+        db.classFactory = lambda jar, module, name: find_global(module, name)
+    if name == "Shelf":
+        monkeypatch.delattr(module, "Shelf")
+    else:
+        monkeypatch.delattr(module.Shelf, "Place")
+    with pytest.raises(JobNotLoadable, match=f"test_envelopes:{name}"):
+        envelopes.load(*envelope, connection)
+
+
+@implementer(IDict)
+class Told(dict):
+    """A dict that says what it is."""
+
+
+def test_what_implements_another_interface_is_not_refused(other):
+    assert travel(Told(a=1), other) == {"a": 1}
+
+
+class Passing(Persistent):
+    """A class of persistent objects that will be gone."""
+
+
+def test_a_persistent_object_whose_class_is_gone_is_told_as_such(
+    connection, other, monkeypatch
+):
+    passing = connection.root()["passing"] = Passing()
+    transaction.commit()
+    dumped = dump([passing], ThreadConnections())
+    monkeypatch.delattr(sys.modules[__name__], "Passing")
+    with pytest.raises(JobNotLoadable, match="test_envelopes:Passing"):
+        dumped.load(other)
