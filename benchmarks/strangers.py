@@ -19,7 +19,7 @@ import instructions
 import lone
 from pyramid.request import Request
 
-from pyramid_zodb_async.scheduler.sids import make_sid, split_sid
+from pyramid_zodb_async.scheduler.sids import make_sid, split_own
 
 METHODS = {"GET": "", "DELETE": "", "POST": "/retry"}
 
@@ -86,7 +86,8 @@ def _sids(app, scheduler):
 
 def _unlike(sid):
     """Return a sid as somebody makes it who knows all but what is random."""
-    place, guess = split_sid(sid), secrets.token_bytes(16)
+    # not split_sid(), which would remember the sid of a job that exists
+    place, guess = split_own(sid), secrets.token_bytes(16)
     if place.signature:
         return make_sid(place._replace(signature=guess))
     return make_sid(place._replace(page=guess))

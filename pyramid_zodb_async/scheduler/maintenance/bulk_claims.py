@@ -6,7 +6,7 @@ from collections import deque
 
 from ...concurrency.moments import EndOfPause
 from ...concurrency.queues import drained
-from ...jobs.model import JobState
+from ...jobs.model import JobState, JobView
 from ...jobs.options import Options
 from ..process.assigned_job import AssignedJob
 from ..process.open_bulks import BulkKey
@@ -15,6 +15,7 @@ from ..records import Page, Slice, Store
 from ..sids import PageKey
 from ..slices import ALL
 from .shard_keeping import unlist_if_over
+from .undone import UndoneJobs
 
 __all__ = ["BulkClaims"]
 
@@ -30,10 +31,13 @@ class BulkClaims:
 
     Args:
         process: this process.
+        undone: ends the jobs that had ended before their window was claimed,
+            and whose end was undone.
     """
 
-    def __init__(self, process: ThisProcess) -> None:
+    def __init__(self, process: ThisProcess, undone: UndoneJobs) -> None:
         self._process = process
+        self._undone = undone
         self._location = process.location
         #: The bulks with windows that may be claimed.
         self._open: deque[BulkKey] = deque()
@@ -99,9 +103,10 @@ class BulkClaims:
         """Claim one window of the next bulk."""
         key = self._open[0]
         claim = functools.partial(self._claim, key=key)
-        window, jobs, when = self._location.write(
+        window, jobs, undone, when = self._location.write(
             claim, note=f"incarnation {self._process.incarnation} takes jobs"
         )
+        self._undone.tell(undone)
         # after the commit, by which the jobs are this process's
         if window is not None:
             self._process.bulks.claimed.add((*key, window))
@@ -130,17 +135,22 @@ class BulkClaims:
 
     def _claim(
         self, store: Store, key: BulkKey
-    ) -> tuple[int | None, list[AssignedJob], float | None]:
-        """Claim a window; return it, its jobs, and when the next is due."""
+    ) -> tuple[int | None, list[AssignedJob], list[JobView], float | None]:
+        """Claim a window.
+
+        Returns:
+            The window, its jobs, views of those that stay undone, and when
+            the next is due.
+        """
         number, page_key = key
         located = store.page_at(number, page_key)
         if located is None:
-            return None, [], None
+            return None, [], [], None
         slice_, page = located.slice_, located.page
         window, dispatcher = page.next_window(), self._process.dispatcher
         queue = Options.load(page.options).queue
         if window is None or dispatcher.leaves(queue):
-            return None, [], None
+            return None, [], [], None
         first = window * page.window
         due_of = functools.partial(self._process.bulks.due_of, key, page)
         due = due_of(first)
@@ -149,25 +159,29 @@ class BulkClaims:
             # life. If its shard alone told of the bulk, it would be taken for
             # dead.
             self._share(slice_, page_key, page)
-            return None, [], due
+            return None, [], [], due
         runs = dispatcher.runs(queue)
         self._in_doubt.append((key, window))
         page.windows[window] = self._process.incarnation if runs else ""
-        jobs = []
+        pending = {}
         for index in list(page.open.keys(*page.bounds(window))):
             job = store.job_on(located, index)
             if job.record.state != JobState.PENDING:
                 page.open.remove(index)
             elif not job.record.listed:  # pragma: no branch - retried before
-                assigned = AssignedJob.of(job)
+                pending[index] = job
+        undone = self._undone.end_among(store, pending.values())
+        jobs = []
+        for index, job in pending.items():
+            if job.record.state == JobState.PENDING:
+                jobs.append(assigned := AssignedJob.of(job))
                 assigned.wait_until(due_of(index))
-                jobs.append(assigned)
         unlist_if_over(slice_, page_key, page)
         is_last = page.next_window() is None
         if page.open and not (is_last and self._keeps(slice_, page_key)):
             self._share(slice_, page_key, page)
         when = None if is_last else due_of(first + page.window) or 0.0
-        return window, jobs, when
+        return window, jobs, undone, when
 
     def _keeps(self, slice_: Slice, page_key: PageKey) -> bool:
         """Return whether this process keeps the shard of a page."""

@@ -60,7 +60,7 @@ class Takeover:
         #: Looks after the shards that this process keeps.
         self.shards = ShardKeeper(process)
         #: Takes jobs of bulks in.
-        self.bulks = BulkClaims(process)
+        self.bulks = BulkClaims(process, self._undone)
         #: Finds what may be to do.
         self.search = JobSearch(
             process,

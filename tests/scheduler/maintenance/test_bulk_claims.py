@@ -108,6 +108,27 @@ def test_what_has_ended_unclaimed_is_not_taken_in(process):
     )
 
 
+def test_an_unclaimed_job_whose_cancel_is_undone_is_not_run(process, db):
+    sids = schedule(process, 17)
+    with transaction.manager:
+        assert process.scheduler.cancel(sids[12])
+        transaction.get().note("cancel")
+    undoing.undo(db, "cancel")
+    tend(process)
+    process.take_over()
+
+    assert process.scheduler.unfinished() == []
+    ended = process.view(sids[12])
+    assert (ended.state.value, ended.failure.type) == (
+        "cancelled",
+        "JobUndone",
+    )
+    assert [process.view(sid).result for sid in sids[:12] + sids[13:]] == [
+        *range(12),
+        *range(13, 17),
+    ]
+
+
 def test_a_bulk_that_is_gone_is_forgotten(process):
     schedule(process, 12)
     bulks = process.takeover.bulks
