@@ -104,6 +104,22 @@ def test_new_jobs_go_to_another_slice_than_those_of_before(old):
         )
 
 
+def test_a_store_is_upgraded_again_after_a_rollback(old):
+    with stored_jobs.opened(old) as app:
+        with request_of(app) as request:
+            savepoint = request.tm.savepoint()
+            for number in range(3):
+                request.schedule(stored_shop.note, f"dropped {number}")
+                savepoint.rollback()
+            sid = request.schedule(stored_shop.note, "new")
+        before, number = read(
+            app, lambda store: (min(store.slices), store.format)
+        )
+
+        assert number == 2
+        assert split_sid(sid).number > before
+
+
 def test_a_failed_job_of_before_is_found_by_others_when_it_is_revived(old):
     """Its process is killed before it runs it."""
     with stored_jobs.opened(old) as app:

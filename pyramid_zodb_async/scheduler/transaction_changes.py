@@ -81,6 +81,10 @@ class Changes:
         self._changes: list[Change] = []
         #: The blocks that the transaction schedules jobs in, by their runner.
         self.blocks: dict[str | None, Any] = {}
+        #: The store, with the connections that have loaded it; ``None`` if it
+        #: is to be found again, since a rollback may have undone what a
+        #: schedule() changed of it.
+        self.store: tuple[Any, Any] | None = None
         #: How many pending jobs the changes will make in all.
         self.pending_jobs = 0
         self._joined = False
@@ -134,6 +138,7 @@ class Changes:
             changes: the changes that stay.
         """
         self._changes[:] = changes
+        self.store = None
         self.pending_jobs = sum(change.pending_jobs for change in changes)
 
     def __len__(self) -> int:
@@ -387,11 +392,10 @@ class OpenChanges:
         self, new: int, pending: Callable[[], int], max_pending: int
     ) -> None:
         """Do what :meth:`require_room` does; the lock must be held."""
-        waiting = pending() + sum(
-            changes.pending_jobs
-            for found in self._open.valuerefs()
-            if (changes := found()) is not None
-        )
+        waiting = pending()
+        for found in self._open.valuerefs():
+            if (changes := found()) is not None:
+                waiting += changes.pending_jobs
         if waiting + new > max_pending:
             more = "" if new == 1 else f", and {new} were to be added"
             raise QueueFull(

@@ -199,7 +199,10 @@ class ZODBScheduler(BaseScheduler):
             **({} if owner is None else stored_owner(owner)),
             **_given(own_options, due),
         }
-        store = process.location.make(connections.to(db))
+        if changes.store is None or changes.store[0] is not connections:
+            made = process.location.make(connections.to(db))
+            changes.store = connections, made
+        _, store = changes.store
         timeout = store.outcome_timeout(own_options, process.timeout)
         wanted = NewJob(values, timeout)
         job = place_job(process, store, hand_off, changes, wanted)

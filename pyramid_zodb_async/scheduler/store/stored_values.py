@@ -70,7 +70,10 @@ def storable_call(
         ArgumentNotTransferable: something in the call cannot be stored.
     """
     form = stored_form(function)
-    if is_small_and_plain((form, *args, *named_args.items())):
+    # a name is as plain, and its length is bounded by that of modules
+    if isinstance(form, str) and is_small_and_plain(
+        (*args, *named_args.items()) if named_args else args
+    ):
         return form, args, tuple(named_args.items())
     return _storable(function, form, args, named_args, connections, db)
 
