@@ -19,11 +19,10 @@ from machine import print_machine
 from stack import Repeats, Runs, count, new_stack
 from storages import POSTGRES, why_not
 
-#: The storages, and which part of the jobs is enough on each.
-STORAGES = {"filestorage": 1, "zeo": 2, "postgres": 4}
+STORAGES = ("filestorage", "zeo", "postgres")
 
 #: How many requests are timed alone, before the others.
-TIMED = 10
+TIMED = 30
 
 #: The longest wait for jobs, in seconds.
 PATIENCE = 600
@@ -147,7 +146,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     turns.add_options(parser)
     add = parser.add_argument
-    add("--storage", action="append", choices=list(STORAGES))
+    add("--storage", action="append", choices=STORAGES)
     add("--way", action="append", choices=list(WAYS))
     add("--jobs", type=int, default=2000, help="of each way (%(default)s)")
     options = parser.parse_args()
@@ -159,7 +158,7 @@ def main():
         if reason := why_not(storage):
             print(f"{storage} missing: {reason}")
             continue
-        jobs = options.jobs // STORAGES[storage] // 100 * 100
+        jobs = options.jobs // 100 * 100
         for way in options.way or WAYS:
             found = turns.figures(
                 pathlib.Path(__file__),
