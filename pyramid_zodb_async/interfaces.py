@@ -182,8 +182,9 @@ class IScheduler(Interface):
         """Return how many committed jobs have not ended.
 
         In the database this does not read the jobs of bulks, so it is quick
-        however many there are. Those that have ended in another process since
-        its last look, three times in ``zodb_async.lease``, may still count.
+        however many there are. Those that have ended in another process, or
+        without success, since the last look of a process, three times in
+        ``zodb_async.lease``, may still count.
         """
 
     def backlog() -> int:

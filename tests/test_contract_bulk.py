@@ -122,6 +122,17 @@ def test_persistent_objects_travel_new_ones_too(make_app):
     assert sorted(read(app, "list")) == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.kept_in("memory")
+def test_a_call_that_is_refused_in_the_commit_is_named(make_app):
+    def start(request):
+        stored = shop.root(request)["list"] = shop.PersistentList()
+        calls = ((value, 1) for value in (stored, shop.PersistentList()))
+        return Response(json=list(request.schedule.many(append, calls)))
+
+    with pytest.raises(ArgumentNotTransferable, match=r"^call 1: Argument 1"):
+        make_app({"/start": start}).post("/start")
+
+
 def append(values, value):
     """Append to a persistent list."""
     values.append(value)

@@ -13,6 +13,7 @@ from shop import WITHOUT_RETRY
 from ZODB.POSException import ConflictError
 
 from pyramid_zodb_async import TransactionRequired
+from pyramid_zodb_async.settings import DEFAULT_STORE
 from pyramid_zodb_async.testing import drain
 
 pytestmark = pytest.mark.kept_in("memory", "zodb")
@@ -291,6 +292,18 @@ def test_a_job_scheduled_after_a_rollback_is_made(visit):
         return Response("done")
 
     assert visit(view).effects == ["fourth"]
+
+
+@pytest.mark.kept_in("zodb")
+def test_a_job_after_the_removal_of_the_store_is_in_a_new_one(visit):
+    def view(request):
+        root = shop.root(request)
+        for word in ("one", "two", "three"):
+            root.pop(DEFAULT_STORE, None)
+            request.schedule(shop.add, word)
+        return Response("done")
+
+    assert visit(view).effects == ["three"]
 
 
 def test_a_rollback_leaves_no_job_after_an_earlier_one_was_removed(

@@ -158,11 +158,12 @@ class MemoryScheduler(BaseScheduler):
     ) -> list[Scheduling]:
         """Return the changes that schedule the jobs of a bulk."""
         added = []
-        for call, due in zip(calls, due_of_each, strict=True):
+        of_each = zip(calls, due_of_each, strict=True)
+        for index, (call, due) in enumerate(of_each):
             job = Job(**of_all)
             if due is not None:
                 job.wait_until(due)
-            added.append(Scheduling(self.jobs, job, call))
+            added.append(Scheduling(self.jobs, job, call, index))
         return added
 
     def find(self, sid: str, connections: Connections) -> MemoryJob | None:

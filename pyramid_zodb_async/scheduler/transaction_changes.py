@@ -81,9 +81,7 @@ class Changes:
         self._changes: list[Change] = []
         #: The blocks that the transaction schedules jobs in, by their runner.
         self.blocks: dict[str | None, Any] = {}
-        #: The store, with the connections that have loaded it; ``None`` if it
-        #: is to be found again, since a rollback may have undone what a
-        #: schedule() changed of it.
+        #: The connections that have found the store, and it; ``None`` if none.
         self.store: tuple[Any, Any] | None = None
         #: How many pending jobs the changes will make in all.
         self.pending_jobs = 0
@@ -138,7 +136,7 @@ class Changes:
             changes: the changes that stay.
         """
         self._changes[:] = changes
-        self.store = None
+        self.store = None  # a rollback may have undone its making
         self.pending_jobs = sum(change.pending_jobs for change in changes)
 
     def __len__(self) -> int:
@@ -239,8 +237,7 @@ class OpenChanges:
     def _begin(self) -> None:
         """Start with no transactions.
 
-        Called again in a forked child, where those of the parent must not be
-        used.
+        Called again in a forked child, which must not use its parent's.
         """
         self._lock = threading.Lock()
         #: By what id() returns. Weak, so that a transaction that is dropped
@@ -394,8 +391,7 @@ class OpenChanges:
         """Do what :meth:`require_room` does; the lock must be held."""
         waiting = pending()
         for found in self._open.valuerefs():
-            if (changes := found()) is not None:
-                waiting += changes.pending_jobs
+            waiting += getattr(found(), "pending_jobs", 0)
         if waiting + new > max_pending:
             more = "" if new == 1 else f", and {new} were to be added"
             raise QueueFull(

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from ZODB.DB import DB
 from zope.interface import implementer
 
 from ..concurrency.exits import call_at_exit, forget_at_exit
@@ -199,10 +200,7 @@ class ZODBScheduler(BaseScheduler):
             **({} if owner is None else stored_owner(owner)),
             **_given(own_options, due),
         }
-        if changes.store is None or changes.store[0] is not connections:
-            made = process.location.make(connections.to(db))
-            changes.store = connections, made
-        _, store = changes.store
+        store = self._store(changes, connections, db)
         timeout = store.outcome_timeout(own_options, process.timeout)
         wanted = NewJob(values, timeout)
         job = place_job(process, store, hand_off, changes, wanted)
@@ -238,6 +236,28 @@ class ZODBScheduler(BaseScheduler):
             options=options,
             spread=spread,
         )
+
+    def _store(
+        self, changes: Changes, connections: Connections, db: DB
+    ) -> Store:
+        """Return the store for a new job, made if needed.
+
+        What a transaction has found once needs no other look than that it is
+        still there.
+
+        Args:
+            changes: those of the transaction.
+            connections: those of the code that schedules the job.
+            db: the database of the store.
+        """
+        location, known = self.process.location, changes.store
+        if known is not None and known[0] is connections:
+            store: Store = known[1]
+            if location.has(store):
+                return store
+        store = location.make(connections.to(db))
+        changes.store = connections, store
+        return store
 
     def _add_hand_off(
         self, transaction_manager: Any, due: float | None, *, counts: bool
@@ -322,7 +342,11 @@ class ZODBScheduler(BaseScheduler):
 
     def count_unfinished(self) -> int:
         """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
-        return self.process.location.read(count_open, 0)
+        # before the read: what is settled since then is in no open set there
+        ended = self.process.ended_places()
+        return self.process.location.read(
+            lambda store: count_open(store, ended), 0
+        )
 
     def backlog(self) -> int:
         """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""

@@ -99,13 +99,16 @@ def function_name(function: Function) -> str:
 
     Args:
         function: anything that can be called. A partial has the name of its
-            function, and an object without a name has that of its class.
+            function, and an object without a name, or without a module, has
+            that of its class.
     """
     if isinstance(function, functools.partial):
         return function_name(function.func)
-    if not hasattr(function, "__qualname__"):
-        function = type(function)
-    return f"{function.__module__}:{function.__qualname__}"
+    try:
+        return f"{function.__module__}:{function.__qualname__}"
+    except AttributeError:
+        kind = type(function)
+        return f"{kind.__module__}:{kind.__qualname__}"
 
 
 def check_call(

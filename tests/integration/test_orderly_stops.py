@@ -57,6 +57,23 @@ def a_process(uri, log, how):
         process.wait()
 
 
+def test_a_stop_while_the_interpreter_ends_returns(tmp_path):
+    ran = subprocess.run(
+        [
+            sys.executable,
+            TESTS / "scripts" / "stopped_late.py",
+            f"file://{tmp_path}/Data.fs",
+        ],
+        env={**os.environ, "PYTHONPATH": PYTHONPATH},
+        capture_output=True,
+        text=True,
+        timeout=shop.PATIENCE,
+        check=False,
+    )
+
+    assert (ran.returncode, ran.stdout) == (0, "stopped"), ran.stderr
+
+
 def look(db):
     """Have a process look once for lost jobs; give the records of its jobs."""
     process = Process(db)

@@ -233,6 +233,17 @@ def test_a_call_that_does_not_fit_is_refused(scheduler, args, named, reason):
     assert "shop:give(value)" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [
+        ((1).__add__, "builtins:method-wrapper"),
+        (functools.partial(int.__add__, 1), "builtins:wrapper_descriptor"),
+    ],
+)
+def test_what_has_no_module_has_the_name_of_its_class(function, name):
+    assert function_name(function) == name
+
+
 def test_a_module_is_imported_to_its_end_before_a_function_of_it_is_called(
     tmp_path, monkeypatch
 ):

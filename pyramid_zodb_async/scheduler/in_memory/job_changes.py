@@ -6,8 +6,9 @@ from zope.interface import implementer
 
 from ...contracts import ITransactionJob
 from ...events import JobRetried, JobWasCancelled
-from ...exceptions import JobCancelled
+from ...exceptions import ArgumentNotTransferable, JobCancelled
 from ...interfaces import Connections
+from ...jobs.bulk import name_call
 from ...jobs.current_job import running_job
 from ...jobs.model import JobState, JobView
 from ...transfer.failures import loaded_exception
@@ -27,14 +28,22 @@ class Scheduling(CertainChange):
         jobs: the jobs in memory, to which it is added then.
         job: the job.
         call: its call.
+        index: the index of that in a bulk, for errors, if it is in one.
     """
 
-    def __init__(self, jobs: JobsInMemory, job: Job, call: Call) -> None:
+    def __init__(
+        self,
+        jobs: JobsInMemory,
+        job: Job,
+        call: Call,
+        index: int | None = None,
+    ) -> None:
         self.pending_jobs = int(job.due is None)
         self._jobs = jobs
         self.job = job
         self.sid = job.sid
         self._call = call
+        self._index = index
 
     def prepare(self) -> None:
         """Make the call loadable.
@@ -42,7 +51,12 @@ class Scheduling(CertainChange):
         In the commit: new persistent objects among the arguments have their
         oids only now.
         """
-        self.job.call = self._call.loadable()
+        try:
+            self.job.call = self._call.loadable()
+        except ArgumentNotTransferable as error:
+            if self._index is not None:
+                name_call(self._index, error)
+            raise
 
     def apply(self) -> None:
         """Add the job."""

@@ -1,10 +1,10 @@
 """The shards that this process keeps: their pages, and what has ended."""
 
 import functools
+import itertools
 import time
 from collections.abc import Collection
 
-from ...concurrency.queues import drained
 from ...jobs.model import JobState
 from ...jobs.options import Options
 from ..process.free_pages import FEWEST, MOST, TakenPage
@@ -133,23 +133,30 @@ class ShardKeeper:
             their end was undone.
         """
         self._pages.is_used = True
-        # a cancelled job is dropped twice
-        dropped = list(dict.fromkeys(drained(self._process.to_settle)))
+        to_settle = self._process.to_settle
         unsettled: list[str] = []
         undone: dict[str, Fence] = {}
-        for start in range(0, len(dropped), BATCH):
-            batch = dropped[start : start + BATCH]
+        left = len(to_settle)  # what comes meanwhile is for the next time
+        while left:
+            batch = list(itertools.islice(to_settle.copy(), min(left, BATCH)))
             try:
                 pending, again = self._location.write(
-                    functools.partial(self._settle, dropped=batch),
+                    functools.partial(
+                        self._settle,
+                        # a cancelled job is dropped twice
+                        dropped=list(dict.fromkeys(batch)),
+                    ),
                     note="jobs that have ended",
                 )
             except BaseException:
-                # what was found so far as well, which nobody has looked at
-                self._process.to_settle.extend(
-                    [*unsettled, *undone, *dropped[start:]]
-                )
+                # what was found so far, which nobody has looked at
+                to_settle.extend([*unsettled, *undone])
                 raise
+            # Not before the commit, by which the sets of open jobs tell that
+            # they have ended: who counts or waits looks at both.
+            for _ in batch:
+                to_settle.popleft()
+            left -= len(batch)
             unsettled += pending
             undone |= again
         return unsettled, undone

@@ -102,20 +102,28 @@ class NewBulk(NewBlock):
         """Hand the first jobs over, and note that others wait."""
         if self.new is None:
             return  # pragma: no cover - its scheduling has failed
-        number, _, key, _ = self.new
-        bulks = self._process.bulks
-        if isinstance(self._due, EndOfPause):
-            bulks.pauses[number, key] = self._due
-        bulks.claimed.add((number, key, 0))
-        bulks.new.append((number, key))
+        # else nothing looks at what is noted here, and who runs jobs later
+        # finds the bulk in the database
+        if self._process.dispatcher.runs_jobs:
+            self._note()
         for record, job in self._jobs:
             if is_wanted(record):
                 self._process.commit_queue.add_job(job)
         self._process.wake_maintenance()
 
+    def _note(self) -> None:
+        """Note that the first window is claimed, and that others wait."""
+        number, _, key, _ = self.new  # type: ignore[misc]
+        bulks = self._process.bulks
+        if isinstance(self._due, EndOfPause):
+            bulks.pauses[number, key] = self._due
+        bulks.claimed.add((number, key, 0))
+        bulks.new.append((number, key))
+
     def leave_in_doubt(self) -> None:
-        """Have the maintenance find out whether there are the jobs."""
-        if self.new is not None:  # pragma: no branch - as in apply()
+        """Have the maintenance, if it runs, find out if there are jobs."""
+        # the first is so as in apply()
+        if self.new is not None and self._process.dispatcher.runs_jobs:
             number, _, key, _ = self.new
             self._process.bulks.new.append((number, key))
             self._process.to_settle.extend(job.sid for _, job in self._jobs)

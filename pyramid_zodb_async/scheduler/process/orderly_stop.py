@@ -6,6 +6,7 @@ others need not wait until the silence has lasted for a lease.
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterable
 
 from ...concurrency.loggers import get_logger
@@ -72,6 +73,10 @@ class OrderlyStop:
             Whether :meth:`tell` is to be called: this process has jobs that
             have not ended.
         """
+        if sys.is_finalizing():
+            # No other thread runs any more: whoever waited for one, or for a
+            # storage that needs one, would wait for ever.
+            return False
         jobs = self._process.assigned_jobs
         # some may be about to come, from commits that just succeeded
         if self._pid != os.getpid() or not (len(jobs) or jobs.expected > 0):

@@ -106,6 +106,19 @@ class ThisProcess:
         self.bulks = OpenBulks()
         self.assigned_jobs.reset()
 
+    def ended_places(self) -> set[Place]:
+        """Return where jobs are that have succeeded here, and still count.
+
+        The open jobs of their shards have them until the maintenance removes
+        them, if this process keeps those. The places are without what signs
+        their sids.
+        """
+        return {
+            place._replace(signature=b"")
+            for place in self.to_settle.copy()  # in one step
+            if isinstance(place, Place)
+        }
+
     def settle_soon(self, sid: str) -> None:
         """Have the maintenance, if it runs, see what has become of a job.
 

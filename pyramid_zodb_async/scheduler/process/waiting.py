@@ -5,7 +5,6 @@ import time
 
 from ...jobs.model import JobState
 from ..records import Store
-from ..sids import Place
 from .assigned_jobs import AssignedJobs
 from .this_process import ThisProcess
 
@@ -100,11 +99,7 @@ def _is_committed(process: ThisProcess, sid: str) -> bool:
 def _has_ended(process: ThisProcess, sid: str | None) -> bool:
     """Return whether a job, or every job, has ended or is gone."""
     if sid is None:  # one is enough to know, and there may be very many
-        ended = {
-            place._replace(signature=b"")
-            for place in process.to_settle.copy()  # in one step
-            if isinstance(place, Place)
-        }
+        ended = process.ended_places()
         return process.location.read(
             lambda store: next(store.unfinished(ended), None) is None,
             default=True,

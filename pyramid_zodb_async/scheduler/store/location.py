@@ -97,6 +97,16 @@ class StoreLocation(abc.ABC):
             StoreNotUsable: see :meth:`find`.
         """
 
+    def has(self, store: Store) -> bool:
+        """Return whether :meth:`make` would return a store, if that is known.
+
+        To ask takes less time than to make it again.
+
+        Args:
+            store: what that has returned in the same transaction.
+        """
+        return False
+
     def is_gone(self) -> bool:
         """Return whether the store was there, and is not any more."""
         return False
@@ -216,6 +226,11 @@ class RootLocation(StoreLocation):
             )
         found.require_format()
         return found
+
+    def has(self, store: Store) -> bool:
+        """See :class:`StoreLocation`."""
+        jar = store._p_jar  # none while it is new
+        return jar is not None and jar.get(z64).data.get(self._key) is store
 
     def make(self, connection: Connection) -> Store:
         """See :class:`StoreLocation`."""

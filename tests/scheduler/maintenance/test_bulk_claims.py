@@ -291,6 +291,19 @@ def test_a_bulk_in_doubt_that_is_undone_is_forgotten(process, db):
     assert [process.view(sid) for sid in sids] == [None] * 17
 
 
+def test_a_process_that_runs_no_jobs_notes_no_bulks(process):
+    process.scheduler.process.dispatcher.runs_jobs = False
+    bulks = process.scheduler.process.bulks
+    sids = schedule(process, 6)
+    schedule(process, 6, spread=60)
+
+    assert (len(bulks.new), bulks.claimed, bulks.pauses) == (0, set(), {})
+    process.scheduler.process.dispatcher.runs_jobs = True
+    process.take_over()
+    tend(process)
+    assert [process.view(sid).result for sid in sids] == list(range(6))
+
+
 def test_threads_may_schedule_bulks_while_others_are_forgotten(process):
     """They add what they have claimed."""
     interval = sys.getswitchinterval()

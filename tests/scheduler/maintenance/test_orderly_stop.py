@@ -296,7 +296,7 @@ def test_a_persistent_scheduler_says_it_too(db, gate):
     (name,) = list(scheduler.runners)[1:]
     assert scheduler.runners[name].ended == (sids[0],)
     # the next process has the database open; that of before is gone
-    del durable._processes[db][scheduler._p_oid]
+    gone = durable._processes[db].pop(scheduler._p_oid)
     scheduler.start()
     shop.wait_until(lambda: name not in incarnations_of(scheduler))
     gate.open()
@@ -305,6 +305,8 @@ def test_a_persistent_scheduler_says_it_too(db, gate):
     # which stays when they have ended
     assert [scheduler.find(sid).suspect for sid in sids] == [True, False]
     scheduler.stop(grace=shop.PATIENCE)
+    # its run, which is void, may still have a connection
+    assert gone.process.dispatcher.engine.idle(shop.PATIENCE)
     transaction.abort()
     connection.close()
 

@@ -42,16 +42,28 @@ def test_single_jobs_bulks_and_late_jobs_count(process):
     assert scheduler.count_unfinished() == len(scheduler.unfinished()) == 744
 
 
-def test_what_has_ended_counts_until_the_next_look(process):
-    schedule(process, 3)
-    process.schedule(shop.give, 1)
-    while process.engine.submitted:
+def test_what_has_succeeded_here_does_not_count_before_a_look(process):
+    schedule(process, 3, 600)
+    with transaction.manager:
+        for number in range(10):
+            process.scheduler.schedule(shop.give, number)
+    for _ in range(3 + 100):
         process.run()
-    assert process.scheduler.unfinished() == []
+    assert process.scheduler.count_unfinished() == 600 + 10 - 100
+    process.take_over()
+
+    assert process.scheduler.count_unfinished() == 600 + 10 - 100
+
+
+def test_what_was_cancelled_counts_until_the_next_look(process):
+    sids = schedule(process, 3)
+    with transaction.manager:
+        assert process.scheduler.cancel(sids[1])
+    assert len(process.scheduler.unfinished()) == 2
     assert process.scheduler.count_unfinished() == 3
     process.take_over()
 
-    assert process.scheduler.count_unfinished() == 0
+    assert process.scheduler.count_unfinished() == 2
 
 
 def test_a_job_of_a_bulk_that_is_retried_counts_once(process):
