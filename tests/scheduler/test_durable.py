@@ -17,6 +17,7 @@ from pyramid_zodb_async import (
     StoreNotUsable,
     transactional,
 )
+from pyramid_zodb_async.database.connections import JarConnections
 from pyramid_zodb_async.scheduler import durable
 from pyramid_zodb_async.scheduler.process.run import StoredRun
 from pyramid_zodb_async.scheduler.records import FORMAT, TakenOver
@@ -93,6 +94,24 @@ def test_an_abort_leaves_no_job(scheduler):
 
     assert scheduler.completed(sid) is None
     assert scheduler.get(sid) is None
+
+
+def test_two_jobs_may_be_scheduled_by_the_same_connections(scheduler, root):
+    connections = JarConnections(root._p_jar)
+    process = scheduler._process()
+    process.start()
+    with transaction.manager:
+        sids = [
+            process.schedule_call(shop.give, (number,), {}, connections)
+            for number in range(2)
+        ]
+    assert scheduler.wait(timeout=shop.PATIENCE)
+    transaction.begin()
+
+    assert [scheduler.get_result(sid) for sid in sids] == [
+        (0, None),
+        (1, None),
+    ]
 
 
 def test_a_removed_job_does_not_run(scheduler):

@@ -76,7 +76,7 @@ class OrderlyStop:
         if sys.is_finalizing():
             # No other thread runs any more: whoever waited for one, or for a
             # storage that needs one, would wait for ever.
-            return False
+            return False  # pragma: no cover - nothing is measured by then
         jobs = self._process.assigned_jobs
         # some may be about to come, from commits that just succeeded
         if self._pid != os.getpid() or not (len(jobs) or jobs.expected > 0):

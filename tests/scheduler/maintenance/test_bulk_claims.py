@@ -297,6 +297,12 @@ def test_a_process_that_runs_no_jobs_notes_no_bulks(process):
     sids = schedule(process, 6)
     schedule(process, 6, spread=60)
 
+    transaction.begin()
+    process.scheduler.many(shop.give, [(1,)])
+    for change in process.scheduler.process.changes.known(transaction.manager):
+        change.leave_in_doubt()
+    transaction.abort()
+
     assert (len(bulks.new), bulks.claimed, bulks.pauses) == (0, set(), {})
     process.scheduler.process.dispatcher.runs_jobs = True
     process.take_over()
