@@ -106,7 +106,6 @@ class BulkClaims:
         window, jobs, undone, when = self._location.write(
             claim, note=f"incarnation {self._process.incarnation} takes jobs"
         )
-        self._undone.tell(undone)
         # after the commit, by which the jobs are this process's
         if window is not None:
             self._process.bulks.claimed.add((*key, window))
@@ -122,6 +121,8 @@ class BulkClaims:
             self._open.append(key)
         self._held.update(job.sid for job in jobs if job.fence.runner)
         self._process.dispatcher.hand_over(jobs)
+        # not sooner: subscribers may take their time, or raise
+        self._undone.tell(undone)
         self._look_after_doubt()
 
     def _is_far(self, due: float | None) -> bool:
