@@ -1,6 +1,5 @@
 """The parts of the engine for Celery, in the process of the test."""
 
-import signal
 import sys
 import time
 
@@ -372,14 +371,15 @@ def test_a_sender_does_not_wait_long_for_a_count(broker, tmp_path):
         return time.monotonic() - began
 
     private = broker(tmp_path)
+    sender = Sender(private.url)
     try:
         private.start()
-        sender = Sender(private.url)
         # one that has just begun to listen may be slow with the first message
         shop.at_last(lambda: is_sent(sender), 30)
-        private.signal(signal.SIGSTOP)
+        private.suspend()
         shop.at_last(lambda: seconds() < 5)
     finally:
+        sender.close()
         private.stop()
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import pathlib
 import shutil
 import signal
 import socket
@@ -81,8 +82,15 @@ class _PrivateBroker:
     def has_ended(self):
         return self._process is None
 
-    def signal(self, number):
-        os.killpg(self._process.pid, number)
+    def suspend(self):
+        """Have all its processes stand still, until it is stopped."""
+        os.killpg(self._process.pid, signal.SIGSTOP)
+        # the signal is taken by one thread, when it gets to run, which then
+        # tells the others; until then they may answer
+        deadline = time.monotonic() + 60
+        while set(_states_of_threads(self._process.pid)) - {"T"}:
+            assert time.monotonic() < deadline, "the broker does not stand"
+            time.sleep(0.001)  # paces the loop; the condition decides
 
     def stop(self):
         """End it at once, with all its processes."""
@@ -91,6 +99,18 @@ class _PrivateBroker:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+
+def _states_of_threads(group):
+    """Give the state of each thread of a group of processes; see proc(5)."""
+    for path in pathlib.Path("/proc").glob("[0-9]*/task/*/stat"):
+        with contextlib.suppress(OSError):  # the thread has ended
+            # the name before, in parentheses, may have any character
+            state, _, its_group, *_ = (
+                path.read_text().rpartition(")")[2].split()
+            )
+            if int(its_group) == group:
+                yield state
 
 
 class PrivateRedis(_PrivateBroker):
