@@ -293,10 +293,14 @@ class IRun(Interface):
     def leave() -> None:
         """Note that the job has ended although its function still runs."""
 
-    def note_commit() -> None:
+    def note_commit() -> bool:
         """Note that the commit of the success has returned.
 
         Called before the connections of the run are closed.
+
+        Returns:
+            Whether it has stored the success. A hook that is called before
+            the commit may have aborted the transaction.
         """
 
     def close() -> None:

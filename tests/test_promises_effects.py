@@ -62,6 +62,21 @@ def test_a_job_that_dooms_its_transaction_fails_without_effects(run):
     assert run.effects == []
 
 
+def abort_before_the_commit():
+    """Have the transaction aborted by a hook that its commit calls."""
+    shop.add("aborted")
+    request = get_current_request()
+    request.tm.get().addBeforeCommitHook(request.tm.abort)
+
+
+def test_a_job_whose_hook_aborts_its_transaction_fails_without_effects(run):
+    view = run(abort_before_the_commit)
+
+    assert view.state is JobState.FAILED
+    assert view.failure.type == "TransactionRequired"
+    assert run.effects == []
+
+
 def store_badly():
     """Store what cannot be stored."""
     shop.add("half done")

@@ -206,6 +206,15 @@ def test_a_failing_before_commit_hook_makes_no_job(visit):
     assert visit(view, ZeroDivisionError).effects == []
 
 
+def test_a_before_commit_hook_that_aborts_makes_no_job(visit):
+    def view(request):
+        request.schedule(shop.add, "job")
+        request.tm.get().addBeforeCommitHook(request.tm.abort)
+        return Response("done")
+
+    assert visit(view).effects == []
+
+
 def test_a_failing_after_commit_hook_of_others_loses_no_job(visit):
     def hook(committed):
         raise KeyboardInterrupt

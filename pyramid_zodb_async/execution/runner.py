@@ -13,6 +13,7 @@ from ..database.commits import LONGEST_NOTE, cut_notes
 from ..database.connections import ThreadConnections, use_connections
 from ..database.storages import storage_failed
 from ..events import JobStarted, JobSucceeded
+from ..exceptions import TransactionRequired
 from ..jobs.current_job import running
 from ..jobs.exception_groups import is_of, leaves_of
 from ..transactional import use_manager
@@ -259,7 +260,13 @@ def _perform(run: IRun, surroundings: Surroundings) -> None:
         # of what the success is written to, perhaps, and not of the effects
         run.require_job(error)
         raise
-    run.note_commit()
+    if not run.note_commit():
+        raise TransactionRequired(
+            "The transaction of the job was aborted in its commit, so neither"
+            " its effects nor its success are stored. A function that is"
+            " called before the commit, for instance by addBeforeCommitHook(),"
+            " has to raise an exception to prevent it."
+        )
 
 
 def _log_success(run: IRun) -> None:

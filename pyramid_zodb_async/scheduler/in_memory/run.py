@@ -156,9 +156,9 @@ class MemoryRun(BaseRun):
         """See :class:`~pyramid_zodb_async.contracts.IRun`."""
         # nothing to do: the table refuses what this run still does
 
-    def note_commit(self) -> None:
+    def note_commit(self) -> bool:
         """See :class:`~pyramid_zodb_async.contracts.IRun`."""
-        # nothing to do, as for close()
+        return self.find_out() is True
 
     def close(self) -> None:
         """See :class:`~pyramid_zodb_async.contracts.IRun`."""

@@ -380,15 +380,16 @@ class StoredRun(BaseRun):
         # current one
         self._jobs.drop_ended(self._assigned)
 
-    def note_commit(self) -> None:
+    def note_commit(self) -> bool:
         """See :class:`~pyramid_zodb_async.contracts.IRun`."""
         if self._loaded is None:
-            return  # pragma: no cover - the success was not recorded then
+            return False  # pragma: no cover - no success was recorded then
         job = self._loaded[1]
-        # It may have committed nothing, if a hook has emptied or aborted the
-        # transaction. A record that was written has a new serial.
-        if job.record._p_serial != self._serial:
-            self._ended = job.place
+        # a record that was written has a new serial
+        if job.record._p_serial == self._serial:
+            return False
+        self._ended = job.place
+        return True
 
     def close(self) -> None:
         """See :class:`~pyramid_zodb_async.contracts.IRun`."""
