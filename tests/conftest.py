@@ -1,6 +1,7 @@
 """Applications, databases and clean-up for the tests."""
 
 import inspect
+import signal
 
 import pytest
 import shop
@@ -35,6 +36,12 @@ for function in (testing.drain, testing.wait_for, testing.restart):
     function.__defaults__ = (shop.PATIENCE,)
 for function in (testing.run_next, testing.paused):
     inspect.unwrap(function).__kwdefaults__["timeout"] = shop.PATIENCE
+
+
+# A shell without job control has what it starts in the background ignore
+# Ctrl-C, and the servers of the tests would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
