@@ -7,6 +7,7 @@ import sys
 import threading
 
 import shop
+import transaction
 from pyramid.config import Configurator
 from pyramid.response import Response
 from webtest import TestApp
@@ -67,6 +68,9 @@ def main(keeper, used, uri, how=""):
     scheduler = app.app.registry.getUtility(IScheduler)
     if used == "used":
         work(app)
+        # closes what wait_for() has opened: the child would do that, and wait
+        # for ever if a thread of the parent was within SQLite at the fork
+        transaction.abort()
     incarnation = scheduler.process.incarnation if keeper == "zodb" else None
     sys.stdout.flush()
     entered, leave = threading.Event(), threading.Event()

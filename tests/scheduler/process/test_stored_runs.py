@@ -274,11 +274,11 @@ def abort_in_a_hook():
     transaction.get().addBeforeCommitHook(hook)
 
 
-def test_a_commit_that_commits_nothing_is_no_end(process):
+def test_a_commit_that_commits_nothing_is_no_success(process):
     sid = process.schedule(abort_in_a_hook)
     process.run()
 
-    assert process.takeover.shards.settle() == ([sid], {})
+    assert process.view(sid).failure.type == "TransactionRequired"
 
 
 def run_all(process):
