@@ -33,7 +33,7 @@ def visit(page):
     """Give a function that opens the page about a job of a server."""
 
     def visit(server, sid, state="running", query=""):
-        is_held = state == "running"
+        is_held = state != "failed"
         url = f"{server.url}/page?sid={sid}{query}"
         # one that the server holds, so that none follows soon
         with page.expect_request(
@@ -69,15 +69,13 @@ def test_an_outage_is_told_and_its_end_while_a_job_waits(own, visit):
     """What is known of it has not changed by then."""
     sid = own.schedule("add", 1, delay=3600)
     element = visit(own, sid, "pending")
-    element.page.wait_for_event(
-        "request", lambda request: "prefer" in request.headers
-    )
     own.kill()
-    element.wait_until_offline()
-    own.start()
+    # not later: a browser tells of answers only while somebody waits for them
     with element.page.expect_response(
         lambda answer: f"/jobs/{sid}" in answer.url
     ) as first:
+        element.wait_until_offline()
+        own.start()
         element.wait_until_online()
     assert "prefer" not in first.value.request.headers, "it was held"
     element.wait_for_message("Waiting to begin.")
