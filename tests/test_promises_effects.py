@@ -77,6 +77,25 @@ def test_a_job_whose_hook_aborts_its_transaction_fails_without_effects(run):
     assert run.effects == []
 
 
+def save_before_the_commit():
+    """Have a hook store all that has changed, and forget what is loaded."""
+    shop.add("saved")
+    request = get_current_request()
+
+    def hook():
+        request.tm.savepoint()
+        shop.root()._p_jar.cacheMinimize()
+
+    request.tm.get().addBeforeCommitHook(hook)
+
+
+def test_a_job_whose_hook_makes_a_savepoint_succeeds(run):
+    view = run(save_before_the_commit)
+
+    assert view.state is JobState.SUCCEEDED
+    assert run.effects == ["saved"]
+
+
 def store_badly():
     """Store what cannot be stored."""
     shop.add("half done")

@@ -12,6 +12,7 @@ import time
 import uuid
 from urllib.parse import urlsplit
 
+import shop
 from kombu import Connection
 from needed import missing
 from ports import answers, free_port
@@ -87,10 +88,8 @@ class _PrivateBroker:
         os.killpg(self._process.pid, signal.SIGSTOP)
         # the signal is taken by one thread, when it gets to run, which then
         # tells the others; until then they may answer
-        deadline = time.monotonic() + 60
-        while set(_states_of_threads(self._process.pid)) - {"T"}:
-            assert time.monotonic() < deadline, "the broker does not stand"
-            time.sleep(0.001)  # paces the loop; the condition decides
+        group = self._process.pid
+        shop.wait_until(lambda: set(_states_of_threads(group)) <= {"T"})
 
     def stop(self):
         """End it at once, with all its processes."""
