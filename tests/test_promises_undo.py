@@ -422,6 +422,21 @@ def test_a_run_leaves_nothing_whose_retry_is_undone(app, gate):
 
 
 @on_undoing_storages
+def test_what_a_job_did_that_was_forgotten_can_be_undone(app):
+    sid = begin(app, "add", "once")
+    wait_for(app, sid)
+    app.delete(f"/jobs/{sid}", status=204)
+    app.get(f"/jobs/{sid}", status=404)
+    forget = scheduler_of(app).process.removals
+    shop.wait_until(lambda: len(forget) == 0)
+    app.get(f"/jobs/{sid}", status=404)
+    undo(app, f"job {sid}, ")
+
+    assert undone(app, sid)
+    assert shop.effects(app) == []
+
+
+@on_undoing_storages
 def test_a_job_whose_outcome_was_fetched_cannot_be_undone(app):
     sid = begin(app, "add", "once")
     wait_for(app, sid)

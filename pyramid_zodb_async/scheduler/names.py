@@ -56,7 +56,8 @@ def _jobs(store: Store) -> Iterator[StoredJob]:
     """Return all jobs; their records leave the memory behind it."""
     for number, slice_ in store.slices.items():
         for job in store.all_in(number, slice_):
-            yield job
+            if not job.is_gone:
+                yield job
             job.record._p_deactivate()
 
 

@@ -197,12 +197,12 @@ class Store(Persistent):
                 job = self._at(sid, split_sid(sid))
             except (ValueError, TypeError):
                 return None
-        return None if job is None or job.record.state == REMOVED else job
+        return None if job is None or job.is_gone else job
 
     def locate_own(self, sid: str) -> StoredJob | None:
         """Do what :meth:`locate` does, for a job of this process."""
         job = self._at(sid, split_own(sid))
-        return None if job is None or job.record.state == REMOVED else job
+        return None if job is None or job.is_gone else job
 
     def job(self, sid: str) -> StoredJob:
         """Return a job, also a removed one, or raise a KeyError.

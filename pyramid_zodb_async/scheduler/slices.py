@@ -1,11 +1,13 @@
 """The persistent slices of a store, each with the jobs of about an hour."""
 
+import struct
 import zlib
 from collections.abc import Iterator
 from typing import Any
 
 from BTrees.IIBTree import IITreeSet
 from BTrees.IOBTree import IOBTree
+from BTrees.OIBTree import OIBTree
 from BTrees.OOBTree import OOBTree, OOTreeSet
 from persistent import Persistent
 
@@ -104,6 +106,10 @@ class Slice(Persistent):
     revivals: tuple[OOTreeSet, ...] = ()
     #: The shards, by their numbers; a slice of format 1 has none.
     shards: IOBTree | None = None
+    #: The jobs whose outcomes were forgotten beside their records, with the
+    #: run numbers of these; a slice that an earlier version has opened has
+    #: none until there is such a job.
+    forgotten: OIBTree | None = None
 
     def __init__(self, opened: float, longest_timeout: float) -> None:
         self.opened = opened
@@ -113,6 +119,7 @@ class Slice(Persistent):
         self.unfinished = tuple(OOTreeSet([KEPT]) for _ in range(TREES))
         self.revivals = tuple(OOTreeSet([KEPT]) for _ in range(REVIVAL_SETS))
         self.shards = IOBTree()
+        self.forgotten = OIBTree()
 
     def tree(self, key: bytes) -> OOBTree:
         """Return the tree that has the record of *key*."""
@@ -193,6 +200,39 @@ class Slice(Persistent):
             if unload:
                 keys._p_deactivate()
 
+    def forget(
+        self, page: PageKey, index: int | None, run_number: int
+    ) -> None:
+        """Have a job that has ended be gone, without a write of its record.
+
+        So what the job did can still be undone, which a storage refuses when
+        something that was written with it is written again.
+
+        Args:
+            page: the key of its page.
+            index: the index of the job in its block, if it is in one.
+            run_number: that of its record. A revival raises it, and has the
+                job be there again, whichever of the two is committed first.
+        """
+        if self.forgotten is None:
+            self.forgotten = OIBTree()
+        self.forgotten[_forgotten_key(page, index)] = run_number
+
+    def has_forgotten(
+        self, page: PageKey, index: int | None, run_number: int
+    ) -> bool:
+        """Return whether a job that has ended is gone by :meth:`forget`.
+
+        Args:
+            page: the key of its page.
+            index: the index of the job in its block, if it is in one.
+            run_number: that of its record.
+        """
+        if not self.forgotten:
+            return False
+        last = self.forgotten.get(_forgotten_key(page, index), -1)
+        return bool(run_number <= last)
+
     def require_current(self) -> None:
         """Let the commit conflict if another one has dropped the slice."""
         if self._p_jar is not None and self._p_oid is not None:
@@ -260,3 +300,13 @@ def _listing_key(page: PageKey, index: int | None) -> bytes:
     if index is None and isinstance(page, bytes):
         return page
     return BY_PATH + path_of(page, index).encode()
+
+
+def _forgotten_key(page: PageKey, index: int | None) -> bytes:
+    """Return the key by which a job is forgotten.
+
+    Jobs that were scheduled one after the other are neighbours by it, so to
+    forget many writes few buckets.
+    """
+    place = page if isinstance(page, bytes) else struct.pack(">II", *page)
+    return place if index is None else place + struct.pack(">I", index)

@@ -11,7 +11,7 @@ from ..exceptions import JobCancelled
 from ..jobs.class_paths import stored_at
 from ..jobs.model import JobState
 from .contents import Parts, load_arguments, load_call, load_form
-from .job_records import AS_BLOCK, JobRecord, Page
+from .job_records import AS_BLOCK, REMOVED, JobRecord, Page
 from .sids import PageKey, Place, sid_of
 from .slices import Slice
 
@@ -141,6 +141,18 @@ class StoredJob(NamedTuple):
         if block is None or not block.suspect or not self.is_as_block:
             return record.suspect
         return True
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it was removed, or has ended and was forgotten."""
+        record, place = self.record, self.place
+        state = record.state
+        # first what is so for all jobs that wait
+        if state == JobState.PENDING:
+            return False
+        return state == REMOVED or self.slice_.has_forgotten(
+            place.page, place.cell, record.run_number
+        )
 
     @property
     def due(self) -> float | None:

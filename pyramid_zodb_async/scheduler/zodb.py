@@ -31,7 +31,7 @@ from .process.placing import NewJob, place_job
 from .process.remote_claim import claim_announced
 from .process.run import StoredRun
 from .process.this_process import ThisProcess
-from .process.transaction_job import TransactionJob
+from .process.transaction_job import TransactionJob, is_hidden
 from .process.waiting import unfinished, wait_for_end
 from .records import Store
 from .store.location import StoreLocation
@@ -300,8 +300,7 @@ class ZODBScheduler(BaseScheduler):
         if job is None:
             load_another(store, sid)
             return None
-        expires = job.record.expires
-        if expires is not None and expires <= time.time():
+        if is_hidden(self.process, job, connections):
             return None
         return TransactionJob(self.process, store, job, connections)
 

@@ -59,6 +59,7 @@ def test_so_are_those_in_outcomes_that_are_kept(process):
     for sid in (failed, done):
         process.scheduler.remove(sid)
     transaction.commit()
+    process.forget()
 
     assert names_in_jobs(process.scheduler) == {"all_values:Point": 2}
 

@@ -80,6 +80,10 @@ class Process:
         transaction.commit()
         return sid
 
+    def forget(self):
+        """Write the removals that were noted, as the housekeeper does."""
+        self.scheduler._maintenance._write_removals()
+
     def run(self, sid=None):
         """Run a job, by default the next, as a worker thread does.
 

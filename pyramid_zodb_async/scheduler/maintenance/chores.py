@@ -1,8 +1,11 @@
 """The chores of the maintenance thread, and when each of them is done."""
 
+import contextlib
+
 from ...database.storages import is_for_one_process
 from ..process.progress_reports import write_reports
 from ..process.this_process import ThisProcess
+from ..records import TakenOver
 from .expiry import SliceExpiry
 from .live_incarnations import LIVE_INCARNATIONS, OWN_INCARNATIONS
 from .observing import Observer
@@ -23,6 +26,10 @@ PAGES_INTERVAL = 0.02
 
 #: The seconds between two looks whether there is room for jobs of bulks.
 INTAKE_INTERVAL = 0.05
+
+#: The least number of seconds between two writes of what was forgotten. Other
+#: processes must not show it a second later.
+REMOVALS_INTERVAL = 0.25
 
 #: The least number of seconds until one of these two is tried again after it
 #: failed. While a storage is away, the log gets no message twice a second.
@@ -167,6 +174,12 @@ class Maintenance:
         observer, jobs = self._observer, self._process.assigned_jobs
         chores = [
             Chore(
+                self._write_removals,
+                REMOVALS_INTERVAL,
+                PATIENCE,
+                lambda: len(self._process.removals) > 0,
+            ),
+            Chore(
                 observer.observe, CHECK_INTERVAL, PATIENCE, observer.is_wanted
             ),
             Chore(
@@ -192,6 +205,11 @@ class Maintenance:
         Else they would wait until another job comes to this process.
         """
         self._process.dispatcher.engine.submit([])
+
+    def _write_removals(self) -> None:
+        # else the store is gone, and with it its jobs
+        with contextlib.suppress(TakenOver):
+            self._process.removals.write(self._process.location)
 
     def _write_reports(self) -> None:
         process = self._process

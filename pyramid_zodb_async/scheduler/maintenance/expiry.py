@@ -7,7 +7,7 @@ from ...events import JobExpired
 from ...jobs.model import JobState, JobView
 from ..process.job_views import view_of_record
 from ..process.this_process import ThisProcess
-from ..records import REMOVED, Slice, Store
+from ..records import Slice, Store
 from .shard_keeping import close_empty_pages, has_pending
 from .slice_checks import SliceChecks
 
@@ -144,7 +144,7 @@ def _outcomes(store: Store, number: int, slice_: Slice) -> list[JobView]:
     return [
         view_of_record(job)
         for job in store.all_in(number, slice_)
-        if job.record.state not in {REMOVED, JobState.PENDING}
+        if job.record.state != JobState.PENDING and not job.is_gone
     ]
 
 

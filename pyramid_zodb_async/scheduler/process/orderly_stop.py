@@ -1,7 +1,8 @@
 """The word of a process that it has ended in order.
 
 It is on the beat of the process. No job is to blame for such an end, and
-others need not wait until the silence has lasted for a lease.
+others need not wait until the silence has lasted for a lease. What the process
+has noted and not written yet is written before.
 """
 
 import contextlib
@@ -71,7 +72,7 @@ class OrderlyStop:
 
         Returns:
             Whether :meth:`tell` is to be called: this process has jobs that
-            have not ended.
+            have not ended, or removals to write.
         """
         if sys.is_finalizing():
             # No other thread runs any more: whoever waited for one, or for a
@@ -79,13 +80,15 @@ class OrderlyStop:
             return False  # pragma: no cover - nothing is measured by then
         jobs = self._process.assigned_jobs
         # some may be about to come, from commits that just succeeded
-        if self._pid != os.getpid() or not (len(jobs) or jobs.expected > 0):
+        if self._pid != os.getpid():
             return False
-        running = {job.sid for job in jobs.running()}
-        # with those that are about to begin
-        self._running = tuple(sorted(running.union(left)))
-        self._has_told = True
-        return True
+        if len(jobs) or jobs.expected > 0:
+            running = {job.sid for job in jobs.running()}
+            # with those that are about to begin
+            self._running = tuple(sorted(running.union(left)))
+            self._has_told = True
+            return True
+        return len(self._process.removals) > 0
 
     def tell(self) -> None:
         """Say in the database that this process has ended in order.
@@ -123,6 +126,8 @@ class OrderlyStop:
         location = self._process.location
         try:
             if not location.db.databases:
+                if self._running is None:
+                    return  # what was forgotten is there until it expires
                 log.warning(
                     "The database was closed before the scheduler of jobs was"
                     " stopped, so others do not learn that this process has"
@@ -130,12 +135,9 @@ class OrderlyStop:
                     extra={"action": "end_not_told"},
                 )
                 return
-            name = self._process.incarnation
             # else the store was removed, with its jobs
             with contextlib.suppress(TakenOver):
-                location.write(
-                    self._write, note=f"incarnation {name} ended in order"
-                )
+                self._write_all()
         except Exception:
             log.warning(
                 "Others do not learn that this process has ended in order;"
@@ -144,6 +146,15 @@ class OrderlyStop:
                 exc_info=True,
                 extra={"action": "end_not_told"},
             )
+
+    def _write_all(self) -> None:
+        location, name = self._process.location, self._process.incarnation
+        if self._running is not None:
+            location.write(
+                self._write, note=f"incarnation {name} ended in order"
+            )
+        # last: others wait for the word, and for this nobody does
+        self._process.removals.write(location)
 
     def _write(self, store: Store) -> None:
         # read once: another thread may start this process again

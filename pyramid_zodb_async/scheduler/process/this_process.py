@@ -1,6 +1,7 @@
 """This process as one that schedules and runs the jobs of a store."""
 
 import secrets
+import time
 from collections import deque
 from collections.abc import Callable
 
@@ -17,6 +18,7 @@ from .assigned_jobs import AssignedJobs
 from .dispatch import Dispatcher
 from .free_pages import FreePages
 from .open_bulks import OpenBulks
+from .removals import Removals
 
 __all__ = ["ThisProcess"]
 
@@ -73,6 +75,8 @@ class ThisProcess:
         #: who keeps their shards is to see to them. Of those whose success
         #: was committed here, where they are.
         self.to_settle: deque[str | Place] = deque()
+        #: The ended jobs that were removed here, until that is written.
+        self.removals = Removals()
         #: The pages for the jobs that this process schedules.
         self.free_pages = FreePages(self.incarnation)
         #: The bulks that this process may take jobs of.
@@ -102,6 +106,7 @@ class ThisProcess:
         self.incarnation = secrets.token_hex(6)
         self.dispatcher.incarnation = self.incarnation
         self.to_settle.clear()
+        self.removals = Removals()
         self.free_pages = FreePages(self.incarnation)
         self.bulks = OpenBulks()
         self.assigned_jobs.reset()
@@ -118,6 +123,19 @@ class ThisProcess:
             for place in self.to_settle.copy()  # in one step
             if isinstance(place, Place)
         }
+
+    def shows_no_more(self, job: StoredJob) -> bool:
+        """Return whether a job is shown to nobody, though its record is there.
+
+        Its outcome has expired, or was forgotten here.
+
+        Args:
+            job: the job, as a transaction sees it.
+        """
+        expires = job.record.expires
+        return expires is not None and (
+            expires <= time.time() or self.removals.has(job)
+        )
 
     def settle_soon(self, sid: str) -> None:
         """Have the maintenance, if it runs, see what has become of a job.

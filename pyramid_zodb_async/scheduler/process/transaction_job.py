@@ -29,7 +29,7 @@ from .left_jobs import note_left
 from .progress_reports import report_of
 from .this_process import ThisProcess
 
-__all__ = ["TransactionJob"]
+__all__ = ["TransactionJob", "is_hidden"]
 
 T = TypeVar("T")
 
@@ -120,6 +120,11 @@ class TransactionJob:
         """See :class:`~pyramid_zodb_async.contracts.ITransactionJob`."""
         if self._is_own():
             self._change_apart(TransactionJob.remove)
+            return
+        removals = self._process.removals
+        is_written_later = self._process.dispatcher.runs_jobs
+        if self.done and is_written_later and not removals.is_full():
+            self._changes().add(_Removal(self._process, self._job))
             return
         # before forget(), which removes the name
         function = self._job.definition.function or ""
@@ -243,6 +248,47 @@ class TransactionJob:
     def _changes(self) -> Changes:
         manager = self._connections.transaction_manager
         return self._process.changes.of(manager)
+
+
+class _Removal(CertainChange):
+    """An ended job that the transaction removes, without a write of its own.
+
+    This process shows it to nobody from the commit on, and the maintenance
+    writes that it is forgotten.
+    """
+
+    def __init__(self, process: ThisProcess, job: StoredJob) -> None:
+        self._process = process
+        self.job = job.sid
+        self._place = job.place
+        self._run_number = job.run_number
+
+    def apply(self) -> None:
+        process = self._process
+        is_first = process.removals.note(
+            self.job, self._place, self._run_number
+        )
+        process.waiters.wake(self.job)
+        if is_first:
+            process.wake_maintenance()
+
+
+def is_hidden(
+    process: ThisProcess, job: StoredJob, connections: Connections
+) -> bool:
+    """Return whether a transaction sees a job no more that it has found.
+
+    Args:
+        process: this process.
+        job: the job.
+        connections: those of the transaction, which may remove it.
+    """
+    if job.record.expires is None:
+        return False  # it has not ended
+    return process.shows_no_more(job) or any(
+        isinstance(change, _Removal) and change.job == job.sid
+        for change in process.changes.known(connections.transaction_manager)
+    )
 
 
 class _Drop(CertainChange):

@@ -85,13 +85,11 @@ def _wait_for_drops(
 
 
 def _is_committed(process: ThisProcess, sid: str) -> bool:
-    """Return whether the database has a job that has not expired."""
+    """Return whether the database has a job that is to be seen."""
 
     def is_known(store: Store) -> bool:
-        record = store.find(sid)
-        return record is not None and (
-            record.expires is None or record.expires > time.time()
-        )
+        job = store.locate(sid)
+        return job is not None and not process.shows_no_more(job)
 
     return process.location.read(is_known, default=False)
 

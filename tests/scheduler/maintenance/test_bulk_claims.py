@@ -179,6 +179,7 @@ def test_the_outcomes_of_a_bulk_expire_together_and_each_is_told(
     tend(process)
     process.scheduler.remove(sids[3])
     transaction.commit()
+    process.forget()
     process.take_over()
     expiry = SliceExpiry(process.scheduler.process)
     for _ in range(4):
