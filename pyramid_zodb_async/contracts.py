@@ -11,7 +11,13 @@ from .exceptions import JobError
 from .interfaces import Connections, IScheduler
 from .jobs.model import Failure, JobView, Progress
 
-__all__ = ["IRun", "ISchedulerCore", "ITransactionJob", "IWaiter"]
+__all__ = [
+    "IBatchRun",
+    "IRun",
+    "ISchedulerCore",
+    "ITransactionJob",
+    "IWaiter",
+]
 
 
 class ISchedulerCore(IScheduler):
@@ -99,6 +105,12 @@ class ISchedulerCore(IScheduler):
         It is repeated after conflicts. *note* is the description that the
         history of the database shows. A scheduler in memory has no such
         transaction, and calls *work* with what *get_connections* returns.
+        """
+
+    def may_batch(sid: str) -> bool:
+        """Return whether a waiting job may be run in a batch with others.
+
+        It uses no lock and no database.
         """
 
     def claim(sid: str) -> "IRun | None":
@@ -305,3 +317,30 @@ class IRun(Interface):
 
     def close() -> None:
         """Finish the run; not called after :meth:`release`."""
+
+
+class IBatchRun(IRun):
+    """A run that may have its transaction together with others.
+
+    It is one of a job of which :meth:`ISchedulerCore.may_batch` has said so.
+    """
+
+    def note_turn() -> None:
+        """Note that the function is called now, some time after the claim.
+
+        The jobs of a batch are claimed together, and run one after the other.
+        """
+
+    def leave_batch() -> None:
+        """Put the job back, to run in no batch.
+
+        Its effects were aborted, and nothing was recorded.
+        """
+
+    def break_away() -> None:
+        """Have the job run again by itself, as another one holds up its end.
+
+        Called by another thread than that of the run, whose transaction
+        cannot commit any more then. It raises if the database is not
+        available, or the job no longer belongs to the run.
+        """

@@ -12,6 +12,8 @@ from .jobs.model import JobView
 
 __all__ = [
     "Connections",
+    "IBatchEngine",
+    "IBatches",
     "IEngine",
     "IEngineFactory",
     "IJobAccess",
@@ -263,6 +265,32 @@ class IEngine(Interface):
         *grace* is the longest wait in seconds. Returns the sids of the jobs
         that still run.
         """
+
+
+class IBatches(Interface):
+    """Runs several jobs in one transaction, if their options allow it."""
+
+    def may_batch(sid: str) -> bool:
+        """Return whether a submitted job may be in a batch.
+
+        It uses no lock and no database.
+        """
+
+    def run(sids: Sequence[str]) -> Sequence[tuple[str, float]]:
+        """Run jobs, of all of which :meth:`may_batch` has said so.
+
+        Returns the sids of those that are to be run again, each with the
+        seconds after which: 0 for those to which the batch did not come.
+        Those are to be run before others that were submitted later. It does
+        not raise.
+        """
+
+
+class IBatchEngine(IEngine):
+    """An engine that can run several jobs in one transaction."""
+
+    def use_batches(batches: IBatches) -> None:
+        """Set what runs batches; called before there are any jobs."""
 
 
 class IRemoteEngine(IEngine):

@@ -12,9 +12,15 @@ from ..engine.fault_injection import IInterventions, Interventions
 from ..engine.inline import InlineEngine
 from ..engine.manual import ManualEngine
 from ..engine.threads import ThreadEngine
+from ..execution.batches import Batches
 from ..execution.request_surroundings import RequestSurroundings
 from ..execution.runner import Runner
-from ..interfaces import IEngine, IEngineFactory, IScheduler
+from ..interfaces import (
+    IBatchEngine,
+    IEngine,
+    IEngineFactory,
+    IScheduler,
+)
 from ..scheduler.durable import PersistentTransactionalScheduler
 from ..scheduler.memory import MemoryScheduler
 from ..scheduler.store.location import RootLocation
@@ -45,9 +51,10 @@ def assemble(registry: Any) -> None:
     if settings.engine == "manual":
         directed = Interventions(scheduler)
         registry.registerUtility(directed, IInterventions)
+    environment = RequestSurroundings(registry)
     runner = Runner(
         directed,
-        RequestSurroundings(registry),
+        environment,
         max_conflicts=settings.max_conflicts,
         attempts=settings.attempts,
         time_limit=settings.time_limit,
@@ -57,6 +64,8 @@ def assemble(registry: Any) -> None:
         waits_before_retry=settings.engine != "inline",
     )
     engine = _make_engine(registry, settings, runner)
+    if IBatchEngine.providedBy(engine):
+        engine.use_batches(Batches(runner, environment, engine.submit))
     # before use(), after which jobs can run and have events
     scheduler.announcer.registry = registry
     scheduler.use(engine)

@@ -11,7 +11,14 @@ from ZODB.DB import DB
 
 from ..exceptions import JobNotLoadable, NotTransferable
 
-__all__ = ["RequestConnections", "database_of", "databases_of", "make_root"]
+__all__ = [
+    "RequestConnections",
+    "connections_of",
+    "database_of",
+    "databases_of",
+    "make_root",
+    "share_connections",
+]
 
 
 def databases_of(registry: Any) -> dict[str, DB]:
@@ -63,6 +70,32 @@ def make_root(request: Any) -> Any:
         IRootFactory, default=DefaultRootFactory
     )
     return factory(request)
+
+
+def share_connections(owner: Any, request: Any) -> None:
+    """Have a request use the connections of another one.
+
+    They are closed with that one.
+
+    Args:
+        owner: the request that has the connections.
+        request: the request that is to use them, in the same transaction.
+    """
+    if databases_of(owner.registry):
+        # where pyramid_zodbconn 0.8.1 keeps that of a request; it has no
+        # public way to set it
+        request._primary_zodb_conn = get_connection(owner)  # noqa: SLF001
+
+
+def connections_of(request: Any) -> list[Connection]:
+    """Return the connections that a request has, in all databases.
+
+    Args:
+        request: the request.
+    """
+    if not databases_of(request.registry):
+        return []
+    return list(get_connection(request).connections.values())
 
 
 class RequestConnections:
@@ -128,5 +161,6 @@ class RequestConnections:
                 " has no database that a job could load it from; include"
                 " pyramid_zodbconn and set zodbconn.uri"
             )
-        connections = get_connection(self._request).connections
-        return any(jar is connection for connection in connections.values())
+        return any(
+            jar is connection for connection in connections_of(self._request)
+        )

@@ -4,7 +4,12 @@ from typing import Any
 
 from .internals import has_voted, participants_of
 
-__all__ = ["LONGEST_NOTE", "cut_notes", "may_have_committed"]
+__all__ = [
+    "LONGEST_NOTE",
+    "cut_notes",
+    "has_committed",
+    "may_have_committed",
+]
 
 #: How many characters a transaction tells of its user, and of what it does.
 #: A FileStorage refuses more than 65535 bytes of either.
@@ -27,6 +32,17 @@ def cut_notes(transaction: Any) -> None:
 
 def _cut(text: str) -> str:
     return text[: LONGEST_NOTE - 1] + "…"
+
+
+def has_committed(transaction: Any) -> bool:
+    """Return whether a transaction is over, and has committed.
+
+    Args:
+        transaction: the transaction. What has ended it may have begun another
+            one.
+    """
+    # the word is that of transaction 5.1, which has no public name for it
+    return bool(transaction.status == "Committed")
 
 
 def may_have_committed(transaction: Any) -> bool:

@@ -43,12 +43,24 @@ class Line:
         """
         self._sids.append(sid)
 
+    def add_first(self, sid: str) -> None:
+        """Add a job before the others.
+
+        Args:
+            sid: the sid of the job.
+        """
+        self._sids.appendleft(sid)
+
+    def first(self) -> str:
+        """Return the first sid; there must be one."""
+        while self._removed and self._is_old(self._sids[0]):
+            self._sids.popleft()
+        return self._sids[0]
+
     def take(self) -> str:
         """Remove and return the first sid; there must be one."""
-        sid = self._sids.popleft()
-        while self._removed and self._is_old(sid):
-            sid = self._sids.popleft()
-        return sid
+        self.first()
+        return self._sids.popleft()
 
     def remove(self, sid: str) -> None:
         """Remove a job; if it is there several times, one of these.

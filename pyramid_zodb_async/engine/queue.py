@@ -4,6 +4,7 @@ import heapq
 import itertools
 import time
 from bisect import bisect_left, insort
+from collections.abc import Callable
 from typing import NamedTuple
 
 from ..concurrency.moments import EndOfPause
@@ -92,6 +93,15 @@ class JobQueue:
             item = due.counted, number, sid, priority
             heapq.heappush(self._resting, item)
 
+    def put_back(self, entry: Entry) -> None:
+        """Add a job that was taken, before all others of its priority.
+
+        Args:
+            entry: the job.
+        """
+        sid, priority = self._note_queue(entry)
+        self._put_in_line(sid, priority, is_first=True)
+
     def rest(self, entry: Entry, seconds: float) -> None:
         """Add a job that is to be run after a pause.
 
@@ -132,6 +142,17 @@ class JobQueue:
             self._note_due(self._scheduled, time.time())
         return self._due
 
+    def take_if(self, accepts: Callable[[str], bool]) -> Entry | None:
+        """Do what :meth:`take` does if the next job is one of some kind.
+
+        Args:
+            accepts: returns whether a sid is one of such a job.
+        """
+        if not self.ready():
+            return None
+        line = self._lines[self._priorities[-1]]
+        return self.take() if accepts(line.first()) else None
+
     def take(self) -> Entry | None:
         """Remove and return the next job that is due, or ``None``."""
         if not self.ready():
@@ -168,13 +189,18 @@ class JobQueue:
             self._queues[sid] = queue
         return sid, priority
 
-    def _put_in_line(self, sid: str, priority: int) -> None:
+    def _put_in_line(
+        self, sid: str, priority: int, *, is_first: bool = False
+    ) -> None:
         line = self._lines.get(priority)
         if line is None:
             line = self._lines[priority] = Line(priority)
         if not line:
             insort(self._priorities, priority)
-        line.add(sid)
+        if is_first:
+            line.add_first(sid)
+        else:
+            line.add(sid)
         self._due += 1
         self._enter(sid, line.as_place)
 

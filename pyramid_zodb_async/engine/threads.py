@@ -5,7 +5,8 @@ import contextvars
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from zope.interface import implementer
 
@@ -13,7 +14,7 @@ from ..concurrency.exits import call_at_exit, forget_at_exit
 from ..concurrency.forks import call_after_fork
 from ..concurrency.loggers import get_logger
 from ..concurrency.threads import start_thread
-from ..interfaces import IEngine
+from ..interfaces import IBatchEngine, IBatches
 from .queue import Entry, JobQueue
 
 __all__ = ["ThreadEngine"]
@@ -21,7 +22,15 @@ __all__ = ["ThreadEngine"]
 log = get_logger(__name__)
 
 
-@implementer(IEngine)
+#: How many jobs one transaction may have.
+MOST_IN_BATCH = 50
+
+#: How many of them a thread takes if so many wait, whatever the others do:
+#: they are short, and a commit takes longer than some of them.
+FEW_IN_BATCH = 10
+
+
+@implementer(IBatchEngine)
 class ThreadEngine:
     """An engine of up to *workers* daemon threads.
 
@@ -46,6 +55,7 @@ class ThreadEngine:
         self.workers = workers
         self.grace = grace
         self._run = run
+        self._batches: IBatches | None = None
         self._begin()
         call_after_fork(self._begin)
 
@@ -63,9 +73,13 @@ class ThreadEngine:
         self._job_over = threading.Condition(lock)
         self._queue = JobQueue()
         self._threads: list[threading.Thread] = []
-        self._running: dict[threading.Thread, str] = {}
+        self._running: dict[threading.Thread, list[str]] = {}
         self._stopping = False
         self._stops_at_exit = False
+
+    def use_batches(self, batches: IBatches) -> None:
+        """See :class:`~pyramid_zodb_async.interfaces.IBatchEngine`."""
+        self._batches = batches
 
     def submit(
         self,
@@ -111,7 +125,7 @@ class ThreadEngine:
             # a copy: a thread that ends removes itself, for which it needs
             # the lock, so the joins are outside of it
             threads = list(self._threads)
-            running = len(self._running)
+            running = sum(map(len, self._running.values()))
         # whoever presses Ctrl-C again wants no more of the wait, and no
         # traceback of it
         with contextlib.suppress(KeyboardInterrupt):
@@ -120,7 +134,9 @@ class ThreadEngine:
             for thread in threads:
                 thread.join(max(0, deadline - time.monotonic()))
         with self._condition:
-            unfinished = list(self._running.values())
+            unfinished = [
+                sid for sids in self._running.values() for sid in sids
+            ]
         if unfinished:
             log.warning(
                 "The engine stopped with jobs that have not ended: %s.",
@@ -168,8 +184,11 @@ class ThreadEngine:
         """Run jobs until the engine stops; the work of one thread."""
         thread = threading.current_thread()
         try:
-            while (entry := self._take(thread)) is not None:
-                self._run_one(entry, thread)
+            while (entries := self._take(thread)) is not None:
+                if len(entries) == 1:
+                    self._run_one(entries[0], thread)
+                else:
+                    self._run_batch(entries, thread)
         finally:
             self._leave(thread)
 
@@ -190,6 +209,36 @@ class ThreadEngine:
         else:
             self._note_end(thread, entry, delay)
 
+    def _run_batch(
+        self, entries: list[Entry], thread: threading.Thread
+    ) -> None:
+        """Run several jobs, and put back those that are to be run again."""
+        batches: Any = self._batches
+        by_sid = {entry.sid: entry for entry in entries}
+        again: Sequence[tuple[str, float]] = ()
+        try:
+            again = contextvars.Context().run(batches.run, list(by_sid))
+        except BaseException:
+            log.critical(
+                "The runner raised over a batch of %d jobs, which will not"
+                " end: %s.",
+                len(by_sid),
+                ", ".join(by_sid),
+                exc_info=True,
+                extra={"action": "runner_raised"},
+            )
+        with self._condition:
+            del self._running[thread]
+            self._job_over.notify_all()
+            # from the last, as each comes before those that wait
+            for sid, delay in reversed(again):
+                if delay:
+                    self._queue.rest(by_sid[sid], delay)
+                else:
+                    self._queue.put_back(by_sid[sid])
+                self._condition.notify()
+            self._start_threads()
+
     def _note_end(
         self, thread: threading.Thread, entry: Entry, delay: float | None
     ) -> None:
@@ -203,21 +252,45 @@ class ThreadEngine:
                 self._queue.rest(entry, delay)
                 self._condition.notify()
 
-    def _take(self, thread: threading.Thread) -> Entry | None:
-        """Wait for a job that is due, and return it; ``None`` to end."""
+    def _take(self, thread: threading.Thread) -> list[Entry] | None:
+        """Wait for a job that is due, and return it; ``None`` to end.
+
+        There may be others with it, to be run in one transaction.
+        """
         with self._condition:
             while not self._stopping:
                 entry = self._queue.take()
                 if entry is not None:
                     # under the lock in which it was taken from the queue, so
                     # that idle() and stop() do not miss it
-                    self._running[thread] = entry.sid
+                    entries = [entry, *self._take_more(entry)]
+                    self._running[thread] = [entry.sid for entry in entries]
                     # there may have been one thread to wait for several jobs
                     # that have become due together
                     self._start_threads()
-                    return entry
+                    return entries
                 self._condition.wait(self._queue.pause())
             return None
+
+    def _take_more(self, first: Entry) -> list[Entry]:
+        """Take jobs that may be run together with one, if there are many.
+
+        To be called within the lock.
+        """
+        batches: Any = self._batches
+        if batches is None or not batches.may_batch(first.sid):
+            return []
+        waiting = self._queue.ready()
+        more: list[Entry] = []
+        if waiting < self.workers:
+            return []  # each of them has a thread soon
+        share = max(waiting // self.workers, FEW_IN_BATCH - 1)
+        while len(more) < min(share, MOST_IN_BATCH - 1):
+            entry = self._queue.take_if(batches.may_batch)
+            if entry is None:
+                break
+            more.append(entry)
+        return more
 
     def _leave(self, thread: threading.Thread) -> None:
         """Remove a thread that ends; replace it unless the engine stops."""

@@ -25,12 +25,20 @@ from ..interfaces import IJobWrappers
 from .job_request import Extender, blank_request, withhold_session
 from .surroundings import OwnTransaction, Surroundings, begin_transaction
 
-__all__ = ["RequestSurroundings"]
+__all__ = [
+    "InRequest",
+    "RequestSurroundings",
+    "abort",
+    "find_root",
+    "finish",
+    "manager_of",
+    "restore_threadlocals",
+]
 
 log = get_logger(__name__)
 
 
-class _InRequest(OwnTransaction):
+class InRequest(OwnTransaction):
     """The surroundings of a run that has a request."""
 
     def __init__(self, request: Any) -> None:
@@ -63,8 +71,8 @@ class RequestSurroundings:
     """
 
     def __init__(self, registry: Any) -> None:
-        self._registry = registry
-        self._extender = Extender()
+        self.registry = registry
+        self.extend = Extender().extend
 
     @contextlib.contextmanager
     def __call__(self, run: IRun) -> Iterator[Surroundings]:
@@ -77,7 +85,7 @@ class RequestSurroundings:
             A context manager, whose value is the surroundings. At its end,
             what is not committed is aborted.
         """
-        request = self._make_request(run)
+        request = self.make_request(run)
         depth = len(threadlocals.stack)
         # by hand, which takes a fraction of the work of an ExitStack: the
         # transaction is aborted before finished callbacks close its
@@ -88,24 +96,28 @@ class RequestSurroundings:
             # application, so these come before it; the root factory may need
             # a connection, which cannot load anything if it was opened
             # before the transaction of an explicit manager began
-            threadlocals.push({"registry": self._registry, "request": request})
-            self._extender.extend(request)
-            manager = _manager_of(request)
+            threadlocals.push({"registry": self.registry, "request": request})
+            self.extend(request)
+            manager = manager_of(request)
             try:
                 begin_transaction(manager, run)
-                _find_root(request)
-                yield _InRequest(request)
+                find_root(request)
+                yield InRequest(request)
             finally:
-                _abort(request)
+                abort(request)
         finally:
             try:
-                _finish(request)
+                finish(request)
             finally:
-                _restore_threadlocals(threadlocals.stack, depth)
+                restore_threadlocals(threadlocals.stack, depth)
 
-    def _make_request(self, run: IRun) -> Any:
-        """Return a new request, which knows the registry."""
-        factory = self._registry.queryUtility(IRequestFactory, default=Request)
+    def make_request(self, run: IRun) -> Any:
+        """Return a new request, which knows the registry.
+
+        Args:
+            run: the run that it is for.
+        """
+        factory = self.registry.queryUtility(IRequestFactory, default=Request)
         try:
             request = blank_request(factory, run.sid, run.base_url)
         except ValueError:
@@ -116,13 +128,17 @@ class RequestSurroundings:
                 extra={"action": "job_without_url", "sid": run.sid},
             )
             request = blank_request(factory, run.sid, None)
-        request.registry = self._registry
+        request.registry = self.registry
         withhold_session(request)
         return request
 
 
-def _manager_of(request: Any) -> Any:
-    """Return the transaction manager of a request, which knows it then."""
+def manager_of(request: Any) -> Any:
+    """Return the transaction manager of a request, which knows it then.
+
+    Args:
+        request: the request.
+    """
     manager = create_tm(request)
     # as the tween of pyramid_tm sets them: request.tm is the manager, and
     # subrequests see that there is a transaction already
@@ -135,15 +151,23 @@ def _manager_of(request: Any) -> Any:
     return manager
 
 
-def _find_root(request: Any) -> None:
-    """Set ``request.context`` to the application's root, if not set."""
+def find_root(request: Any) -> None:
+    """Set ``request.context`` to the application's root, if not set.
+
+    Args:
+        request: the request, whose transaction has begun.
+    """
     root = make_root(request)
     if getattr(request, "context", None) is None:
         request.context = root
 
 
-def _abort(request: Any) -> None:
-    """Abort the current transaction, if there is one."""
+def abort(request: Any) -> None:
+    """Abort the current transaction, if there is one.
+
+    Args:
+        request: the request that has its manager.
+    """
     # as pyramid_tm does: what finished callbacks schedule would be lost
     del request.environ["tm.active"]
     # after a commit, an explicit manager has no transaction and raises
@@ -151,8 +175,12 @@ def _abort(request: Any) -> None:
         request.environ.pop("tm.manager").abort()
 
 
-def _finish(request: Any) -> None:
-    """Call all finished callbacks, also after one of them has failed."""
+def finish(request: Any) -> None:
+    """Call all finished callbacks, also after one of them has failed.
+
+    Args:
+        request: the request, which is over.
+    """
     # Pyramid would stop at the first that raises, and one of those left may be
     # the one by which pyramid_zodbconn closes the connection
     while request.finished_callbacks:
@@ -166,6 +194,11 @@ def _finish(request: Any) -> None:
             )
 
 
-def _restore_threadlocals(stack: list[Any], depth: int) -> None:
-    """Remove what was pushed onto the stack, by us or by the job."""
+def restore_threadlocals(stack: list[Any], depth: int) -> None:
+    """Remove what was pushed onto the stack, by us or by the job.
+
+    Args:
+        stack: the stack.
+        depth: how many there were before.
+    """
     del stack[depth:]

@@ -26,7 +26,7 @@ from .surroundings import Surroundings, SurroundingsFactory
 from .time_limit import Watchdog
 from .verdicts import SUCCEEDED, Raised, Succeeded, Verdict
 
-__all__ = ["Runner"]
+__all__ = ["Runner", "commit", "make_call", "raised_in"]
 
 log = get_logger(__name__)
 
@@ -71,16 +71,16 @@ class Runner:
         public_errors: tuple[type[BaseException], ...] = (),
         waits_before_retry: bool = True,
     ) -> None:
-        self._scheduler = scheduler
+        self.scheduler = scheduler
         self._environment = environment
         self._time_limit = time_limit
-        self._rules = Rules(
+        self.rules = Rules(
             max_conflicts=max_conflicts,
             attempts=attempts,
             public_errors=public_errors,
             waits_before_retry=waits_before_retry,
         )
-        self._watchdog = Watchdog()
+        self.watchdog = Watchdog()
         #: The runs of which it is not known yet whether they have committed,
         #: by sid. Here, since the scheduler may drop their jobs meanwhile.
         self._in_doubt: dict[str, IRun] = {}
@@ -100,9 +100,26 @@ class Runner:
         """
         doubtful = self._in_doubt.pop(sid, None)
         if doubtful is not None:
-            return self._end(doubtful, doubtful.doubt)
+            return self.end(doubtful, doubtful.doubt)
+        run = self.claim(sid)
+        if run is None or isinstance(run, float):
+            return run
+        with self.limit_time(run):
+            verdict = self._execute(run)
+        return self.end(run, verdict)
+
+    def claim(self, sid: str) -> IRun | float | None:
+        """Claim a run of a job, and tell that it begins.
+
+        Args:
+            sid: the sid of the job.
+
+        Returns:
+            The run; the seconds after which to try it again, if no run can
+            begin now; ``None`` if the job is not to be run (any more).
+        """
         try:
-            run = self._scheduler.claim(sid)
+            run: IRun | None = self.scheduler.claim(sid)
         except Exception:
             # the database is away, or a conflict was met; no run has begun
             log.warning(
@@ -112,29 +129,33 @@ class Runner:
                 extra={"action": "job_not_begun", "sid": sid},
             )
             return longest_delay()
-        if run is None:
-            return None
-        announcer: Announcer = self._scheduler.announcer
-        announcer.announce_run(JobStarted, run)
-        with self._limit_time(run):
-            verdict = self._execute(run)
-        return self._end(run, verdict)
+        if run is not None:
+            announcer: Announcer = self.scheduler.announcer
+            announcer.announce_run(JobStarted, run)
+        return run
 
-    def _end(self, run: IRun, verdict: Verdict) -> float | None:
+    def end(self, run: IRun, verdict: Verdict) -> float | None:
         """Record what is to follow a run, and tell the subscribers.
 
-        Return the seconds after which to go on with the job, or ``None``.
+        To be called when no transaction of the run is open.
+
+        Args:
+            run: the run.
+            verdict: the verdict on it.
+
+        Returns:
+            The seconds after which to go on with the job, or ``None``.
         """
-        announcer: Announcer = self._scheduler.announcer
+        announcer: Announcer = self.scheduler.announcer
         delay = None
         if isinstance(verdict, Succeeded):
-            # not in _perform(): whatever a log call lets through, such as the
+            # not before: whatever a log call lets through, such as the
             # signal that ends a worker of Celery, must change no verdict
             _log_success(run)
             announcer.announce_run(JobSucceeded, run)
         else:
             # not before the surroundings are gone, as for the event
-            delay = record(self._scheduler, run, verdict)
+            delay = record(self.scheduler, run, verdict)
             if run.doubt is not None:
                 self._in_doubt[run.sid] = run
         if delay is None:
@@ -143,22 +164,27 @@ class Runner:
             run.close()
         return delay
 
-    def _limit_time(
-        self, run: IRun
-    ) -> contextlib.AbstractContextManager[None]:
-        """Have the job failed when the block takes longer than it may."""
+    def limit_time(self, run: IRun) -> contextlib.AbstractContextManager[None]:
+        """Have the job failed when the block takes longer than it may.
+
+        Args:
+            run: the run that the block is of.
+
+        Returns:
+            A context manager.
+        """
         limit: float | None = run.options.time_limit or self._time_limit
         if limit is None:
             return contextlib.nullcontext()
         on_timeout = functools.partial(
             fail_overdue,
-            self._scheduler,
-            self._rules,
+            self.scheduler,
+            self.rules,
             run,
             limit,
             threading.get_ident(),
         )
-        return self._watchdog.limit(limit, on_timeout)
+        return self.watchdog.limit(limit, on_timeout)
 
     def _execute(self, run: IRun) -> Verdict:
         """Give the run its surroundings, and return the verdict on it."""
@@ -166,14 +192,15 @@ class Runner:
         try:
             with self._environment(run) as surroundings:
                 try:
-                    _perform(run, surroundings)
+                    make_call(run, surroundings)
+                    commit(run, surroundings)
                     verdict = SUCCEEDED
                 except BaseException as error:  # noqa: BLE001 - of any kind
                     # here, where the transaction is not aborted yet: the
                     # surroundings ask it whether the error is transient, and
                     # the error may refer to objects of its connections
                     verdict = judge(
-                        self._rules, run, _raised(run, error, surroundings)
+                        self.rules, run, raised_in(run, error, surroundings)
                     )
         except BaseException as error:
             if verdict is None:
@@ -199,12 +226,12 @@ class Runner:
                 may_repeat=any(is_of(leaf, TransientError) for leaf in leaves),
                 is_outage=any(map(storage_failed, leaves)),
             )
-            return judge(self._rules, run, raised)
+            return judge(self.rules, run, raised)
         except Exception:  # noqa: BLE001 - of the error's class
             return fail_untold(run)
 
 
-def _raised(
+def raised_in(
     run: IRun, error: BaseException, surroundings: Surroundings
 ) -> Raised:
     """Return what a run has raised, while its transaction is open.
@@ -212,6 +239,11 @@ def _raised(
     If it has raised several exceptions together, the transaction is asked
     about each. What one of them says of the database concerns all: the others
     may have come of what was read before it.
+
+    Args:
+        run: the run.
+        error: what it has raised.
+        surroundings: those of the run.
     """
     leaves = leaves_of(error)
     doubtful = surroundings.doubtful_participants()
@@ -229,10 +261,15 @@ def _raised(
     )
 
 
-def _perform(run: IRun, surroundings: Surroundings) -> None:
-    """Load and make the call, record the success, and commit both.
+def make_call(run: IRun, surroundings: Surroundings) -> None:
+    """Load and make the call of a job, and record its success.
 
-    Whatever raises here, the commit included, makes the run unsuccessful.
+    Whatever raises here, or in the commit that is to follow, makes the run
+    unsuccessful.
+
+    Args:
+        run: the run.
+        surroundings: those of the run.
     """
     manager = surroundings.transaction_manager
     connections = surroundings.connections
@@ -249,6 +286,19 @@ def _perform(run: IRun, surroundings: Surroundings) -> None:
     # the function may have ended the transaction that it got
     surroundings.ensure_transaction()
     run.succeed(value, connections)
+
+
+def commit(run: IRun, surroundings: Surroundings) -> None:
+    """Commit the effects and the success of a run.
+
+    Args:
+        run: the run.
+        surroundings: those of the run.
+
+    Raises:
+        TransactionRequired: a hook has aborted the transaction.
+    """
+    manager = surroundings.transaction_manager
     current = manager.get()
     # asked here, so that the ordinary run takes no way
     if len(current.description) > LONGEST_NOTE:

@@ -25,6 +25,7 @@ __all__ = [
     "SurroundingsFactory",
     "bare_thread",
     "begin_transaction",
+    "note_of",
     "thread_transaction",
 ]
 
@@ -239,4 +240,13 @@ def begin_transaction(manager: Any, run: IRun) -> None:
     current = begin_joinable(manager)
     if run.owner is not None:
         current.user = run.owner[:LONGEST_NOTE]
-    current.note(f"job {run.sid}, attempt {run.attempt}: {run.function}")
+    current.note(note_of(run))
+
+
+def note_of(run: IRun) -> str:
+    """Return what the history of the database tells of a run.
+
+    Args:
+        run: the run.
+    """
+    return f"job {run.sid}, attempt {run.attempt}: {run.function}"

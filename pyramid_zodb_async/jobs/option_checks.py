@@ -195,6 +195,12 @@ def _queue(name: str, value: Any) -> str:
     return value
 
 
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(_refusal(name, "True or False", value))
+    return value
+
+
 def _refusal(name: str, allowed: str, value: Any) -> str:
     return f"The option {name!r} takes {allowed}, not {value!r}"
 
@@ -210,4 +216,5 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "queue": _queue,
     "result_timeout": _seconds,
     "title": _title,
+    "batched": _flag,
 }

@@ -84,6 +84,8 @@ class Options:
     result_timeout: float | None = None
     #: A name of the job for people.
     title: str | None = None
+    #: Whether one transaction may have runs of several such jobs.
+    batched: bool = False
 
     def covers(self, error: BaseException) -> bool:
         """Return whether the job may be tried again after *error*.

@@ -124,6 +124,13 @@ class BaseScheduler(abc.ABC):
         job = self._find(sid, connections)
         return None if job is None else job.fetch()
 
+    def may_batch(self, sid: str) -> bool:
+        """See :class:`~pyramid_zodb_async.contracts.ISchedulerCore`.
+
+        In memory each job has a transaction of its own.
+        """
+        return False
+
     def remove(self, sid: str, connections: Connections | None = None) -> None:
         """See :class:`~pyramid_zodb_async.interfaces.IScheduler`."""
         job = self._find(sid, connections)

@@ -37,6 +37,8 @@ class RunnableJob:
     #: under way.
     started: float | None = None
     progress: Progress | None = None
+    #: Whether it is to be run in no batch: one that it was in has failed.
+    is_single: bool = False
     #: How often a run of it began here, has reported progress, or was set
     #: back to be repeated.
     changes: int = 0

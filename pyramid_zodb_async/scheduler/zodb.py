@@ -17,17 +17,18 @@ from ..events import JobScheduled
 from ..interfaces import Connections, IEngine
 from ..jobs.given_options import NONE_GIVEN, resolved
 from ..jobs.model import JobView
-from ..jobs.options import NO_OPTIONS, Options
+from ..jobs.options import NO_OPTIONS
 from ..jobs.owners import stored_owner
 from ..transfer.callables import check_call, function_name
 from .base_scheduler import BaseScheduler, to_anybody
 from .maintenance.chores import Maintenance
+from .process.batch_run import BatchRun
 from .process.bulk import schedule_bulk
 from .process.intake import HandOff
 from .process.job_views import view_of_assigned
 from .process.left_jobs import note_left
 from .process.orderly_stop import OrderlyStop
-from .process.placing import NewJob, place_job
+from .process.placing import NewJob, option_values, place_job
 from .process.remote_claim import claim_announced
 from .process.run import StoredRun
 from .process.this_process import ThisProcess
@@ -198,7 +199,7 @@ class ZODBScheduler(BaseScheduler):
             "base_url": base_url,
             "runner": incarnation,
             **({} if owner is None else stored_owner(owner)),
-            **_given(own_options, due),
+            **option_values(own_options, due),
         }
         store = self._store(changes, connections, db)
         timeout = store.outcome_timeout(own_options, process.timeout)
@@ -378,21 +379,16 @@ class ZODBScheduler(BaseScheduler):
         self.process.assigned_jobs.assign([assigned])
         return True
 
+    def may_batch(self, sid: str) -> bool:
+        """See :class:`~pyramid_zodb_async.contracts.ISchedulerCore`."""
+        assigned = self.process.assigned_jobs.get(sid)
+        return assigned is not None and assigned.may_batch
+
     def claim(self, sid: str) -> IRun | None:
         """See :class:`~pyramid_zodb_async.contracts.ISchedulerCore`."""
         assigned = self.process.assigned_jobs.begin(sid)
         if assigned is None:
             return None
-        run = StoredRun(self.process, assigned)
+        kind = BatchRun if assigned.options.batched else StoredRun
+        run = kind(self.process, assigned)
         return run if not assigned.suspect or run.begin() else None
-
-
-def _given(options: Options, due: float | None) -> dict[str, Any]:
-    """Return the attributes of a record for options; few jobs have any."""
-    if options is NO_OPTIONS and due is None:
-        return {}
-    # plain, since this process alone knows the end of a pause by its clock
-    return {
-        "options": options.stored(),
-        "due": None if due is None else float(due),
-    }

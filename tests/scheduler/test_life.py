@@ -790,7 +790,7 @@ def make_runner(scheduler, dog):
         max_conflicts=MAX_CONFLICTS,
         attempts=ATTEMPTS,
     )
-    runner._watchdog = dog
+    runner.watchdog = dog
     return runner
 
 

@@ -43,6 +43,15 @@ class AssignedJob(RunnableJob):
         """Whether no other suspect may run beside it."""
         return self.alone or self.crashes > 0
 
+    @property
+    def may_batch(self) -> bool:
+        """Whether it waits, and one transaction may have it and others."""
+        return (
+            self.options.batched
+            and self.started is None
+            and not (self.is_single or self.suspect)
+        )
+
     def history(self) -> dict[str, Any]:
         """Return the attributes of the record that describe the run.
 

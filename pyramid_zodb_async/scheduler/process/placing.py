@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from BTrees.IIBTree import IITreeSet
 from BTrees.IOBTree import IOBTree
 
+from ...jobs.options import NO_OPTIONS, Options
 from ..records import Cell, JobRecord, LocatedPage, Page, Store, StoredJob
 from ..sids import SIGNATURE
 from ..transaction_changes import CertainChange, Changes
@@ -13,7 +14,14 @@ from .free_pages import TakenPage
 from .intake import HandOff
 from .this_process import ThisProcess
 
-__all__ = ["NewBlock", "NewJob", "add_cell", "place_block", "place_job"]
+__all__ = [
+    "NewBlock",
+    "NewJob",
+    "add_cell",
+    "option_values",
+    "place_block",
+    "place_job",
+]
 
 #: How many jobs of a transaction have a page each, before the others become
 #: the cells of a block.
@@ -64,6 +72,22 @@ class NewBlock(CertainChange):
         if self.place is not None:
             self._process.free_pages.give_back(self.place)
             self.place = None
+
+
+def option_values(options: Options, due: float | None) -> dict[str, Any]:
+    """Return the attributes of a record for options; few jobs have any.
+
+    Args:
+        options: those of the job.
+        due: when it is due, in seconds since the epoch; ``None`` if at once.
+    """
+    if options is NO_OPTIONS and due is None:
+        return {}
+    # plain, since this process alone knows the end of a pause by its clock
+    return {
+        "options": options.stored(),
+        "due": None if due is None else float(due),
+    }
 
 
 def place_job(
