@@ -58,6 +58,10 @@ def job(**options: Any) -> Callable[[F], F]:
             ``zodb_async.result_timeout``.
         title: a name of the job for people, a line of text or a translation
             string.
+        batched: whether several such jobs that wait may be run in one
+            transaction, if they are in the database and threads of the
+            process run them. It is for short functions that use nothing but
+            the ZODB. The default is ``False``.
 
     Returns:
         A decorator, which sets the options and returns the same function.

@@ -14,7 +14,13 @@ from pyramid.threadlocal import get_current_request
 from pyramid_zodbconn import get_connection
 from ZODB.Connection import Connection
 
-from pyramid_zodb_async import IScheduler, JobError, JobTimeout, current_job
+from pyramid_zodb_async import (
+    IScheduler,
+    JobError,
+    JobTimeout,
+    current_job,
+    job,
+)
 from pyramid_zodb_async.database.connections import OpenedConnections
 from pyramid_zodb_async.scheduler.maintenance import bulk_claims
 from pyramid_zodb_async.scheduler.process import bulk_intake
@@ -91,6 +97,13 @@ def count(number):
 def count_alone(number):
     """Count once for this job, so that nothing is in the way of an undo."""
     tree_of(number)[number].count()
+
+
+@job(batched=True)
+def count_in_batch(number):
+    """Count as `count_alone` does, in one commit with others that wait."""
+    count_alone(number)
+    time.sleep(random.uniform(0, 0.005))
 
 
 def count_a_while(number):
@@ -182,6 +195,7 @@ JOBS = {
     for function in (
         count,
         count_alone,
+        count_in_batch,
         count_a_while,
         count_at_last,
         count_in_time,
@@ -240,7 +254,7 @@ def schedule(request):
                 counter.not_before = time.time() + options["delay"]
             counter.failures = int(request.params.get("failures", 0))
             counter.is_limited = "time_limit" in options
-            counter.is_alone = name == "count_alone"
+            counter.is_alone = name in {"count_alone", "count_in_batch"}
             if "bulk" in request.params:
                 together.append((counter, JOBS[name], number))
             else:

@@ -15,6 +15,7 @@ KINDS = {
     "count_a_while": (18, 0),
     "count_at_last": (18, 2),
     "count_in_time": (4, 2),
+    "count_in_batch": (30, 0),
 }
 
 #: A further kind, and its share, where jobs are undone.
