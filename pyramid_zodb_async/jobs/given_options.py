@@ -134,8 +134,19 @@ def resolved(
         due = EndOfPause.after(delay) if delay > 0 else None
     elif due is not None and due <= time.time():
         due = None
+    if "title" in values:  # it may have a translation, which does not compare
+        return _options(values), due
+    return _known_options(tuple(values.items())), due
+
+
+@functools.lru_cache(maxsize=512)
+def _known_options(values: tuple[tuple[str, Any], ...]) -> Options:
+    """Return the options that have these values, the same for the same."""
+    return _options(dict(values))
+
+
+def _options(values: dict[str, Any]) -> Options:
     # the value None stands for the default, as if the option were not given
-    values = {
-        name: value for name, value in values.items() if value is not None
-    }
-    return Options(**values), due
+    return Options(
+        **{name: value for name, value in values.items() if value is not None}
+    )

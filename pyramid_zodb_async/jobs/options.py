@@ -114,11 +114,7 @@ class Options:
         """
         if self is NO_OPTIONS:  # the usual case, made fast
             return ()
-        stored = tuple(
-            (field.name, _plain(getattr(self, field.name)))
-            for field in fields(self)
-            if getattr(self, field.name) != field.default
-        )
+        stored = _stored(self)
         if isinstance(self.title, TranslatableText):
             # beside it, where earlier versions do not look
             stored += ((TITLE_TRANSLATION, self.title.translation),)
@@ -133,6 +129,15 @@ class Options:
                 package: names that this version does not know are ignored.
         """
         return _load(stored) if stored else NO_OPTIONS
+
+
+@functools.lru_cache(maxsize=512)
+def _stored(options: Options) -> tuple[tuple[str, Any], ...]:
+    return tuple(
+        (field.name, _plain(getattr(options, field.name)))
+        for field in fields(options)
+        if getattr(options, field.name) != field.default
+    )
 
 
 def _plain(value: Any) -> Any:
