@@ -9,6 +9,7 @@ import contextlib
 import json
 import logging
 import pathlib
+import sqlite3
 import statistics
 import time
 from functools import partial
@@ -19,7 +20,7 @@ from machine import print_machine
 from stack import Repeats, Runs, count, new_stack
 from storages import POSTGRES, why_not
 
-STORAGES = ("filestorage", "zeo", "postgres")
+STORAGES = ("filestorage", "zeo", "sqlite", "postgres")
 
 #: How many requests are timed alone, before the others.
 TIMED = 30
@@ -79,7 +80,19 @@ class Sizes:
             return self._of_tables()
         if self._storage == "zeo":
             return (self._stack.folder / "Server.fs").stat().st_size
+        if self._storage == "sqlite":
+            return self._of_pages()
         return (self._stack.folder / "Data.fs").stat().st_size
+
+    def _of_pages(self):
+        # the file itself lags behind the log that is written first
+        file = self._stack.folder / "sqlite" / "main.sqlite3"
+        with contextlib.closing(sqlite3.connect(file)) as opened:
+            pages, free, size = (
+                opened.execute(f"PRAGMA {name}").fetchone()[0]
+                for name in ("page_count", "freelist_count", "page_size")
+            )
+        return (pages - free) * size
 
     def _of_tables(self):
         name = self._stack.uri.partition("?")[0].rpartition("/")[2]
