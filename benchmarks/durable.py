@@ -57,7 +57,7 @@ def measure_round(stack, seconds):
     return (
         commit_rate(stack.db, seconds / 2),
         job_rate(stack, seconds)[1],
-        job_rate(stack, seconds, fetch=False)[1],
+        job_rate(stack, seconds, fetch="no")[1],
     )
 
 

@@ -19,7 +19,6 @@ from storages import STORAGES, settle
 from transaction.interfaces import TransientError
 
 from pyramid_zodb_async import IScheduler
-from pyramid_zodb_async.database.application import databases_of
 from pyramid_zodb_async.scheduler.records import Record
 
 #: How many jobs are put into the store in one transaction.
@@ -110,10 +109,20 @@ class Stack:
         uri: that of the database.
         workers: how many jobs run at a time.
         starts: whether to start the scheduler now.
+        configure: is called with the configurator, to add views.
         settings: further ones.
     """
 
-    def __init__(self, uri, workers, folder=None, *, starts=True, **settings):
+    def __init__(
+        self,
+        uri,
+        workers,
+        folder=None,
+        *,
+        starts=True,
+        configure=None,
+        **settings,
+    ):
         self.uri, self.folder = uri, folder
         settings = {
             "zodbconn.uri": uri,
@@ -125,8 +134,12 @@ class Stack:
         config = Configurator(settings=settings)
         for name in ("tm", "zodbconn", "zodb_async"):
             config.include(f"pyramid_{name}")
-        self.registry = config.make_wsgi_app().registry
-        self.db = databases_of(self.registry)[""]
+        if configure:
+            configure(config)
+        self.router = config.make_wsgi_app()
+        self.registry = self.router.registry
+        # builds that are compared have helpers for it in different places
+        self.db = self.registry._zodb_databases[""]
         self.scheduler = self.registry.getUtility(IScheduler)
         if starts:
             self.scheduler.start()
@@ -138,23 +151,9 @@ class Stack:
         self.scheduler.stop(5)
         self.db.close()
 
-    @contextlib.contextmanager
     def request(self):
         """Give a request whose transaction is committed."""
-        request = Request.blank("/")
-        request.registry = self.registry
-        apply_request_extensions(request)
-        manager = create_tm(request)
-        request.environ.update({"tm.manager": manager, "tm.active": True})
-        manager.begin()
-        try:
-            yield request
-            manager.commit()
-        except BaseException:
-            manager.abort()
-            raise
-        finally:
-            request._process_finished_callbacks()
+        return committed_request(self.registry)
 
     def repeat(self, work):
         """Do *work* with a request, again after each conflict."""
@@ -173,6 +172,10 @@ class Stack:
         """Wait for the outcome, and fetch it."""
         return self._ask(lambda request: request.jobs.get_result(sid))
 
+    def delete(self, sid):
+        """Wait for the outcome, look at it, and remove the job."""
+        return self._ask(lambda request: viewed_and_removed(request, sid))
+
     def read(self, sid):
         """Wait for the outcome, and leave it where it is."""
         return self._ask(lambda request: request.jobs.completed(sid))
@@ -189,6 +192,37 @@ class Stack:
             self.scheduler.process.location.write(
                 lambda store, number=number: _keep(store, number), note="kept"
             )
+
+
+@contextlib.contextmanager
+def committed_request(registry):
+    """Give a request of an application, whose transaction is committed."""
+    request = Request.blank("/")
+    request.registry = registry
+    apply_request_extensions(request)
+    manager = create_tm(request)
+    request.environ.update({"tm.manager": manager, "tm.active": True})
+    manager.begin()
+    try:
+        yield request
+        manager.commit()
+    except BaseException:
+        manager.abort()
+        raise
+    finally:
+        request._process_finished_callbacks()
+
+
+def viewed_and_removed(request, sid):
+    """Return the outcome of a job that has ended, and remove it.
+
+    It is a pair, as that of ``request.jobs.get_result()``, or ``False``.
+    """
+    view = request.jobs.get(sid)
+    if not view.done:
+        return False
+    request.jobs.remove(sid)
+    return view.result, None
 
 
 def _keep(store, number):
@@ -212,13 +246,13 @@ def _keep(store, number):
 
 
 @contextlib.contextmanager
-def new_stack(storage, *, kept=0, workers=2):
+def new_stack(storage, *, kept=0, workers=2, configure=None):
     """Give a stack with a new database in a temporary folder."""
     with contextlib.ExitStack() as stack:
         name = stack.enter_context(tempfile.TemporaryDirectory())
         folder = pathlib.Path(name)
         uri = stack.enter_context(STORAGES[storage](folder))
-        made = Stack(uri, workers, folder)
+        made = Stack(uri, workers, folder, configure=configure)
         stack.callback(made.close)
         if kept:
             made.keep(kept)
@@ -247,22 +281,39 @@ def in_threads(number, work):
     return given
 
 
-def job_rate(stack, seconds, *, threads=2, window=20, fetch=True):
+#: How the outcomes of jobs can be asked for, and the methods that do it.
+FETCHES = {"get_result": "get", "delete": "delete", "no": "read"}
+
+
+def job_rate(stack, seconds, *, fetch="get_result", **windows):
     """Give jobs, and jobs per second, of threads that schedule and fetch.
+
+    Args:
+        stack: the application.
+        seconds: for how long they schedule.
+        fetch: how they ask for the outcome, of :data:`FETCHES`.
+        windows: how many threads there are, and what they leave open, as
+            :func:`loop_rate` takes it.
+    """
+    ask = getattr(stack, FETCHES[fetch])
+    return loop_rate(lambda: stack.put(nothing), ask, seconds, **windows)
+
+
+def loop_rate(put, ask, seconds, *, threads=2, window=20):
+    """Give jobs, and jobs per second, of threads that schedule and ask.
 
     Each has at most *window* jobs that it has not asked for yet.
     """
-    ask = stack.get if fetch else stack.read
     start = time.perf_counter()
     end = start + seconds
 
     def work():
-        sids, done = [], 0
-        while time.perf_counter() < end or sids:
+        handles, done = [], 0
+        while time.perf_counter() < end or handles:
             if time.perf_counter() < end:
-                sids.append(stack.put(nothing))
-            if len(sids) > window or time.perf_counter() >= end:
-                ask(sids.pop(0))
+                handles.append(put())
+            if len(handles) > window or time.perf_counter() >= end:
+                ask(handles.pop(0))
                 done += 1
         return done
 
