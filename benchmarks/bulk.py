@@ -17,7 +17,7 @@ from functools import partial
 import psycopg2
 import turns
 from machine import print_machine
-from stack import Repeats, Runs, count, new_stack
+from stack import Repeats, Runs, count, new_stack, schedule_calls
 from storages import POSTGRES, why_not
 
 STORAGES = ("filestorage", "zeo", "sqlite", "postgres")
@@ -47,11 +47,7 @@ def schedule_each(size, request):
 
 def schedule_many(size, request):
     """Schedule them with one call, where the build has that."""
-    many = getattr(request.schedule, "many", None)
-    if many is None:
-        schedule_each(size, request)
-    else:
-        many(count, ((number,) for number in range(size)))
+    schedule_calls(request, count, ((number,) for number in range(size)))
 
 
 #: What a request does, by name, and for how many jobs.

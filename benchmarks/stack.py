@@ -168,17 +168,26 @@ class Stack:
         """Schedule a job."""
         return self.repeat(lambda request: request.schedule(function))
 
-    def get(self, sid):
-        """Wait for the outcome, and fetch it."""
-        return self._ask(lambda request: request.jobs.get_result(sid))
+    def put_many(self, number, function=one):
+        """Schedule as many jobs in one request."""
+        return self.repeat(
+            lambda request: schedule_calls(request, function, number * [()])
+        )
 
-    def delete(self, sid):
-        """Wait for the outcome, look at it, and remove the job."""
-        return self._ask(lambda request: viewed_and_removed(request, sid))
+    def get(self, sid, fetch="get_result"):
+        """Wait for the outcome, and fetch it as one of :data:`FETCHES`."""
+        return self._ask(lambda request: FETCHES[fetch](request, sid))
 
-    def read(self, sid):
-        """Wait for the outcome, and leave it where it is."""
-        return self._ask(lambda request: request.jobs.completed(sid))
+    def get_many(self, sids, fetch):
+        """Wait for the outcomes, and fetch all of them in one request."""
+        fetch_one = FETCHES[fetch]
+        self._ask(
+            # most likely the last one tells
+            lambda request: all(map(request.jobs.completed, reversed(sids)))
+        )
+        return self.repeat(
+            lambda request: [fetch_one(request, sid) for sid in sids]
+        )
 
     def _ask(self, question):
         while not (answer := self.repeat(question)):
@@ -213,16 +222,37 @@ def committed_request(registry):
         request._process_finished_callbacks()
 
 
-def viewed_and_removed(request, sid):
-    """Return the outcome of a job that has ended, and remove it.
+def schedule_calls(request, function, calls):
+    """Schedule jobs with one call, where the build has that."""
+    many = getattr(request.schedule, "many", None)
+    if many is None:
+        return [request.schedule(function, *args) for args in calls]
+    return many(function, calls)
 
-    It is a pair, as that of ``request.jobs.get_result()``, or ``False``.
-    """
+
+def _get_result(request, sid):
+    return request.jobs.get_result(sid)
+
+
+def _view_and_remove(request, sid):
     view = request.jobs.get(sid)
     if not view.done:
         return False
     request.jobs.remove(sid)
     return view.result, None
+
+
+def _look(request, sid):
+    return request.jobs.completed(sid)
+
+
+#: How a request asks for the outcome of a job. Each gives something false
+#: until it has ended. The first two forget the job, and give its result.
+FETCHES = {
+    "get_result": _get_result,
+    "delete": _view_and_remove,
+    "no": _look,
+}
 
 
 def _keep(store, number):
@@ -281,10 +311,6 @@ def in_threads(number, work):
     return given
 
 
-#: How the outcomes of jobs can be asked for, and the methods that do it.
-FETCHES = {"get_result": "get", "delete": "delete", "no": "read"}
-
-
 def job_rate(stack, seconds, *, fetch="get_result", **windows):
     """Give jobs, and jobs per second, of threads that schedule and fetch.
 
@@ -295,8 +321,12 @@ def job_rate(stack, seconds, *, fetch="get_result", **windows):
         windows: how many threads there are, and what they leave open, as
             :func:`loop_rate` takes it.
     """
-    ask = getattr(stack, FETCHES[fetch])
-    return loop_rate(lambda: stack.put(nothing), ask, seconds, **windows)
+    return loop_rate(
+        lambda: stack.put(nothing),
+        lambda sid: stack.get(sid, fetch),
+        seconds,
+        **windows,
+    )
 
 
 def loop_rate(put, ask, seconds, *, threads=2, window=20):
