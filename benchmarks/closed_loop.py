@@ -261,7 +261,7 @@ def parse_options():
     add(
         "--seconds",
         type=float,
-        default=2.0,
+        default=1.5,
         help="of each loop and each skeleton, in each turn (%(default)s)",
     )
     add(
