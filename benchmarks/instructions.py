@@ -40,6 +40,13 @@ BARE = "a bare commit"
 #: A request that schedules many jobs, and all of their runs.
 SCHEDULE_MANY, RUN_MANY = "many scheduled in one commit", "their runs"
 
+#: A request that looks at an outcome and removes the job, as GET and DELETE.
+REMOVE = "view + remove + commit"
+
+#: The runs of as many jobs, which wait together.
+BATCH = 10
+RUN_BATCH = "ten runs, in a batch if there are batches"
+
 #: What is called a job in the sums.
 JOB = (lone.SCHEDULE, lone.RUN, lone.FETCH)
 
@@ -84,6 +91,7 @@ def be_counted(warm_up, repetitions, many):
         for do, times in ((lone.do, warm_up), (meter.do, repetitions)):
             for _ in range(times):
                 lone.live(app, do)
+                _live_shortly(app, do)
             _commit(app.db, do, times)
             if many:
                 _live_together(app, do, many)
@@ -91,6 +99,17 @@ def be_counted(warm_up, repetitions, many):
             gc.collect()
             gc.disable()
     print(json.dumps(meter.names))
+
+
+def _live_shortly(app, do):
+    """Have a job be removed in place of a fetch, and others run together."""
+    sid = app.put(lone.one)
+    app.engine.run_next()
+    do(REMOVE, app.remove, sid)
+
+    for _ in range(BATCH):
+        app.put(lone.one_batched)
+    do(RUN_BATCH, app.engine.run_together, BATCH)
 
 
 def _live_together(app, do, many):
@@ -237,10 +256,13 @@ def _with_sums(counts):
     if not counts:
         return {}
     run = counts[lone.SCHEDULE] + counts[lone.RUN]
+    in_batch = counts[lone.SCHEDULE] + counts[RUN_BATCH] / BATCH
     return {
         **counts,
         "schedule and run": run,
         "a job: schedule, run, fetch": sum(counts[step] for step in JOB),
+        "a job: schedule, run, view and remove": run + counts[REMOVE],
+        "a job of ten that wait: the same": in_batch + counts[REMOVE],
     }
 
 

@@ -15,6 +15,7 @@ import threading
 import time
 from urllib.parse import urlsplit
 
+from batches import make_batched
 from pyramid.config import Configurator
 from pyramid.request import Request
 from pyramid.response import Response
@@ -26,8 +27,6 @@ from stack import (
     in_threads,
     schedule_calls,
 )
-
-from pyramid_zodb_async import job
 
 #: What all requests have in common.
 BLANK = Request.blank("/").environ
@@ -62,12 +61,7 @@ def count_batched(number):
 
 
 #: Whether this build can run several jobs in one transaction.
-HAS_BATCHES = True
-try:
-    for function in (one_batched, count_batched):
-        job(batched=True)(function)
-except TypeError:  # there is no such option
-    HAS_BATCHES = False
+HAS_BATCHES = make_batched(one_batched, count_batched)
 
 #: The functions of jobs alone, and of those of requests for many.
 ALONE = {"plain": one, "batched": one_batched}
