@@ -186,8 +186,8 @@ def print_peers(options):
     """Print our rates and those of others, each measured beside the other."""
     print(
         f"Peers: {options.jobs} jobs that return 1, scheduled by 2 threads and"
-        " run by 2 workers,\nuntil all results are there: jobs/s, and ratio"
-        " of ours to theirs"
+        " run by 2 workers,\nuntil all results are there: jobs/s, those of"
+        " ours by storage, and their ratio to theirs"
     )
     with stacks_beside_peers() as stacks:
         print_beside(stacks, end_to_end, options)
@@ -231,7 +231,7 @@ def print_peer(name, ours, rate, jobs):
     print(f"{name:>21} {theirs:>7.0f}", end="")
     for kind, own in ours.items():
         # it is the slow one
-        number = jobs // 4 if kind.startswith("postgres") else jobs
+        number = jobs // 4 if kind == "postgres" else jobs
         speed = rate(own, number)
         print(f" {speed:>20.0f} {speed / theirs:>5.2f}", end="")
     print(flush=True)
@@ -269,8 +269,8 @@ def print_bulk(options):
         f"In bulk: {options.jobs} jobs that return 1, scheduled by 2 threads,"
         f" {HUNDRED} in a transaction or with a\npeer's call for many, else"
         " in a loop, and run by 2 workers, until all results are there or,\n"
-        "of Procrastinate, all states: jobs/s, and ratio of ours to theirs;"
-        f" ours fetched by {options.fetch}"
+        "of Procrastinate, all states: jobs/s, those of ours by storage,"
+        f" fetched by {options.fetch}, and\ntheir ratio to theirs"
     )
     kinds = ALONE if HAS_BATCHES else {"plain": ALONE["plain"]}
     with stacks_beside_peers() as stacks:
