@@ -121,6 +121,7 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/durable.py
 	$(BIN)/python benchmarks/bulk.py
+	$(BIN)/python benchmarks/closed_loop.py
 	$(BIN)/python benchmarks/waiting.py
 	$(BIN)/python benchmarks/over_http.py
 	$(BIN)/python benchmarks/celery_engine.py

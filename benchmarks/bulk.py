@@ -9,6 +9,7 @@ import contextlib
 import json
 import logging
 import pathlib
+import sqlite3
 import statistics
 import time
 from functools import partial
@@ -16,10 +17,10 @@ from functools import partial
 import psycopg2
 import turns
 from machine import print_machine
-from stack import Repeats, Runs, count, new_stack
+from stack import Repeats, Runs, count, new_stack, schedule_calls
 from storages import POSTGRES, why_not
 
-STORAGES = ("filestorage", "zeo", "postgres")
+STORAGES = ("filestorage", "zeo", "sqlite", "postgres")
 
 #: How many requests are timed alone, before the others.
 TIMED = 30
@@ -46,11 +47,7 @@ def schedule_each(size, request):
 
 def schedule_many(size, request):
     """Schedule them with one call, where the build has that."""
-    many = getattr(request.schedule, "many", None)
-    if many is None:
-        schedule_each(size, request)
-    else:
-        many(count, ((number,) for number in range(size)))
+    schedule_calls(request, count, ((number,) for number in range(size)))
 
 
 #: What a request does, by name, and for how many jobs.
@@ -79,7 +76,19 @@ class Sizes:
             return self._of_tables()
         if self._storage == "zeo":
             return (self._stack.folder / "Server.fs").stat().st_size
+        if self._storage == "sqlite":
+            return self._of_pages()
         return (self._stack.folder / "Data.fs").stat().st_size
+
+    def _of_pages(self):
+        # the file itself lags behind the log that is written first
+        file = self._stack.folder / "sqlite" / "main.sqlite3"
+        with contextlib.closing(sqlite3.connect(file)) as opened:
+            pages, free, size = (
+                opened.execute(f"PRAGMA {name}").fetchone()[0]
+                for name in ("page_count", "freelist_count", "page_size")
+            )
+        return (pages - free) * size
 
     def _of_tables(self):
         name = self._stack.uri.partition("?")[0].rpartition("/")[2]

@@ -12,12 +12,13 @@ import statistics
 import sys
 import time
 
+from loop_app import ALONE, HAS_BATCHES
 from machine import print_machine
-from peers import PEERS, end_to_end, why_not_peer
+from peers import HUNDRED, PEERS, end_to_end, in_bulk, why_not_peer
 from stack import Repeats, commit_rate, job_rate, new_stack, start_delays
 from storages import STORAGES, why_not
 
-PARTS = ("rates", "bytes", "delay", "conflicts", "peers")
+PARTS = ("rates", "bytes", "delay", "conflicts", "peers", "bulk")
 
 
 def usable(names):
@@ -45,19 +46,20 @@ def measure_rates(storage, options):
         for _ in range(options.rounds):
             for kept, stack in stacks.items():
                 gc.collect()
-                rounds[kept].append(measure_round(stack, options.seconds))
+                rounds[kept].append(measure_round(stack, options))
     return {
         kept: [statistics.median(column) for column in zip(*rows, strict=True)]
         for kept, rows in rounds.items()
     }
 
 
-def measure_round(stack, seconds):
+def measure_round(stack, options):
     """Give commits/s, jobs/s, and that without fetching, of one database."""
+    seconds = options.seconds
     return (
         commit_rate(stack.db, seconds / 2),
-        job_rate(stack, seconds)[1],
-        job_rate(stack, seconds, fetch=False)[1],
+        job_rate(stack, seconds, fetch=options.fetch)[1],
+        job_rate(stack, seconds, fetch="no")[1],
     )
 
 
@@ -66,7 +68,8 @@ def print_rates(options):
     print(
         "Jobs/s, 2 threads that schedule and fetch and 2 workers, beside"
         " commits/s of a small\nobject by 4 threads in the same database:"
-        " medians, by turns; ratio = jobs/s : (commits/s : 2)"
+        " medians, by turns; ratio = jobs/s : (commits/s : 2);"
+        f"\nfetched by {options.fetch}"
     )
     print(
         f"{'':>12} {'kept':>7} {'commits/s':>10} {'jobs/s':>7} ratio"
@@ -105,7 +108,7 @@ def print_bytes(options):
             job_rate(stack, 0.2)
             before = stack.db.storage.lastTransaction()
             size = stack.db.getSize()
-            jobs, _ = job_rate(stack, options.seconds)
+            jobs, _ = job_rate(stack, options.seconds, fetch=options.fetch)
             size = stack.db.getSize() - size
             print(
                 f"{kept:>12} {jobs:>6} {size / jobs:>6.0f}"
@@ -183,38 +186,102 @@ def print_peers(options):
     """Print our rates and those of others, each measured beside the other."""
     print(
         f"Peers: {options.jobs} jobs that return 1, scheduled by 2 threads and"
-        " run by 2 workers,\nuntil all results are there: jobs/s, and ratio"
-        " of ours to theirs"
+        " run by 2 workers,\nuntil all results are there: jobs/s, those of"
+        " ours by storage, and their ratio to theirs"
     )
+    with stacks_beside_peers() as stacks:
+        print_beside(stacks, end_to_end, options)
+
+
+@contextlib.contextmanager
+def stacks_beside_peers():
+    """Give an application for each storage that peers are compared with."""
     with contextlib.ExitStack() as opened:
-        ours = {
+        yield {
             storage: opened.enter_context(new_stack(storage))
             for storage in usable(("filestorage", "postgres"))
         }
-        for stack in ours.values():
-            end_to_end(stack, 50)
-        headings = "".join(f" {f'ours, {name}':>18} ratio" for name in ours)
-        print(f"{'':>16} {'theirs':>7}{headings}")
-        for name in options.peer:
-            if reason := why_not_peer(name):
-                print(f"{name:>16} missing: {reason}")
-            else:
-                print_peer(name, ours, options.jobs)
+
+
+def print_beside(ours, rate, options):
+    """Print a line for each peer.
+
+    Args:
+        ours: what is measured again beside each, by name.
+        rate: gives the jobs per second of one of them.
+        options: what the command line has said.
+    """
+    for own in ours.values():
+        rate(own, HUNDRED)
+    headings = "".join(f" {name:>20} ratio" for name in ours)
+    print(f"{'':>21} {'theirs':>7}{headings}")
+    for name in options.peer:
+        if reason := why_not_peer(name):
+            print(f"{name:>21} missing: {reason}")
+        else:
+            print_peer(name, ours, rate, options.jobs)
     print()
 
 
-def print_peer(name, ours, jobs):
+def print_peer(name, ours, rate, jobs):
     """Print a peer's rate, and ours."""
     with PEERS[name]() as peer:
-        end_to_end(peer, 50)
-        rate = end_to_end(peer, jobs)
-    print(f"{name:>16} {rate:>7.0f}", end="")
-    for storage, stack in ours.items():
+        rate(peer, HUNDRED)
+        theirs = rate(peer, jobs)
+    print(f"{name:>21} {theirs:>7.0f}", end="")
+    for kind, own in ours.items():
         # it is the slow one
-        number = jobs // 4 if storage == "postgres" else jobs
-        own = end_to_end(stack, number)
-        print(f" {own:>18.0f} {own / rate:>5.2f}", end="")
+        number = jobs // 4 if kind == "postgres" else jobs
+        speed = rate(own, number)
+        print(f" {speed:>20.0f} {speed / theirs:>5.2f}", end="")
     print(flush=True)
+
+
+# --- bulk --------------------------------------------------------------------
+
+
+class InBulk:
+    """Our jobs as a peer is asked for them, a hundred in each request.
+
+    Args:
+        stack: the application.
+        function: that of the jobs.
+        fetch: how their outcomes are asked for, of ``stack.FETCHES``.
+    """
+
+    def __init__(self, stack, function, fetch):
+        self._stack = stack
+        self._function = function
+        self._fetch = fetch
+
+    def put_many(self, number):
+        """Schedule as many jobs, and return their sids."""
+        return self._stack.put_many(number, self._function)
+
+    def get_many(self, sids):
+        """Wait for their outcomes, and fetch them."""
+        return self._stack.get_many(sids, self._fetch)
+
+
+def print_bulk(options):
+    """Print the rates of jobs that are scheduled together."""
+    print(
+        f"In bulk: {options.jobs} jobs that return 1, scheduled by 2 threads,"
+        f" {HUNDRED} in a transaction or with a\npeer's call for many, else"
+        " in a loop, and run by 2 workers, until all results are there or,\n"
+        "of Procrastinate, all states: jobs/s, those of ours by storage,"
+        f" fetched by {options.fetch}, and\ntheir ratio to theirs"
+    )
+    kinds = ALONE if HAS_BATCHES else {"plain": ALONE["plain"]}
+    with stacks_beside_peers() as stacks:
+        ours = {
+            storage if kind == "plain" else f"{storage}, {kind}": InBulk(
+                stack, function, options.fetch
+            )
+            for storage, stack in stacks.items()
+            for kind, function in kinds.items()
+        }
+        print_beside(ours, in_bulk, options)
 
 
 def parse_options():
@@ -223,6 +290,13 @@ def parse_options():
     add = parser.add_argument
     add("--part", action="append", choices=PARTS)
     add("--storage", action="append", choices=list(STORAGES))
+    add(
+        "--fetch",
+        choices=("get_result", "delete"),
+        default="get_result",
+        help="how outcomes are fetched and forgotten: by the one call, or by"
+        " a look and a removal, as GET and DELETE do it (%(default)s)",
+    )
     add("--kept", action="append", type=int, help="finished jobs present")
     add("--seconds", type=float, default=1.5, help="of each measurement")
     add("--rounds", type=int, default=3, help="of rates, by turns")
@@ -250,6 +324,7 @@ def main():
         ("delay", print_delays),
         ("conflicts", print_conflicts),
         ("peers", print_peers),
+        ("bulk", print_bulk),
     ):
         if part in options.part:
             show(options)

@@ -6,11 +6,13 @@ import collections
 import contextlib
 import logging
 
+from batches import make_batched
 from pyramid.config import Configurator
 from pyramid.request import Request, apply_request_extensions
 from pyramid_tm import create_tm
+from zope.interface import classImplements
 
-from pyramid_zodb_async import IScheduler
+from pyramid_zodb_async import IScheduler, interfaces
 
 #: After how many lives all caches are filled.
 WARM_UP = 5
@@ -22,6 +24,15 @@ SCHEDULE, RUN, FETCH = "schedule + commit", "one run", "fetch + commit"
 def one():
     """Be a job with a result."""
     return 1
+
+
+def one_batched():
+    """Be such a job, which may run in a batch."""
+    return 1
+
+
+#: Whether there are batches.
+HAS_BATCHES = make_batched(one_batched)
 
 
 def fail():
@@ -36,7 +47,12 @@ class Kept:
 
     def __init__(self, run):
         self.run = run
+        self.batches = None
         self.sids = collections.deque()
+
+    def use_batches(self, batches):
+        """Take what runs several jobs in one transaction."""
+        self.batches = batches
 
     def submit(self, sids, *, due=None, priority=0):
         """Take jobs."""
@@ -49,6 +65,14 @@ class Kept:
     def run_next(self):
         """Run it, on this thread."""
         self.run(self.next())
+
+    def run_together(self, number):
+        """Run the next ones in a batch, if this build can do that."""
+        if self.batches is None:
+            for _ in range(number):
+                self.run_next()
+        elif self.batches.run([self.next() for _ in range(number)]):
+            raise AssertionError("some of a batch are to run again")
 
     def withdraw(self, sid):
         """Forget a job."""
@@ -65,6 +89,11 @@ class Kept:
     def stop(self, grace=None):
         """Tell that no job still runs."""
         return []
+
+
+if HAS_BATCHES:
+    # who does not say so gets none
+    classImplements(Kept, interfaces.IBatchEngine)
 
 
 class Lone:
@@ -119,6 +148,13 @@ class Lone:
         """Fetch the outcome of a job."""
         with self.request() as request:
             return request.jobs.get_result(sid)
+
+    def remove(self, sid):
+        """Look at the outcome of a job, and remove it."""
+        with self.request() as request:
+            result = request.jobs.get(sid).result
+            request.jobs.remove(sid)
+            return result
 
     def ask(self, method, path, status):
         """Send a request about a job through the router."""

@@ -13,6 +13,7 @@ import ZODB
 
 REDIS = os.environ.get("BENCH_REDIS_URL", "redis://127.0.0.1:6379/15")
 SQLITE = os.environ.get("BENCH_SQLITE_FILE", ":memory:")
+SQLITE_SYNCED = "BENCH_SQLITE_SYNCED" in os.environ
 POSTGRES = os.environ.get("BENCH_POSTGRES_URL", "postgresql://")
 
 
@@ -31,7 +32,7 @@ with contextlib.suppress(ImportError):
 
     redis_huey = RedisHuey("bench", url=REDIS)
     redis_huey_one = redis_huey.task(name="one")(one)
-    sqlite_huey = SqliteHuey("bench", filename=SQLITE)
+    sqlite_huey = SqliteHuey("bench", filename=SQLITE, fsync=SQLITE_SYNCED)
     sqlite_huey_one = sqlite_huey.task(name="one")(one)
 
 

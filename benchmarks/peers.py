@@ -4,13 +4,15 @@ import contextlib
 import importlib
 import os
 import pathlib
+import shutil
 import sys
 import tempfile
 import time
 import types
+from functools import partial
 
 import redis
-from processes import process
+from processes import free_port, process, program, wait_for_port
 from stack import in_threads
 from storages import POSTGRES, postgres_database, why_not
 
@@ -19,18 +21,51 @@ PATIENCE = 30
 
 REDIS = os.environ.get("BENCH_REDIS", "redis://127.0.0.1:6379")
 
+#: The end of the names of those whose broker has a job on the disk before it
+#: says so, as a commit of ours is.
+FSYNC = " fsync"
+
+#: How many jobs are scheduled at once.
+HUNDRED = 100
+
 
 class Peer:
-    """A queue: *put* schedules a job, *get* waits for what it gave."""
+    """A queue: *put* schedules a job, *get* waits for what it gave.
 
-    def __init__(self, put, get):
+    Args:
+        put: schedules a job, and returns a handle.
+        get: waits for the result of a handle.
+        put_many: schedules so many jobs, and returns their handles; if the
+            queue has no call for that, they are put one by one.
+    """
+
+    def __init__(self, put, get, put_many=None):
         self.put = put
         self.get = get
+        self.put_many = put_many or (
+            lambda number: [put() for _ in range(number)]
+        )
+
+    def get_many(self, handles):
+        """Wait for the results of many."""
+        return [self.get(handle) for handle in handles]
 
 
 def end_to_end(peer, jobs):
     """Give jobs per second, until all results are there."""
     return rate_of(lambda _: peer.put(), peer.get, jobs)
+
+
+def in_bulk(peer, jobs):
+    """Give jobs per second that are scheduled a hundred at a time."""
+
+    def get_same(handles):
+        (result,) = set(peer.get_many(handles))
+        return result
+
+    return HUNDRED * rate_of(
+        lambda _: peer.put_many(HUNDRED), get_same, max(jobs // HUNDRED, 1)
+    )
 
 
 def rate_of(put, get, jobs):
@@ -87,10 +122,34 @@ def redis_url():
 
 
 @contextlib.contextmanager
-def redis_tasks(*worker, **environ):
+def synced_redis_url():
+    """Give the URL of a Redis that syncs each command to the disk."""
+    port = free_port()
+    with tempfile.TemporaryDirectory() as folder:
+        options = {
+            "port": port,
+            "bind": "127.0.0.1",
+            "dir": folder,
+            "appendonly": "yes",
+            "appendfsync": "always",
+            "save": "",
+        }
+        words = (
+            word
+            for name, value in options.items()
+            for word in (f"--{name}", str(value))
+        )
+        log = pathlib.Path(folder) / "redis.log"
+        with program("redis-server", *words, log=log):
+            wait_for_port(port)
+            yield f"redis://127.0.0.1:{port}/0"
+
+
+@contextlib.contextmanager
+def redis_tasks(*worker, synced=False, **environ):
     """Start a worker that uses Redis, and give the module of tasks."""
     with (
-        redis_url() as url,
+        synced_redis_url() if synced else redis_url() as url,
         tasks(
             *(word.format(url=url) for word in worker),
             BENCH_REDIS_URL=url,
@@ -110,26 +169,29 @@ def _huey(task):
 
 
 @contextlib.contextmanager
-def huey_sqlite():
-    """Huey on SQLite, which it does not have synced at each commit."""
-    with tasks(*HUEY, "peer_tasks.sqlite_huey") as module:
+def huey_sqlite(*, synced=False):
+    """Huey on SQLite, which is synced to the disk, or never."""
+    environ = {"BENCH_SQLITE_SYNCED": "yes"} if synced else {}
+    with tasks(*HUEY, "peer_tasks.sqlite_huey", **environ) as module:
         yield _huey(module.sqlite_huey_one)
 
 
 @contextlib.contextmanager
-def huey_redis():
+def huey_redis(*, synced=False):
     """Huey on Redis."""
-    with redis_tasks(*HUEY, "peer_tasks.redis_huey") as module:
+    with redis_tasks(*HUEY, "peer_tasks.redis_huey", synced=synced) as module:
         yield _huey(module.redis_huey_one)
 
 
 @contextlib.contextmanager
-def celery(zodb_uri=""):
+def celery(zodb_uri="", *, synced=False):
     """Celery with two processes, on Redis; its tasks may use a ZODB."""
     arguments = (
         "celery -A peer_tasks:celery_app worker -c 2 -P prefork -l ERROR"
     )
-    with redis_tasks(*arguments.split(), BENCH_ZODB_URI=zodb_uri) as module:
+    with redis_tasks(
+        *arguments.split(), synced=synced, BENCH_ZODB_URI=zodb_uri
+    ) as module:
 
         def put_order(number):
             module.place_order(number)
@@ -148,10 +210,10 @@ def celery(zodb_uri=""):
 
 
 @contextlib.contextmanager
-def dramatiq():
+def dramatiq(*, synced=False):
     """Dramatiq with two threads, on Redis."""
     arguments = "dramatiq peer_tasks:dramatiq_broker --processes 1 --threads 2"
-    with redis_tasks(*arguments.split()) as module:
+    with redis_tasks(*arguments.split(), synced=synced) as module:
         yield Peer(
             module.dramatiq_one.send,
             lambda sent: sent.get_result(
@@ -163,7 +225,7 @@ def dramatiq():
 
 
 @contextlib.contextmanager
-def rq():
+def rq(*, synced=False):
     """RQ with two workers that do not fork for each job."""
     from rq import Queue  # noqa: PLC0415 - it may be missing
 
@@ -171,11 +233,13 @@ def rq():
         "rq.cli worker-pool bench -n 2 -q --url {url}"
         " --worker-class rq.worker.SimpleWorker"
     )
-    with redis_tasks(*arguments.split()) as module:
+    with redis_tasks(*arguments.split(), synced=synced) as module:
         queue = Queue("bench", connection=redis.Redis.from_url(module.REDIS))
+        call = Queue.prepare_data("peer_tasks.one")
         yield Peer(
             lambda: queue.enqueue("peer_tasks.one"),
             lambda job: job.latest_result(timeout=PATIENCE).return_value,
+            lambda number: queue.enqueue_many([call] * number),
         )
 
 
@@ -192,9 +256,11 @@ def procrastinate():
         with tasks(*arguments.split(), BENCH_POSTGRES_URL=url) as module:
             app = module.procrastinate_app
             with app.open():
+                one = module.procrastinate_one
                 yield Peer(
-                    module.procrastinate_one.defer,
+                    one.defer,
                     lambda number: _wait_for(app.job_manager, number),
+                    lambda number: one.batch_defer(*[{}] * number),
                 )
 
 
@@ -214,13 +280,22 @@ def _wait_for(manager, number):
     return 1
 
 
+#: Those that can be had with a broker that syncs, and without.
+BROKERS = {
+    "Huey, Redis": huey_redis,
+    "Huey, SQLite": huey_sqlite,
+    "Celery, Redis": celery,
+    "Dramatiq, Redis": dramatiq,
+    "RQ, Redis": rq,
+}
+
 PEERS = types.MappingProxyType(
     {
-        "Huey, Redis": huey_redis,
-        "Huey, SQLite": huey_sqlite,
-        "Celery, Redis": celery,
-        "Dramatiq, Redis": dramatiq,
-        "RQ, Redis": rq,
+        **BROKERS,
+        **{
+            name + FSYNC: partial(peer, synced=True)
+            for name, peer in BROKERS.items()
+        },
         "Procrastinate": procrastinate,
     }
 )
@@ -238,4 +313,6 @@ def why_not_peer(name):
             redis.Redis.from_url(REDIS).ping()
         except redis.RedisError as error:
             return f"Redis does not answer: {error}"
+    if name.endswith(f"Redis{FSYNC}") and not shutil.which("redis-server"):
+        return "there is no redis-server: apt-get install redis-server"
     return why_not("postgres") if name == "Procrastinate" else None

@@ -33,12 +33,17 @@ def wait_for_port(port, seconds=10):
             return
 
 
-@contextlib.contextmanager
 def process(*arguments, log, environ=None):
     """Run ``python -m …`` in a process group of its own."""
+    return program(sys.executable, "-m", *arguments, log=log, environ=environ)
+
+
+@contextlib.contextmanager
+def program(*command, log, environ=None):
+    """Run a program in a process group of its own."""
     with pathlib.Path(log).open("ab") as output:
         child = subprocess.Popen(
-            [sys.executable, "-m", *arguments],
+            command,
             cwd=HERE,
             env={**os.environ, "PYTHONPATH": str(HERE), **(environ or {})},
             stdout=output,

@@ -19,7 +19,6 @@ from storages import STORAGES, settle
 from transaction.interfaces import TransientError
 
 from pyramid_zodb_async import IScheduler
-from pyramid_zodb_async.database.application import databases_of
 from pyramid_zodb_async.scheduler.records import Record
 
 #: How many jobs are put into the store in one transaction.
@@ -110,10 +109,20 @@ class Stack:
         uri: that of the database.
         workers: how many jobs run at a time.
         starts: whether to start the scheduler now.
+        configure: is called with the configurator, to add views.
         settings: further ones.
     """
 
-    def __init__(self, uri, workers, folder=None, *, starts=True, **settings):
+    def __init__(
+        self,
+        uri,
+        workers,
+        folder=None,
+        *,
+        starts=True,
+        configure=None,
+        **settings,
+    ):
         self.uri, self.folder = uri, folder
         settings = {
             "zodbconn.uri": uri,
@@ -125,8 +134,12 @@ class Stack:
         config = Configurator(settings=settings)
         for name in ("tm", "zodbconn", "zodb_async"):
             config.include(f"pyramid_{name}")
-        self.registry = config.make_wsgi_app().registry
-        self.db = databases_of(self.registry)[""]
+        if configure:
+            configure(config)
+        self.router = config.make_wsgi_app()
+        self.registry = self.router.registry
+        # builds that are compared have helpers for it in different places
+        self.db = self.registry._zodb_databases[""]
         self.scheduler = self.registry.getUtility(IScheduler)
         if starts:
             self.scheduler.start()
@@ -138,23 +151,9 @@ class Stack:
         self.scheduler.stop(5)
         self.db.close()
 
-    @contextlib.contextmanager
     def request(self):
         """Give a request whose transaction is committed."""
-        request = Request.blank("/")
-        request.registry = self.registry
-        apply_request_extensions(request)
-        manager = create_tm(request)
-        request.environ.update({"tm.manager": manager, "tm.active": True})
-        manager.begin()
-        try:
-            yield request
-            manager.commit()
-        except BaseException:
-            manager.abort()
-            raise
-        finally:
-            request._process_finished_callbacks()
+        return committed_request(self.registry)
 
     def repeat(self, work):
         """Do *work* with a request, again after each conflict."""
@@ -169,13 +168,26 @@ class Stack:
         """Schedule a job."""
         return self.repeat(lambda request: request.schedule(function))
 
-    def get(self, sid):
-        """Wait for the outcome, and fetch it."""
-        return self._ask(lambda request: request.jobs.get_result(sid))
+    def put_many(self, number, function=one):
+        """Schedule as many jobs in one request."""
+        return self.repeat(
+            lambda request: schedule_calls(request, function, number * [()])
+        )
 
-    def read(self, sid):
-        """Wait for the outcome, and leave it where it is."""
-        return self._ask(lambda request: request.jobs.completed(sid))
+    def get(self, sid, fetch="get_result"):
+        """Wait for the outcome, and fetch it as one of :data:`FETCHES`."""
+        return self._ask(lambda request: FETCHES[fetch](request, sid))
+
+    def get_many(self, sids, fetch):
+        """Wait for the outcomes, and fetch all of them in one request."""
+        fetch_one = FETCHES[fetch]
+        self._ask(
+            # most likely the last one tells
+            lambda request: all(map(request.jobs.completed, reversed(sids)))
+        )
+        return self.repeat(
+            lambda request: [fetch_one(request, sid) for sid in sids]
+        )
 
     def _ask(self, question):
         while not (answer := self.repeat(question)):
@@ -189,6 +201,58 @@ class Stack:
             self.scheduler.process.location.write(
                 lambda store, number=number: _keep(store, number), note="kept"
             )
+
+
+@contextlib.contextmanager
+def committed_request(registry):
+    """Give a request of an application, whose transaction is committed."""
+    request = Request.blank("/")
+    request.registry = registry
+    apply_request_extensions(request)
+    manager = create_tm(request)
+    request.environ.update({"tm.manager": manager, "tm.active": True})
+    manager.begin()
+    try:
+        yield request
+        manager.commit()
+    except BaseException:
+        manager.abort()
+        raise
+    finally:
+        request._process_finished_callbacks()
+
+
+def schedule_calls(request, function, calls):
+    """Schedule jobs with one call, where the build has that."""
+    many = getattr(request.schedule, "many", None)
+    if many is None:
+        return [request.schedule(function, *args) for args in calls]
+    return many(function, calls)
+
+
+def _get_result(request, sid):
+    return request.jobs.get_result(sid)
+
+
+def _view_and_remove(request, sid):
+    view = request.jobs.get(sid)
+    if not view.done:
+        return False
+    request.jobs.remove(sid)
+    return view.result, None
+
+
+def _look(request, sid):
+    return request.jobs.completed(sid)
+
+
+#: How a request asks for the outcome of a job. Each gives something false
+#: until it has ended. The first two forget the job, and give its result.
+FETCHES = {
+    "get_result": _get_result,
+    "delete": _view_and_remove,
+    "no": _look,
+}
 
 
 def _keep(store, number):
@@ -212,13 +276,13 @@ def _keep(store, number):
 
 
 @contextlib.contextmanager
-def new_stack(storage, *, kept=0, workers=2):
+def new_stack(storage, *, kept=0, workers=2, configure=None):
     """Give a stack with a new database in a temporary folder."""
     with contextlib.ExitStack() as stack:
         name = stack.enter_context(tempfile.TemporaryDirectory())
         folder = pathlib.Path(name)
         uri = stack.enter_context(STORAGES[storage](folder))
-        made = Stack(uri, workers, folder)
+        made = Stack(uri, workers, folder, configure=configure)
         stack.callback(made.close)
         if kept:
             made.keep(kept)
@@ -247,22 +311,39 @@ def in_threads(number, work):
     return given
 
 
-def job_rate(stack, seconds, *, threads=2, window=20, fetch=True):
+def job_rate(stack, seconds, *, fetch="get_result", **windows):
     """Give jobs, and jobs per second, of threads that schedule and fetch.
+
+    Args:
+        stack: the application.
+        seconds: for how long they schedule.
+        fetch: how they ask for the outcome, of :data:`FETCHES`.
+        windows: how many threads there are, and what they leave open, as
+            :func:`loop_rate` takes it.
+    """
+    return loop_rate(
+        lambda: stack.put(nothing),
+        lambda sid: stack.get(sid, fetch),
+        seconds,
+        **windows,
+    )
+
+
+def loop_rate(put, ask, seconds, *, threads=2, window=20):
+    """Give jobs, and jobs per second, of threads that schedule and ask.
 
     Each has at most *window* jobs that it has not asked for yet.
     """
-    ask = stack.get if fetch else stack.read
     start = time.perf_counter()
     end = start + seconds
 
     def work():
-        sids, done = [], 0
-        while time.perf_counter() < end or sids:
+        handles, done = [], 0
+        while time.perf_counter() < end or handles:
             if time.perf_counter() < end:
-                sids.append(stack.put(nothing))
-            if len(sids) > window or time.perf_counter() >= end:
-                ask(sids.pop(0))
+                handles.append(put())
+            if len(handles) > window or time.perf_counter() >= end:
+                ask(handles.pop(0))
                 done += 1
         return done
 

@@ -51,3 +51,23 @@ def test_two_builds_are_measured_by_turns(arguments, figures):
         assert re.search(
             rf"^ +{name}: before \d.*; now \d", printed, re.MULTILINE
         )
+
+
+@pytest.mark.timeout(PATIENCE + 60)
+def test_the_closed_loop_stands_beside_a_skeleton_of_it():
+    status, printed = count(
+        "closed_loop.py",
+        *("--storage=filestorage", "--rounds=1", f"--before={REPOSITORY}"),
+        *("--seconds=0.2", "--jobs=100"),
+        *("--way=loop", "--way=100 by many()"),
+    )
+
+    assert status == 0
+    rows = dict(
+        re.findall(r"^ +(\S.*?\S) +([\d.]+ +[\d.]+).*$", printed, re.MULTILINE)
+    )
+    for name in ("loop/s", "100 by many()/s", "skeleton of 2 commits/s"):
+        assert min(map(float, rows[name].split())) > 1
+    # the request that schedules, and the run
+    assert min(map(float, rows[": commits a job"].split())) > 1.9
+    assert min(map(float, rows[": skeleton of 2 commits"].split())) > 0

@@ -35,6 +35,14 @@ def test_each_step_is_counted_and_a_job_is_the_sum_of_three():
     # each was rounded by itself
     assert abs(thousands[job] - sum(map(thousands.get, parts))) < 0.3
     assert abs(multiples[job] - thousands[job] / thousands[bare]) < 0.01
+    start, end = "schedule + commit", "view + remove + commit"
+    run, ten = "one run", "ten runs, in a batch if there are batches"
+    for whole, runs in (
+        ("a job: schedule, run, view and remove", thousands[run]),
+        ("a job of ten that wait: the same", thousands[ten] / 10),
+    ):
+        parts = thousands[start] + runs + thousands[end]
+        assert abs(thousands[whole] - parts) < 0.3
     # what goes through the router and commits is more than a bare commit
     assert multiples[bare] == 1 < multiples["DELETE of a running job"]
     assert min(multiples.values()) > 0
