@@ -154,8 +154,10 @@ class ShardKeeper:
                 raise
             # Not before the commit, by which the sets of open jobs tell that
             # they have ended: who counts or waits looks at both.
-            for _ in batch:
+            for ended in batch:
                 to_settle.popleft()
+                if isinstance(ended, Place):
+                    self._process.assigned_jobs.succeeded.discard(ended)
             left -= len(batch)
             unsettled += pending
             undone |= again

@@ -43,7 +43,9 @@ class AssignedJobs:
         self._lock = threading.RLock()
         self._dropped = threading.Condition(self._lock)
         self._jobs: dict[str, AssignedJob] = {}
-        #: Those of them of which a run is under way.
+        #: Where jobs are whose success is committed and not settled yet.
+        self.succeeded: set[Place] = set()
+        #: Those of the assigned ones of which a run is under way.
         self._running: dict[str, AssignedJob] = {}
         #: Those whose runs record a retry. A look may find it before the run
         #: knows that it is committed: the run is to tell of it, and goes on.
@@ -296,6 +298,8 @@ class AssignedJobs:
     ) -> None:
         """Remove a job that is assigned; needs the lock."""
         del self._jobs[assigned.sid]
+        if ended is not None:
+            self.succeeded.add(ended)
         self._to_settle.append(ended or assigned.sid)
         self.new -= assigned.is_new
         self._leave_running(assigned)

@@ -156,9 +156,11 @@ class ThisProcess:
             store: the store, as a transaction sees it.
             job: a job that is not assigned to this process.
         """
-        if job.record.state != JobState.PENDING:
+        # the transaction that writes a record knows what it does, and nearly
+        # always has just scheduled the job
+        if job.record.state != JobState.PENDING or job.record._p_changed:
             return
-        has_succeeded = job.place in self.to_settle.copy()  # in one step
+        has_succeeded = job.place in self.assigned_jobs.succeeded
         if has_succeeded or not store.is_looked_after(job):
             self.settle_soon(job.sid)
 
