@@ -7,20 +7,28 @@ import shop
 import transaction
 import undoing
 from persistent.mapping import PersistentMapping
+from pyramid.request import Request
 from pyramid.threadlocal import get_current_request
 from storages import on_lasting_storages
 from transaction.interfaces import TransientError
+from ZODB.Connection import Connection
 from ZODB.POSException import ConflictError
 
 from pyramid_zodb_async import JobError, JobState, current_job, job
-from pyramid_zodb_async.database.application import databases_of
+from pyramid_zodb_async.database.application import (
+    connections_of,
+    databases_of,
+    share_connections,
+)
 from pyramid_zodb_async.events import (
     JobFailed,
     JobRetried,
     JobStarted,
     JobSucceeded,
 )
-from pyramid_zodb_async.execution import batches
+from pyramid_zodb_async.execution import batches, rules
+from pyramid_zodb_async.scheduler.process.batch_run import BatchRun
+from pyramid_zodb_async.scheduler.zodb import ZODBScheduler
 from pyramid_zodb_async.testing import wait_for
 
 pytestmark = pytest.mark.kept_in("zodb")
@@ -181,7 +189,7 @@ def start(request):
 class Site:
     """An application whose one worker is busy until the jobs wait."""
 
-    def __init__(self, make_app, manager, told, **settings):
+    def __init__(self, make_app, manager, told, root=None, **settings):
         def configure(config):
             config.add_route("start", "/start")
             config.add_view(start, route_name="start", renderer="json")
@@ -190,10 +198,27 @@ class Site:
 
         self.app = make_app(
             configure=configure,
+            root=root,
             **manager,
             **{"zodb_async.workers": "1", **settings},
         )
         self.db = databases_of(self.app.app.registry)[""]
+
+    def begin_with(self, flaky, finishes, *jobs):
+        """Have their commits raise, when the first one is over."""
+        flaky.error, flaky.finishes = OSError("the answer was lost"), finishes
+        shop.gates["first"] = gate = shop.Gate()
+        shop.gates["then"] = then = shop.Gate()
+        self.app.post("/start", [("gate", "first")])
+        gate.wait_for_job()
+        (last,) = self.app.post("/start", [("gate", "then")]).json
+        gate.open()
+        then.wait_for_job()
+        sids = self.app.post("/start", list(jobs)).json
+        flaky.times = 1
+        then.open()
+        self.end(last)
+        return sids
 
     def begin(self, *jobs):
         """Have jobs wait that the worker begins with together."""
@@ -571,3 +596,144 @@ def test_when_it_cannot_begin_each_job_is_tried_by_itself(site, monkeypatch):
     assert states(views) == ["succeeded"] * 3
     assert len(times) == 1
     assert site.effects() == once(3)
+
+
+class Flaky:
+    """Has the commits of the site raise when told to."""
+
+    def __init__(self, monkeypatch):
+        self.error = None
+        self.times = 0
+        self.finishes = False
+        finish = Connection.tpc_finish
+
+        def tpc_finish(connection, current):
+            is_meant = self.is_meant(current)
+            if not is_meant or self.finishes:
+                finish(connection, current)
+            if is_meant:
+                self.times -= 1
+                raise self.error
+
+        monkeypatch.setattr(Connection, "tpc_finish", tpc_finish)
+
+    def is_meant(self, current):
+        note = current.description
+        is_run = note.startswith("job ") and "wait_at" not in note
+        return is_run and self.times > 0
+
+
+@pytest.fixture
+def flaky(monkeypatch):
+    return Flaky(monkeypatch)
+
+
+@pytest.mark.parametrize("finishes", [True, False])
+def test_when_its_commit_is_in_doubt_each_job_finds_out(
+    site, flaky, finishes, told
+):
+    sids = site.begin_with(flaky, finishes, *words(3))
+    views = [site.end(sid) for sid in sids]
+
+    assert states(views) == ["succeeded"] * 3
+    assert site.effects() == once(3)
+    # with the two that the worker was busy with
+    shop.wait_until(lambda: len(told[JobSucceeded]) == 5)
+    assert len(seen) == (3 if finishes else 6)
+
+
+@pytest.mark.parametrize("finishes", [True, False])
+def test_when_a_commit_midway_is_in_doubt_those_before_it_find_out(
+    site, flaky, finishes
+):
+    jobs = [*words(2), ("commit_midway", "mid"), ("leave", "3")]
+    sids = site.begin_with(flaky, finishes, *jobs)
+    views = [site.end(sid) for sid in sids]
+
+    # it may have committed, and nobody knows
+    assert states(views) == [
+        "succeeded",
+        "succeeded",
+        "failed",
+        "succeeded",
+    ]
+    assert views[2].failure.type == "CommitInDoubt"
+    effects = site.effects()
+    assert effects.pop("mid", 1) == 1
+    assert effects == once(2) | {"3": 1}
+
+
+def test_those_that_cannot_be_begun_now_are_begun_later(site, monkeypatch):
+    claim = ZODBScheduler.claim
+    refused = []
+
+    def refuse_once(scheduler, sid):
+        if len(refused) == 1:
+            refused.append(sid)
+            raise OSError("the storage is away")
+        refused.append(sid)
+        return claim(scheduler, sid)
+
+    monkeypatch.setattr(rules, "GREATEST_DELAY", 0.01)
+    monkeypatch.setattr(ZODBScheduler, "claim", refuse_once)
+    views = site.run(*words(4))
+
+    assert states(views) == ["succeeded"] * 4
+    assert site.effects() == once(4)
+
+
+def test_when_a_run_cannot_break_away_it_waits(make_site, monkeypatch, caplog):
+    monkeypatch.setattr(batches, "PATIENCE", 0.1)
+    site = make_site()
+
+    def refuse(_):
+        raise OSError("the storage is away")
+
+    monkeypatch.setattr(BatchRun, "break_away", refuse)
+    shop.gates["second"] = gate = shop.Gate()
+    sids = site.begin(*words(2), ("leave_at", "second"))
+    gate.wait_for_job()
+    shop.wait_until(lambda: "waits for another one" in caplog.text)
+    gate.open()
+    views = [site.end(sid) for sid in sids]
+
+    assert states(views) == ["succeeded"] * 3
+    assert site.effects() == once(2) | {"second": 1}
+
+
+def test_a_root_that_cannot_be_made_does_not_lose_a_job(
+    make_app, manager, told
+):
+    seen.clear()
+    failures = []
+
+    def root_factory(request):
+        if request.path.startswith("/jobs/") and len(failures) < 3:
+            failures.append(request.path)
+            if len(failures) == 3:
+                raise ConflictError
+        return {}
+
+    site = Site(make_app, manager, told, root=root_factory)
+    views = site.run(*words(4))
+
+    assert states(views) == ["succeeded"] * 4
+    assert site.effects() == once(4)
+
+
+def test_a_retry_that_is_due_later_is_not_put_before_the_others(site):
+    views = site.run(*words(2), ("fail_at_first", "2"), *words(1))
+
+    assert states(views) == ["succeeded"] * 4
+
+
+def test_an_application_without_a_database_of_its_own_has_no_connections(
+    make_app,
+):
+    request = Request.blank("/")
+    request.registry = make_app(
+        includes=("pyramid_tm", "pyramid_zodb_async"),
+        zodb_async__scheduler="memory",
+    ).app.registry
+    assert connections_of(request) == []
+    share_connections(request, request)
