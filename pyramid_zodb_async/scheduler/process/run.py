@@ -18,13 +18,12 @@ from ..base_run import BaseRun
 from ..contents import Contents
 from ..records import Store, StoredJob, TakenOver
 from ..sids import Place, split_own
-from ..store.crash_counts import counts_of
 from ..store.stored_values import storable_result
 from ..store.transitions import End, fail, finish, try_again
 from ..transaction_changes import Changes
 from .assigned_job import AssignedJob
 from .commits_in_doubt import has_committed, storages_work
-from .crash_suspects import clear_suspicion
+from .crash_suspects import clear_suspicion, mark_beginning
 from .job_views import view_of_assigned, view_of_ended
 from .this_process import ThisProcess
 
@@ -79,9 +78,7 @@ class StoredRun(BaseRun):
             process's any more.
         """
         try:
-            crashes = self._process.location.write(
-                self._mark, note=f"job {self.sid} begins"
-            )
+            crashes = mark_beginning(self._process.location, self._assigned)
         except TakenOver:
             self.close()
             return False
@@ -93,13 +90,6 @@ class StoredRun(BaseRun):
         # fewer than before if a process turned out to live
         self.failures = self._assigned.failures + crashes
         return True
-
-    def _mark(self, store: Store) -> int:
-        """Write the mark, and return how often the job has crashed."""
-        job = self._of(store)
-        counts = counts_of(store, job.record)
-        job.change(self._fence, begun=True, **counts._asdict())
-        return counts.crashes
 
     def load(self, connections: Connections) -> Callable[[], Any]:
         """Return a callable that makes the call.
