@@ -16,7 +16,7 @@ from ...jobs.model import Failure, JobState, JobView, Progress
 from ...transfer.callables import callable_of
 from ..base_run import BaseRun
 from ..contents import Contents
-from ..records import Store, StoredJob, TakenOver
+from ..records import Fence, Store, StoredJob, TakenOver
 from ..sids import Place, split_own
 from ..store.stored_values import storable_result
 from ..store.transitions import End, fail, finish, try_again
@@ -112,7 +112,8 @@ class StoredRun(BaseRun):
         # This check saves a run whose commit would fail anyway. What counts
         # is the one in succeed(), since another process may change the record
         # at any time after this one.
-        parts = job.parts() if job.fence == self._fence else None
+        is_own = self._assigned.is_as_before(job)
+        parts = job.parts() if is_own else None
         if parts is None:
             self._is_lost = True
             raise self._taken_over()
@@ -139,6 +140,12 @@ class StoredRun(BaseRun):
         if self._process.location.is_gone():
             self._is_lost = True
             raise self._taken_over() from error
+
+    def _expected(self, job: StoredJob) -> Fence:
+        """Return the fence for a write of the record."""
+        if not self._assigned.is_as_before(job):
+            raise self._taken_over()
+        return self._fence
 
     def _taken_over(self) -> TakenOver:
         return TakenOver(f"The job {self.sid} is not this run's any more")
@@ -197,7 +204,7 @@ class StoredRun(BaseRun):
         try:
             finish(
                 job,
-                self._fence,
+                self._expected(job),
                 JobState.SUCCEEDED,
                 end,
                 outcome=outcome,
@@ -243,7 +250,10 @@ class StoredRun(BaseRun):
 
     def find_out(self) -> bool | None:
         """See :class:`~pyramid_zodb_async.contracts.IRun`."""
-        return has_committed(self._process.location, self.sid, self._fence)
+        started = self._started if self._assigned.serial else None
+        return has_committed(
+            self._process.location, self.sid, self._fence, started
+        )
 
     def storage_works(self, databases: Iterable[DB]) -> bool:
         """See :class:`~pyramid_zodb_async.contracts.IRun`."""
@@ -267,7 +277,7 @@ class StoredRun(BaseRun):
             ends[end.finished] = end
             fail(
                 job,
-                self._fence,
+                self._expected(job),
                 end,
                 failure,
                 exception,
@@ -306,7 +316,7 @@ class StoredRun(BaseRun):
                 return AssignedJob.of(job)
             try_again(
                 job,
-                self._fence,
+                self._expected(job),
                 float(due),  # plain, as it is stored
                 incarnation,
                 attempt=self.attempt,
@@ -340,6 +350,7 @@ class StoredRun(BaseRun):
 
     def give_back(self) -> None:
         """See :class:`~pyramid_zodb_async.contracts.IRun`."""
+        self._process.is_told_to_stop = True
         # another number, so that this run cannot write any more
         free = self._fence._replace(
             runner=None, run_number=self._fence.run_number + 1
@@ -349,7 +360,7 @@ class StoredRun(BaseRun):
             job = self._of(store)
             if job.fence != free:  # it is in a repetition, as in retry()
                 job.change(
-                    self._fence,
+                    self._expected(job),
                     runner=free.runner,
                     run_number=free.run_number,
                     # the end of this process is no crash of the job
