@@ -58,7 +58,7 @@ class AssignedJob(RunnableJob):
             record: its record, which the transaction that schedules the job
                 has just committed, or which was not written since.
         """
-        runner, number = self.fence[1:]
+        _, runner, number = self.fence
         if runner is not None or number or self.due is not None:
             return
         # a ghost has none

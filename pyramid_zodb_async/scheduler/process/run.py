@@ -112,8 +112,7 @@ class StoredRun(BaseRun):
         # This check saves a run whose commit would fail anyway. What counts
         # is the one in succeed(), since another process may change the record
         # at any time after this one.
-        is_own = self._assigned.is_as_before(job)
-        parts = job.parts() if is_own else None
+        parts = job.parts() if job.fence == self._expected(job) else None
         if parts is None:
             self._is_lost = True
             raise self._taken_over()
@@ -142,9 +141,13 @@ class StoredRun(BaseRun):
             raise self._taken_over() from error
 
     def _expected(self, job: StoredJob) -> Fence:
-        """Return the fence for a write of the record."""
-        if not self._assigned.is_as_before(job):
-            raise self._taken_over()
+        """Return the fence that the record must have, for a write of it."""
+        serial, record = self._assigned.serial, job.record
+        if serial is not None:  # see AssignedJob.is_as_before()
+            record._p_activate()
+            if record._p_serial != serial:
+                self._is_lost = True
+                raise self._taken_over()
         return self._fence
 
     def _taken_over(self) -> TakenOver:
@@ -251,9 +254,8 @@ class StoredRun(BaseRun):
     def find_out(self) -> bool | None:
         """See :class:`~pyramid_zodb_async.contracts.IRun`."""
         started = self._started if self._assigned.serial else None
-        return has_committed(
-            self._process.location, self.sid, self._fence, started
-        )
+        where = self._process.location
+        return has_committed(where, self.sid, self._fence, started)
 
     def storage_works(self, databases: Iterable[DB]) -> bool:
         """See :class:`~pyramid_zodb_async.contracts.IRun`."""
