@@ -67,6 +67,8 @@ class Publisher:
         #: The sids of the messages in the queue, and of the one being sent,
         #: each with its serial; see :class:`~.messages.Word`.
         self._known: dict[str, bytes | None] = {}
+        #: How many of these are of many jobs, and do not count.
+        self._others = 0
         #: Those for many jobs, none of which is empty; sent when none of the
         #: queue is due.
         self._batches: deque[Batch] = deque()
@@ -138,7 +140,7 @@ class Publisher:
             self._go_on()
 
     def __len__(self) -> int:
-        return len(self._known)
+        return len(self._known) - self._others
 
     def _in_batches(self) -> int:
         """Return how many messages the batches have."""
@@ -294,6 +296,7 @@ class Publisher:
             self._known.update(words)
             if words:
                 (sid, serial), *others = words
+                self._others = len(others)
                 return Message(sid, *batch.rank, serial, tuple(others))
         return None
 
@@ -308,11 +311,16 @@ class Publisher:
         with self._condition:
             self._failures += 1
             failures = self._failures
-            for sid, _ in message.words():
-                # the broker may have it nevertheless, so the next one is not
-                # the first
-                self._known[sid] = None
-                self._queue.put(Entry(sid, *message[1:3]))
+            self._others = 0
+            # the broker may have it nevertheless, so the next one is not the
+            # first
+            self._known[message.sid] = None
+            self._queue.put(Entry(*message[:3]))
+            if message.others:
+                sids = [sid for sid, _ in message.others]
+                for sid in sids:
+                    self._known.pop(sid, None)
+                self._batches.appendleft(Batch(sids, *message[1:3], None))
         # once for each outage, and not for a short one
         if failures == len(PAUSES):
             log.warning(
@@ -329,6 +337,7 @@ class Publisher:
         """Forget a message that the broker has."""
         with self._condition:
             failures, self._failures = self._failures, 0
+            self._others = 0
             for sid, _ in message.words():
                 self._known.pop(sid, None)
             self._condition.notify_all()
