@@ -313,15 +313,27 @@ class IRemoteEngine(IEngine):
         """
 
     def send(
-        sid: str, *, queue: str, due: float | None = None, priority: int = 0
+        sid: str,
+        *,
+        queue: str,
+        due: float | None = None,
+        priority: int = 0,
+        serial: bytes | None = None,
     ) -> None:
         """Send a message for a job when it is *due*, or at once.
+
+        The first one may say what *serial* the record of the job has since
+        it was scheduled; who gets it then need not claim the job.
 
         It does not raise, does not use a database, and does not block.
         """
 
     def send_all(
-        sids: Sequence[str], *, queue: str, priority: int = 0
+        sids: Sequence[str],
+        *,
+        queue: str,
+        priority: int = 0,
+        serial: bytes | None = None,
     ) -> None:
         """Send messages for many jobs, when none for another job is due.
 

@@ -18,8 +18,8 @@ from pyramid.paster import get_appsettings
 
 from ..jobs.options import DEFAULT_QUEUE
 from ..settings import Settings, parse_settings
-from .queue import Entry
 from .remote.engine import RemoteEngine
+from .remote.messages import HEADER, Message
 from .remote.task import TASK, task_for, tell_of_unknown_task
 from .remote.worker import Worker
 from .remote.worker_settings import WORKER_SETTINGS
@@ -136,8 +136,8 @@ class Sender:
         self._celery.connection_for_write()
         self._producer: Any = None
 
-    def __call__(self, message: Entry) -> None:
-        """Send a message for a job.
+    def __call__(self, message: Message) -> None:
+        """Send a message for a job, or for several.
 
         Args:
             message: the message.
@@ -150,6 +150,7 @@ class Sender:
             self._celery.send_task(
                 self._task,
                 args=(message.sid,),
+                headers=message.headers(),
                 task_id=message.sid,
                 queue=message.queue,
                 priority=self._level(message.priority),
@@ -284,9 +285,12 @@ def make_worker_app(ini: str) -> Celery:
 
     store = settings.store
 
-    @celery.task(name=task_for(store), shared=False)  # type: ignore[untyped-decorator]
-    def run(sid: str) -> None:
-        if not worker.run(sid):
+    @celery.task(name=task_for(store), shared=False, bind=True)  # type: ignore[untyped-decorator]
+    def run(task: Any, sid: str) -> None:
+        request = task.request
+        again = (request.delivery_info or {}).get("redelivered")
+        header = request.get(HEADER)
+        if not worker.run(sid, header, is_redelivered=bool(again)):
             raise Reject(sid, requeue=True)
 
     _connect_signals(worker, store)

@@ -114,13 +114,17 @@ class JobQueue:
         item = end, self._next_number(sid), sid, priority
         heapq.heappush(self._resting, item)
 
-    def remove(self, sid: str) -> None:
+    def remove(self, sid: str) -> bool:
         """Remove a job, if it is in the queue.
 
         Args:
             sid: the sid of the job.
+
+        Returns:
+            Whether it was there.
         """
-        for place in self._places.pop(sid, ()):
+        places = self._places.pop(sid, ())
+        for place in places:
             if isinstance(place, Line):
                 place.remove(sid)
                 self._note_taken(place)
@@ -134,6 +138,7 @@ class JobQueue:
             if len(heap) > most:
                 heap[:] = [item for item in heap if self._is_valid(item)]
                 heapq.heapify(heap)
+        return bool(places)
 
     def ready(self) -> int:
         """Return the number of jobs that are due."""

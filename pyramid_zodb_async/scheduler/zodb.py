@@ -29,7 +29,7 @@ from .process.job_views import view_of_assigned
 from .process.left_jobs import note_left
 from .process.orderly_stop import OrderlyStop
 from .process.placing import NewJob, option_values, place_job
-from .process.remote_claim import claim_announced
+from .process.remote_claim import accept_announced
 from .process.run import StoredRun
 from .process.this_process import ThisProcess
 from .process.transaction_job import TransactionJob, is_hidden
@@ -364,20 +364,21 @@ class ZODBScheduler(BaseScheduler):
         self.commit_queue.work_off()
         return wait_for_end(self.process, sid, timeout)
 
-    def accept_message(self, sid: str, *, begun: bool) -> bool:
-        """Claim the job of a message, and have the engine run it.
+    def accept_message(
+        self, sid: str, *, begun: bool, serial: bytes | None = None
+    ) -> bool:
+        """Have the engine run the job of a message, claimed if need be.
 
-        With *begun*, an end of the process counts as a crash of the job.
-        Returns whether it is to be run here; raises if the database is away.
+        For *begun* and *serial* see ``accept_announced``. Returns whether it
+        is to be run here; raises if the database is away.
         """
-        assigned = claim_announced(
-            self.process.location, sid, self.process.incarnation, begun=begun
+        assigned = accept_announced(
+            self.process, sid, begun=begun, serial=serial
         )
-        if assigned is None:
-            return False
-        # after the claim's commit
-        self.process.assigned_jobs.assign([assigned])
-        return True
+        # after the commit of a claim; another thread may have been faster
+        return assigned is not None and bool(
+            self.process.assigned_jobs.assign([assigned])
+        )
 
     def may_batch(self, sid: str) -> bool:
         """See :class:`~pyramid_zodb_async.contracts.ISchedulerCore`."""

@@ -18,8 +18,8 @@ from zope.interface.verify import verifyObject
 import pyramid_zodb_async.engine.celery as module
 from pyramid_zodb_async import IEngine
 from pyramid_zodb_async.engine.celery import Sender, make_worker_app
-from pyramid_zodb_async.engine.queue import Entry
 from pyramid_zodb_async.engine.remote import worker as worker_module
+from pyramid_zodb_async.engine.remote.messages import Message
 from pyramid_zodb_async.engine.remote.worker import Worker
 from pyramid_zodb_async.interfaces import IRemoteEngine
 from pyramid_zodb_async.settings import parse_settings
@@ -298,7 +298,7 @@ def test_a_sender_says_when_a_broker_is_not_there(name):
     def seconds():
         began = time.monotonic()
         with pytest.raises(Exception, match=r"refused|111"):
-            sender(Entry("a"))
+            sender(Message("a"))
         return time.monotonic() - began
 
     shop.at_last(lambda: seconds() < 1.5)
@@ -315,7 +315,7 @@ def test_a_sender_does_not_wait_long_for_a_broker_that_is_mute(name):
     def seconds():
         began = time.monotonic()
         with pytest.raises(Exception, match=r"(?i)tim"):
-            sender(Entry("a"))
+            sender(Message("a"))
         return time.monotonic() - began
 
     try:
@@ -329,10 +329,10 @@ def test_a_sender_goes_on_after_its_connection_was_lost(name):
     url = brokers.require(name)
     with brokers.queue_of(url) as queue:
         sender = Sender(url)
-        sender(Entry("a", 0, queue))
+        sender(Message("a", 0, queue))
         sender.close()
-        sender(Entry("b", 3, queue))
-        sender(Entry("c", -3, queue))
+        sender(Message("b", 3, queue))
+        sender(Message("c", -3, queue))
         sender.close()
         with brokers.Connection(url) as connection:
             steps = {"priority_steps": list(range(10))}
@@ -352,8 +352,8 @@ def test_a_sender_counts_the_messages_that_wait(name):
     with brokers.queue_of(url) as queue:
         sender = Sender(url)
         before = sender.count(queue)
-        sender(Entry("a", 0, queue))
-        sender(Entry("b", 3, queue))
+        sender(Message("a", 0, queue))
+        sender(Message("b", 3, queue))
         found = sender.count(queue)
         sender.close()
 
@@ -385,7 +385,7 @@ def test_a_sender_does_not_wait_long_for_a_count(broker, tmp_path):
 
 def is_sent(sender):
     try:
-        sender(Entry("a"))
+        sender(Message("a"))
     except Exception:  # noqa: BLE001 - of any library
         return False
     return True

@@ -125,8 +125,12 @@ def start(request):
             options[name] = value if name == "queue" else int(value)
     if "retry" in params:
         options.update(retry_on=OSError, backoff=float(params.pop("retry")))
+    has_savepoint = params.pop("savepoint", None)
     schedule = request.schedule.with_options(**options)
-    return request.accepted(schedule(function, *arguments))
+    sid = schedule(function, *arguments)
+    if has_savepoint:
+        request.tm.savepoint()
+    return request.accepted(sid)
 
 
 def start_many(request):

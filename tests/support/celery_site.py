@@ -50,3 +50,18 @@ def change(site, path, **values):
         store.change(sid_of(path), fence, **values)
 
     scheduler_of(site.app).process.location.write(do, note="another process")
+
+
+def header_of(site, *paths):
+    """Give what the first message for some jobs says besides a sid."""
+
+    def pair(store, sid):
+        record = store.locate(sid).record
+        record._p_activate()
+        return [sid, record._p_serial.hex()]
+
+    sids = [sid_of(path) for path in paths]
+    pairs = scheduler_of(site.app).process.location.read(
+        lambda store: [pair(store, sid) for sid in sids], []
+    )
+    return [0, "default", pairs]

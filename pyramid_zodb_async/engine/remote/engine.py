@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable, Sequence
 
 from zope.interface import implementer
 
+from ...concurrency.moments import EndOfPause
 from ...interfaces import IRemoteEngine
 from ...settings import Settings
-from ..queue import Entry
 from ..threads import ThreadEngine
+from .messages import Message
 from .publisher import Publisher
 
 __all__ = ["FOR_WORKER", "RemoteEngine"]
@@ -49,7 +50,7 @@ class RemoteEngine:
         self,
         run: Callable[[str], float | None],
         settings: Settings,
-        publish: Callable[[Entry], None],
+        publish: Callable[[Message], None],
         close: Callable[[], None],
         count: Callable[[str], int],
     ) -> None:
@@ -85,15 +86,23 @@ class RemoteEngine:
         queue: str,
         due: float | None = None,
         priority: int = 0,
+        serial: bytes | None = None,
     ) -> None:
         """See :class:`~pyramid_zodb_async.interfaces.IRemoteEngine`."""
-        self.publisher.put(Entry(sid, priority, queue), due)
+        self.publisher.put(Message(sid, priority, queue, serial), due)
 
     def send_all(
-        self, sids: Sequence[str], *, queue: str, priority: int = 0
+        self,
+        sids: Sequence[str],
+        *,
+        queue: str,
+        priority: int = 0,
+        serial: bytes | None = None,
     ) -> None:
         """See :class:`~pyramid_zodb_async.interfaces.IRemoteEngine`."""
-        self.publisher.put_batch(sids, queue=queue, priority=priority)
+        self.publisher.put_batch(
+            sids, queue=queue, priority=priority, serial=serial
+        )
 
     def count(self, queue: str, callback: Callable[[int], None]) -> None:
         """See :class:`~pyramid_zodb_async.interfaces.IRemoteEngine`."""
@@ -153,6 +162,26 @@ class RemoteEngine:
             # in a new context, so that no job sees the context variables that
             # another has set
             delay = contextvars.Context().run(self._run, sid)
+
+    def offer(self, message: Message, seconds: float) -> None:
+        """Send a message for a job of this worker, unless it is taken back.
+
+        Args:
+            message: the message.
+            seconds: how long to wait before that.
+        """
+        self.publisher.put(message, EndOfPause.after(seconds))
+
+    def take_back(self, sid: str) -> bool:
+        """Send no message for a job that was offered to other workers.
+
+        Args:
+            sid: the sid of the job.
+
+        Returns:
+            Whether there was still time. If not, the job is left to them.
+        """
+        return self.publisher.take_back(sid)
 
     def withdraw(self, sid: str) -> None:
         """See :class:`~pyramid_zodb_async.interfaces.IEngine`."""

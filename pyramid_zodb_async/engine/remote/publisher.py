@@ -10,6 +10,7 @@ from ...concurrency.forks import call_after_fork
 from ...concurrency.loggers import get_logger
 from ...concurrency.threads import start_thread
 from ..queue import Entry, JobQueue
+from .messages import Batch, Message
 
 __all__ = ["Publisher"]
 
@@ -23,34 +24,8 @@ PAUSES = (0.0, 0.25, 0.5, 1.0, 2.0)
 #: seconds.
 PATIENCE = 2.0
 
-
 #: The name of a queue, and what to call with the number of its messages.
 _CountRequest = tuple[str, Callable[[int], None]]
-
-
-class _Batch:
-    """Messages for many jobs, each made when it is to be sent.
-
-    Args:
-        sids: the sids of the jobs.
-        priority: that of all of them.
-        queue: the name of their queue.
-    """
-
-    def __init__(self, sids: Sequence[str], priority: int, queue: str) -> None:
-        self._sids = sids
-        self._next = 0
-        self._priority = priority
-        self._queue = queue
-
-    def __len__(self) -> int:
-        return len(self._sids) - self._next
-
-    def take(self) -> Entry:
-        """Remove and return the next message; there must be one."""
-        sid = self._sids[self._next]
-        self._next += 1
-        return Entry(sid, self._priority, self._queue)
 
 
 class Publisher:
@@ -71,7 +46,7 @@ class Publisher:
 
     def __init__(
         self,
-        publish: Callable[[Entry], None],
+        publish: Callable[[Message], None],
         close: Callable[[], None],
         count: Callable[[str], int],
     ) -> None:
@@ -89,11 +64,14 @@ class Publisher:
         """
         self._condition = threading.Condition()
         self._queue = JobQueue()
-        #: The sids of the messages in the queue, and of the one being sent.
-        self._known: set[str] = set()
+        #: The sids of the messages in the queue, and of the one being sent,
+        #: each with its serial; see :class:`~.messages.Word`.
+        self._known: dict[str, bytes | None] = {}
+        #: How many of these are of many jobs, and do not count.
+        self._others = 0
         #: Those for many jobs, none of which is empty; sent when none of the
         #: queue is due.
-        self._batches: deque[_Batch] = deque()
+        self._batches: deque[Batch] = deque()
         #: By queue, what to call with the number of its messages.
         self._asked: dict[str, Callable[[int], None]] = {}
         self._thread: threading.Thread | None = None
@@ -104,40 +82,46 @@ class Publisher:
         #: How many attempts in a row to send any message have failed.
         self._failures = 0
 
-    def put(self, message: Entry, due: float | None = None) -> None:
+    def put(self, message: Message, due: float | None = None) -> None:
         """Add a message, unless there is one for its job.
 
         Args:
-            message: the message.
+            message: the message, for one job.
             due: when it is to be sent, in seconds since the epoch; ``None``
                 for at once.
         """
         with self._condition:
             if message.sid not in self._known:
-                self._known.add(message.sid)
-                self._queue.put(message, due)
+                self._known[message.sid] = message.serial
+                self._queue.put(Entry(*message[:3]), due)
             # also for a known one, for which no thread could be started before
             self._go_on()
 
     def put_batch(
-        self, sids: Sequence[str], *, queue: str, priority: int = 0
+        self,
+        sids: Sequence[str],
+        *,
+        queue: str,
+        priority: int = 0,
+        serial: bytes | None = None,
     ) -> None:
         """Add messages for many jobs, which are to be sent at once.
 
         They are sent when no other message is due, so that they hold up none.
         However many there are, this takes no longer. They do not count in
-        ``len()``, and cannot be withdrawn.
+        ``len()``, and cannot be withdrawn. One message may be for several.
 
         Args:
             sids: the sids of the jobs, each of which is asked for when its
                 message is to be sent; they must not change.
             queue: the name of the queue of the jobs.
             priority: the priority of the jobs.
+            serial: that of all their records, see :class:`~.messages.Word`.
         """
         if not sids:
             return
         with self._condition:
-            self._batches.append(_Batch(sids, priority, queue))
+            self._batches.append(Batch(sids, priority, queue, serial))
             self._go_on()
 
     def count(self, queue: str, callback: Callable[[int], None]) -> None:
@@ -156,7 +140,7 @@ class Publisher:
             self._go_on()
 
     def __len__(self) -> int:
-        return len(self._known)
+        return len(self._known) - self._others
 
     def _in_batches(self) -> int:
         """Return how many messages the batches have."""
@@ -171,7 +155,19 @@ class Publisher:
         with self._condition:
             if sid in self._known:
                 self._queue.remove(sid)
-                self._known.discard(sid)
+                del self._known[sid]
+
+    def take_back(self, sid: str) -> bool:
+        """Remove the message for a job; return whether it was not sent.
+
+        Args:
+            sid: the sid of the job.
+        """
+        with self._condition:
+            if not self._queue.remove(sid):
+                return False  # it is sent, or is being sent
+            del self._known[sid]
+            return True
 
     def stop(self, patience: float = PATIENCE) -> None:
         """Send what is due, and end the thread.
@@ -232,12 +228,12 @@ class Publisher:
     def _work(self) -> None:
         """Send messages and count those of queues, until this is stopped."""
         while (task := self._take()) is not None:
-            if isinstance(task, Entry):
+            if isinstance(task, Message):
                 self._send(task)
             else:
                 self._answer(*task)
 
-    def _send(self, message: Entry) -> None:
+    def _send(self, message: Message) -> None:
         """Send a message, outside of the lock: the broker may be slow."""
         try:
             self._publish(message)
@@ -258,12 +254,12 @@ class Publisher:
                 extra={"action": "messages_not_counted"},
             )
 
-    def _take(self) -> Entry | _CountRequest | None:
+    def _take(self) -> Message | _CountRequest | None:
         """Wait for what is to be done next, and return it; ``None`` to end."""
         with self._condition:
             while True:
                 if not self._failures or self._may_try_again():
-                    message = self._queue.take() or self._take_of_batch()
+                    message = self._take_due() or self._take_of_batch()
                     if message is not None:
                         return message
                 # after what is due, so that a stop sends that; before counts,
@@ -282,17 +278,26 @@ class Publisher:
                     return self._asked.popitem()
                 self._condition.wait(self._queue.pause())
 
-    def _take_of_batch(self) -> Entry | None:
-        """Remove and return the next message for one of many jobs, if any."""
+    def _take_due(self) -> Message | None:
+        """Remove and return the next message that is due, if any."""
+        entry = self._queue.take()
+        return entry and Message(*entry, self._known.get(entry.sid))
+
+    def _take_of_batch(self) -> Message | None:
+        """Remove and return the next message for some of many, if any."""
         while self._batches:
             batch = self._batches[0]
-            message = batch.take()
+            # there may be one for a job, which is sent when it is due
+            words = [
+                word for word in batch.take() if word.sid not in self._known
+            ]
             if not batch:
                 self._batches.popleft()
-            # there may be one for its job, which is sent when it is due
-            if message.sid not in self._known:
-                self._known.add(message.sid)
-                return message
+            self._known.update(words)
+            if words:
+                (sid, serial), *others = words
+                self._others = len(others)
+                return Message(sid, *batch.rank, serial, tuple(others))
         return None
 
     def _may_try_again(self) -> bool:
@@ -301,12 +306,21 @@ class Publisher:
         self._condition.wait_for(lambda: self._stopping, pause)
         return not self._stopping
 
-    def _note_failure(self, message: Entry, error: BaseException) -> None:
-        """Put a message back that could not be sent."""
+    def _note_failure(self, message: Message, error: BaseException) -> None:
+        """Put a message back that could not be sent, one for each job."""
         with self._condition:
             self._failures += 1
             failures = self._failures
-            self._queue.put(message)
+            self._others = 0
+            # the broker may have it nevertheless, so the next one is not the
+            # first
+            self._known[message.sid] = None
+            self._queue.put(Entry(*message[:3]))
+            if message.others:
+                sids = [sid for sid, _ in message.others]
+                for sid in sids:
+                    self._known.pop(sid, None)
+                self._batches.appendleft(Batch(sids, *message[1:3], None))
         # once for each outage, and not for a short one
         if failures == len(PAUSES):
             log.warning(
@@ -319,11 +333,13 @@ class Publisher:
                 extra={"action": "broker_away", "sid": message.sid},
             )
 
-    def _note_success(self, message: Entry) -> None:
+    def _note_success(self, message: Message) -> None:
         """Forget a message that the broker has."""
         with self._condition:
             failures, self._failures = self._failures, 0
-            self._known.discard(message.sid)
+            self._others = 0
+            for sid, _ in message.words():
+                self._known.pop(sid, None)
             self._condition.notify_all()
         if failures >= len(PAUSES):
             log.info(

@@ -11,6 +11,7 @@ from ...concurrency.loggers import get_logger
 from ...database.pool_sizes import check_pools_of_worker
 from ...interfaces import IEngine, IScheduler
 from .engine import FOR_WORKER, RemoteEngine
+from .messages import Message, words_of
 
 __all__ = ["Worker"]
 
@@ -20,6 +21,10 @@ log = get_logger(__name__)
 #: instance while the storage is away, in seconds. The broker delivers such a
 #: message again at once.
 PATIENCE = 5.0
+
+#: After how many seconds a worker leaves to others what it has not begun of
+#: the jobs that one message names.
+KEPT = 0.25
 
 
 class Worker:
@@ -84,11 +89,18 @@ class Worker:
         finally:
             FOR_WORKER.reset(token)
 
-    def run(self, sid: Any) -> bool:
-        """Run the job that a message names, if it is to be run.
+    def run(
+        self, sid: Any, header: Any = None, *, is_redelivered: bool = False
+    ) -> bool:
+        """Run the jobs that a message names, as far as they are to be run.
+
+        One follows the other. What has not begun after a while is left to
+        other workers, however long the others take.
 
         Args:
             sid: the content of the message, which should be a sid.
+            header: that of the name :data:`~.messages.HEADER`, if it has one.
+            is_redelivered: whether the broker has delivered it before.
 
         Returns:
             Whether the message has been dealt with. If not, it is to be given
@@ -102,15 +114,9 @@ class Worker:
                 extra={"action": "message_not_understood"},
             )
             return True
+        messages = words_of(sid, header, is_redelivered=is_redelivered)
         try:
-            scheduler, engine = self.load()
-            # jobs run on the main thread in the pools prefork and solo, one at
-            # a time. There the claim marks the run as begun: if the process
-            # ends, this job counts a crash. With several threads, any of their
-            # jobs may have ended it
-            thread = threading.current_thread()
-            is_alone = thread is threading.main_thread()
-            is_taken = scheduler.accept_message(sid, begun=is_alone)
+            self._run_all(messages)
         except Exception:
             log.warning(
                 "Job %s cannot be taken now; its message is given back.",
@@ -122,12 +128,35 @@ class Worker:
             # between the broker and its workers without a pause
             time.sleep(PATIENCE)
             return False
-        # the claim was committed: from here on the message is not needed, as
-        # others notice by the beat if this process ends
-        if is_taken:
-            assigned_jobs = scheduler.process.assigned_jobs
-            engine.run_in_turn(sid, lambda: sid in assigned_jobs)
         return True
+
+    def _run_all(self, messages: list[Message]) -> None:
+        """Run jobs, one after the other; the last ones perhaps elsewhere.
+
+        Args:
+            messages: a message for each of them.
+
+        Raises:
+            Exception: the application cannot be loaded, or the database is
+                away. Then the whole message has to come again.
+        """
+        scheduler, engine = self.load()
+        first, *others = messages
+        for message in others:
+            engine.offer(message, KEPT)
+        try:
+            _run_one(scheduler, engine, first)
+            while others and not scheduler.process.is_told_to_stop:
+                message = others.pop(0)
+                if engine.take_back(message.sid):
+                    _run_one(scheduler, engine, message)
+        except BaseException:
+            for message in others:
+                engine.take_back(message.sid)
+            raise
+        for message in others:  # this process is to end
+            if engine.take_back(message.sid):
+                engine.offer(message, 0.0)
 
     def stop(self) -> None:
         """Stop the scheduler; called when the process ends.
@@ -140,3 +169,21 @@ class Worker:
         # outside of the lock, as it may take as long as zodb_async.grace
         if parts is not None:
             parts[0].stop()
+
+
+def _run_one(scheduler: Any, engine: RemoteEngine, message: Message) -> None:
+    """Run the job of a message, if it is to be run.
+
+    Raises:
+        Exception: the database is away.
+    """
+    # jobs run on the main thread in the pools prefork and solo, one at a time.
+    # There a claim marks the run as begun: if the process ends, this job
+    # counts a crash. With several threads, any of their jobs may have ended it
+    is_alone = threading.current_thread() is threading.main_thread()
+    sid = message.sid
+    # from then on the message is not needed: if this process ends, others
+    # notice by its beat, or find that the job waits
+    if scheduler.accept_message(sid, begun=is_alone, serial=message.serial):
+        assigned_jobs = scheduler.process.assigned_jobs
+        engine.run_in_turn(sid, lambda: sid in assigned_jobs)

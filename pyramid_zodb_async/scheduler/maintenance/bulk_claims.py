@@ -177,6 +177,7 @@ class BulkClaims:
             if job.record.state == JobState.PENDING:
                 jobs.append(assigned := AssignedJob.of(job))
                 assigned.wait_until(due_of(index))
+                assigned.note_serial(job.record)
         unlist_if_over(slice_, page_key, page)
         is_last = page.next_window() is None
         if page.open and not (is_last and self._keeps(slice_, page_key)):

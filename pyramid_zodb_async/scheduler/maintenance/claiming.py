@@ -165,7 +165,7 @@ class Claim:
     def _is_suspect(self, job: StoredJob) -> bool:
         """Return whether a job may have ended the process that had it.
 
-        One without a runner, or that was not due, has not run. Nor has one
+        One that nobody had, or that was not due, has not run. Nor has one
         that waited when its process ended in order.
         """
         if self._is_own or self._death.clears(job.sid):
@@ -173,7 +173,8 @@ class Claim:
         due = job.due
         if due is not None and due > self._now:
             return job.record.begun
-        return job.suspect or job.runner is not None
+        # it may have run without a claim
+        return job.suspect or self._death.incarnation is not None
 
 
 def log_takeover(death: Death, taken: int) -> None:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Collection, Mapping
 
+from ..process.progress_reports import write_reports
 from ..process.this_process import ThisProcess
 from ..records import Store
 
@@ -50,6 +51,8 @@ class Heartbeat:
         #: gave no sign, it would be taken for dead by another one that does
         #: so then, and that one by this one.
         self.keeps_for_others = False
+        #: Whether its last sign told of jobs that run without a claim.
+        self._has_told = False
         #: How many checks in a row have found no job of an incarnation, by its
         #: name and its beat.
         self._unused: dict[tuple[str, int], int] = {}
@@ -74,14 +77,26 @@ class Heartbeat:
             self._stay_idle(now)
         else:
             self._idle_since = None
+            tells = self._assigned.run_unclaimed()
+            sign = self._report if tells or self._has_told else self._sign
             self._location.write(
-                lambda store: store.beat_of(self._incarnation).sign(
-                    self._process.lease
-                ),
-                note=f"incarnation {self._incarnation} is alive",
+                sign, note=f"incarnation {self._incarnation} is alive"
             )
+            self._has_told = tells
             self._assigned.needs_sign = False
         self._last_sign, self._drops = now, drops
+
+    def _sign(self, store: Store) -> None:
+        store.beat_of(self._incarnation).sign(self._process.lease)
+
+    def _report(self, store: Store) -> None:
+        """Give a sign that tells of the jobs that run without a claim.
+
+        Others leave these alone as long as signs come. It takes no longer than
+        a third of the lease until the first one that tells of a job.
+        """
+        jobs, lease = self._assigned.begun(), self._process.lease
+        write_reports(store, self._incarnation, jobs, lease)
 
     def _stay_idle(self, now: float) -> None:
         """Note that there is no job to give signs of life for."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterator
 from ...jobs.model import JobState
 from ...jobs.options import Options
 from ..process.assigned_job import AssignedJob
+from ..process.progress_reports import UnclaimedRuns
 from ..process.this_process import ThisProcess
 from ..records import Store, StoredJob
 from .bulk_claims import BulkClaims
@@ -74,6 +75,8 @@ class JobSearch:
         #: What is read again whatever is known: what runs here, and the sids
         #: of what was dropped here and has not ended.
         self._held: Collection[AssignedJob] = ()
+        #: What others run that nobody has claimed.
+        self._unclaimed = UnclaimedRuns({})
         self._unsettled: Collection[str] = ()
 
     def find(
@@ -131,6 +134,7 @@ class JobSearch:
     def _find(self, store: Store) -> Findings:
         """Sort the unfinished jobs, and load as few records as possible."""
         runners = dict(store.runners.items("", excludemin=True))
+        self._unclaimed = UnclaimedRuns(runners)
         found = Findings(
             runners={name: beat.count for name, beat in runners.items()},
             ended=ended_in_order(runners),
@@ -202,11 +206,14 @@ class JobSearch:
         """Add a job to what a search has found."""
         sid = job.sid
         incarnation, due = job.runner, job.due or now
-        if incarnation == self._process.incarnation:
+        own = self._process.incarnation
+        if incarnation == own:
             # Its commit may have raised here, but succeeded on the server. Or
             # it has ended since this transaction began: see _really_lost().
             found.lost.append(AssignedJob.of(job))
             return
+        if incarnation is None:
+            incarnation = self._unclaimed.runner_of(job, besides=own)
         queue = Options.load(job.definition.options).queue
         if self._dispatcher.leaves(queue):
             found.settled.append(sid)

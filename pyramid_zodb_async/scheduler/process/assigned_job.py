@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 from typing import Any
 
+from ZODB.utils import z64
+
 from ...jobs.model import NO_PROGRESS, make_version, stored_progress
 from ...jobs.options import NO_OPTIONS, Options
 from ...jobs.owners import loaded_owner
 from ...jobs.shared_texts import shared_text
-from ..records import Fence, StoredJob
+from ..records import Fence, JobRecord, StoredJob
 from ..runnable_job import RunnableJob
 
 __all__ = ["AssignedJob"]
@@ -32,6 +34,10 @@ class AssignedJob(RunnableJob):
     begun: float | None = None
     #: Whether this process has accepted it and not begun to run it.
     is_new: bool = False
+    #: The serial of the record of a job without a runner, if nobody has
+    #: written that since the job was scheduled: no claim is needed for its
+    #: first run. ``None`` for all other jobs.
+    serial: bytes | None = None
 
     @property
     def version(self) -> int:
@@ -50,6 +56,35 @@ class AssignedJob(RunnableJob):
             self.options.batched
             and self.started is None
             and not (self.is_single or self.suspect)
+        )
+
+    def note_serial(self, record: JobRecord) -> None:
+        """Have a new job run without a claim, if a message is sent for it.
+
+        The message for one that is due later is sent by several processes.
+
+        Args:
+            record: its record, which the transaction that schedules the job
+                has just committed, or which was not written since.
+        """
+        _, runner, number = self.fence
+        if runner is not None or number or self.due is not None:
+            return
+        # a ghost has none
+        if record._p_changed is not None and record._p_serial != z64:
+            self.serial = record._p_serial
+
+    def is_as_before(self, job: StoredJob) -> bool:
+        """Return whether a record is as the run of this job expects it.
+
+        A run without a claim expects that nobody has written the record. Its
+        fence alone would not tell if an end of another such run was undone.
+
+        Args:
+            job: the job, as a transaction sees it, which has not written it.
+        """
+        return job.fence == self.fence and (
+            self.serial is None or job.record._p_serial == self.serial
         )
 
     def history(self) -> dict[str, Any]:

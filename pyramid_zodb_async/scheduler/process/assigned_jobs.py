@@ -59,6 +59,8 @@ class AssignedJobs:
         self._suspects: Suspects[AssignedJob] = Suspects()
         #: Whether there are any, which is seldom.
         self._has_suspects = False
+        #: Whether there ever was one that runs without a claim.
+        self._has_unclaimed = False
         #: How many times :meth:`drop` was called.
         self.drops = 0
         #: Whether the next job is to wake the maintenance, for a sign of life.
@@ -89,12 +91,15 @@ class AssignedJobs:
         with self._lock:
             self.expected += number
 
-    def assign(self, jobs: Iterable[AssignedJob]) -> None:
+    def assign(self, jobs: Iterable[AssignedJob]) -> int:
         """Add jobs, and submit them to the engine.
 
         Args:
             jobs: the jobs, whose records are committed. One that is assigned
                 already is ignored, unless it has a greater run number now.
+
+        Returns:
+            How many were added.
         """
         # The jobs are added before the engine gets them: begin() must find
         # them. The engine gets them without the lock, since it may run a job
@@ -109,6 +114,7 @@ class AssignedJobs:
                     new += 1
                     self._jobs[assigned.sid] = assigned
                     self.new += assigned.is_new
+                    self._has_unclaimed |= assigned.serial is not None
                     (suspects if assigned.suspect else due).append(assigned)
             if suspects:
                 self._suspects.add(suspects)
@@ -118,6 +124,7 @@ class AssignedJobs:
             submit(self.engine, due)
         if (new and self.needs_sign) or self.suspects_wait():
             self.wake_maintenance()
+        return new
 
     def _is_unknown(self, assigned: AssignedJob) -> bool:
         known = self._jobs.get(assigned.sid)
@@ -210,19 +217,30 @@ class AssignedJobs:
         self._waiters.wake(assigned.sid, is_progress=True)
 
     def take_begun(self) -> list[AssignedJob]:
-        """Return the jobs that run, or did and are to be repeated.
-
-        Reset :attr:`has_new_progress`.
-        """
+        """Return what :meth:`begun` does; reset :attr:`has_new_progress`."""
         # Reset first: progress that is reported meanwhile sets it again, and
         # is written by the next round if not by this one.
         self.has_new_progress = False
+        return self.begun()
+
+    def begun(self) -> list[AssignedJob]:
+        """Return the jobs that run, or did and are to be repeated.
+
+        And those that are about to run without a claim.
+        """
         with self._lock:
             return [
                 assigned
                 for assigned in self._jobs.values()
-                if assigned.changes
+                if assigned.changes or assigned.serial is not None
             ]
+
+    def run_unclaimed(self) -> bool:
+        """Return whether a job runs here, or will, without a claim."""
+        # those of a worker are few
+        return self._has_unclaimed and any(
+            assigned.serial is not None for assigned in self.all()
+        )
 
     def release(self, assigned: AssignedJob, *, counts: bool = True) -> None:
         """Record that a run has ended and is to be repeated.

@@ -108,6 +108,7 @@ class NewBulk(NewBlock):
             self._note()
         for record, job in self._jobs:
             if is_wanted(record):
+                job.note_serial(record)
                 self._process.commit_queue.add_job(job)
         self._process.wake_maintenance()
 

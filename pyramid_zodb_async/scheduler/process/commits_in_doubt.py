@@ -14,7 +14,7 @@ __all__ = ["has_committed", "storages_work"]
 
 
 def has_committed(
-    location: StoreLocation, sid: str, fence: Fence
+    location: StoreLocation, sid: str, fence: Fence, started: float | None
 ) -> bool | None:
     """Return whether a run has committed its success.
 
@@ -22,25 +22,31 @@ def has_committed(
         location: where the store is.
         sid: the sid of the job.
         fence: that of the run, before its end.
+        started: when it began, in seconds since the epoch, if it was not
+            claimed.
 
     Returns:
         ``None`` if the job has another end, or is not this run's any more.
     """
 
-    def find(store: Store) -> Fence | None:
+    def find(store: Store) -> tuple[Fence, float | None] | None:
         job = store.locate(sid)
         # An undo gives back the fence of before; the next look sees to it.
         if job is None or any(undone_jobs([job])):
             return None
-        return job.fence
+        return job.fence, job.record.started
 
     found = location.read(find, None)
-    if found == fence:
+    if found is None:
+        return None
+    if found[0] == fence:
         return False
-    # Only this run has its number, and only a run writes a success. The
-    # block of the job may have another runner by now.
+    # Only this run has its number, unless it is one of several that were not
+    # claimed; and only a run writes a success. The block of the job may have
+    # another runner by now.
     succeeded = JobState.SUCCEEDED.value, fence.run_number
-    return (found is not None and found[::2] == succeeded) or None
+    is_own = started is None or found[1] == started
+    return (is_own and found[0][::2] == succeeded) or None
 
 
 def storages_work(location: StoreLocation, databases: Iterable[DB]) -> bool:

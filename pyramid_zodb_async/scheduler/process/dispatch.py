@@ -141,7 +141,7 @@ class Dispatcher:
             jobs: the jobs. One with a runner has this process as its runner.
         """
         own = []
-        together: dict[tuple[str, int], list[AssignedJob]] = defaultdict(list)
+        together: dict[tuple[Any, ...], list[AssignedJob]] = defaultdict(list)
         for job in jobs:
             if job.fence.runner is not None:
                 own.append(job)
@@ -151,29 +151,34 @@ class Dispatcher:
                     # after that, so that each counts at least once
                     self._assigned_jobs.expect(-job.is_new)
                 else:
-                    rank = job.options.queue, job.options.priority
+                    options = job.options
+                    rank = options.queue, options.priority, job.serial
                     together[rank].append(job)
         if own:
             self._assigned_jobs.assign(own)
-        for (queue, priority), alike in together.items():
+        for (queue, priority, serial), alike in together.items():
             if len(alike) < MANY:  # such as retries
                 for job in alike:
                     self.send(job)
             else:
                 sids = tuple(job.sid for job in alike)
-                self.remote.send_all(sids, queue=queue, priority=priority)
+                self.remote.send_all(
+                    sids, queue=queue, priority=priority, serial=serial
+                )
 
     def send(self, job: AssignedJob) -> None:
         """Send a message for a job that a process with workers is to claim.
 
         Args:
-            job: the job, without a runner.
+            job: the job, without a runner. With its serial it needs no claim,
+                for this is the first message.
         """
         self.remote.send(
             job.sid,
             queue=job.options.queue,
             due=job.due,
             priority=job.options.priority,
+            serial=job.serial,
         )
 
     def unsent(self) -> int:

@@ -63,6 +63,8 @@ class HandOff(CertainChange):
         if record is None or self.job is None:
             return  # its scheduling has failed, or others see to it
         if is_wanted(record):
+            if self.job.fence.runner is None:  # others are to run it
+                self.job.note_serial(record)
             self._process.assigned_jobs.expect(self.pending_jobs)
             self._process.commit_queue.add_job(self.job)
 

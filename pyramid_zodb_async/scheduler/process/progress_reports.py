@@ -2,15 +2,30 @@
 
 They are stored on the beat of the process and not on the records: a write of
 the record of a running job would conflict with the commit of the job.
+
+Of a job that runs without a claim, a report also says who runs it.
 """
 
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ...jobs.model import JobState, Progress, stored_progress
-from ..records import Store, StoredJob
+from ..records import Beat, Store, StoredJob
 from .assigned_job import AssignedJob
 
-__all__ = ["ProgressReport", "report_of", "write_reports"]
+__all__ = [
+    "ProgressReport",
+    "UnclaimedRuns",
+    "report_of",
+    "runs_unclaimed",
+    "write_reports",
+]
+
+
+#: The numbers in reports on runs without a claim: only the first run of a job
+#: needs none, and whoever writes its record from then on counts on.
+_FIRST = (0, ~0)
 
 
 class ProgressReport(NamedTuple):
@@ -64,23 +79,88 @@ def report_of(job: StoredJob) -> ProgressReport | None:
         has not reported any progress yet.
     """
     runner, number = job.runner, job.run_number
-    if job.record.state != JobState.PENDING or runner is None:
+    if job.record.state != JobState.PENDING:
         return None
-    beat = job.store.runners.get(runner)
-    parts = beat.reports.get(job.sid) if beat else None
-    if parts is None or parts[0] not in (number, ~number):
-        # The report of a run that another one has replaced: the beat is not
-        # written when a run ends.
+    if runner is None:
+        beats = [beat for _, beat in _unclaimed_on(job)]
+    else:
+        beat = job.store.runners.get(runner)
+        beats = [beat] if beat and _tells_of(beat, job) else []
+    if not beats:
         return None
+    # several processes may have got word of a job that needs no claim
+    beat = max(beats, key=lambda beat: _changes(beat.reports[job.sid]))
+    parts = beat.reports[job.sid]
     report = ProgressReport(*parts)
     progress: Any = report.progress
     return report._replace(
         run_number=number,
         progress=progress
         and Progress.load(progress, beat.translations.get(job.sid)),
-        changes=report.changes + report.starts,
+        changes=_changes(parts),
         starts=0,
     )
+
+
+def _changes(parts: tuple[Any, ...]) -> int:
+    report = ProgressReport(*parts)
+    return report.changes + report.starts
+
+
+def _tells_of(beat: Beat, job: StoredJob) -> bool:
+    """Return whether a beat has a report of a run that nothing has replaced.
+
+    The beat is not written when a run ends.
+    """
+    parts, number = beat.reports.get(job.sid), job.run_number
+    return parts is not None and parts[0] in (number, ~number)
+
+
+def _unclaimed_on(job: StoredJob) -> Iterator[tuple[str, Beat]]:
+    """Return who runs a job without a claim, and their beats."""
+    if job.run_number:
+        return
+    for incarnation, beat in job.store.runners.items("", excludemin=True):
+        if _tells_of(beat, job):
+            yield incarnation, beat
+
+
+def runs_unclaimed(job: StoredJob) -> bool:
+    """Return whether a process has told that it runs a job without a claim.
+
+    Args:
+        job: the job, which is pending, and has no runner.
+    """
+    return next(_unclaimed_on(job), None) is not None
+
+
+class UnclaimedRuns:
+    """The processes that have told what they run without a claim.
+
+    For who asks about many jobs: each beat is read once. It is plain data.
+
+    Args:
+        beats: those of all incarnations.
+    """
+
+    def __init__(self, beats: Mapping[str, Beat]) -> None:
+        self._by_sid: dict[str, list[str]] = defaultdict(list)
+        for incarnation, beat in beats.items():
+            for sid, (number, *_) in beat.reports.items():
+                if number in _FIRST:
+                    self._by_sid[sid].append(incarnation)
+
+    def runner_of(self, job: StoredJob, besides: str) -> str | None:
+        """Return an incarnation that runs a job without a claim.
+
+        Args:
+            job: the job, which is pending, and has no runner.
+            besides: an incarnation that does not count.
+        """
+        if job.run_number:
+            return None
+        runners = self._by_sid.get(job.sid, ())
+        return next((name for name in runners if name != besides), None)
 
 
 def write_reports(
@@ -94,7 +174,8 @@ def write_reports(
     Args:
         store: the store.
         incarnation: the identity of the process.
-        jobs: all jobs that it runs, or has run and is to repeat.
+        jobs: all jobs that it runs, or has run and is to repeat, and those
+            that it is about to run without a claim.
         lease: that of the process, in seconds.
     """
     beat = store.beat_of(incarnation)

@@ -16,15 +16,14 @@ from ...jobs.model import Failure, JobState, JobView, Progress
 from ...transfer.callables import callable_of
 from ..base_run import BaseRun
 from ..contents import Contents
-from ..records import Store, StoredJob, TakenOver
+from ..records import Fence, Store, StoredJob, TakenOver
 from ..sids import Place, split_own
-from ..store.crash_counts import counts_of
 from ..store.stored_values import storable_result
 from ..store.transitions import End, fail, finish, try_again
 from ..transaction_changes import Changes
 from .assigned_job import AssignedJob
 from .commits_in_doubt import has_committed, storages_work
-from .crash_suspects import clear_suspicion
+from .crash_suspects import clear_suspicion, mark_beginning
 from .job_views import view_of_assigned, view_of_ended
 from .this_process import ThisProcess
 
@@ -79,9 +78,7 @@ class StoredRun(BaseRun):
             process's any more.
         """
         try:
-            crashes = self._process.location.write(
-                self._mark, note=f"job {self.sid} begins"
-            )
+            crashes = mark_beginning(self._process.location, self._assigned)
         except TakenOver:
             self.close()
             return False
@@ -93,13 +90,6 @@ class StoredRun(BaseRun):
         # fewer than before if a process turned out to live
         self.failures = self._assigned.failures + crashes
         return True
-
-    def _mark(self, store: Store) -> int:
-        """Write the mark, and return how often the job has crashed."""
-        job = self._of(store)
-        counts = counts_of(store, job.record)
-        job.change(self._fence, begun=True, **counts._asdict())
-        return counts.crashes
 
     def load(self, connections: Connections) -> Callable[[], Any]:
         """Return a callable that makes the call.
@@ -122,7 +112,7 @@ class StoredRun(BaseRun):
         # This check saves a run whose commit would fail anyway. What counts
         # is the one in succeed(), since another process may change the record
         # at any time after this one.
-        parts = job.parts() if job.fence == self._fence else None
+        parts = job.parts() if job.fence == self._expected(job) else None
         if parts is None:
             self._is_lost = True
             raise self._taken_over()
@@ -149,6 +139,16 @@ class StoredRun(BaseRun):
         if self._process.location.is_gone():
             self._is_lost = True
             raise self._taken_over() from error
+
+    def _expected(self, job: StoredJob) -> Fence:
+        """Return the fence that the record must have, for a write of it."""
+        serial, record = self._assigned.serial, job.record
+        if serial is not None:  # see AssignedJob.is_as_before()
+            record._p_activate()
+            if record._p_serial != serial:
+                self._is_lost = True
+                raise self._taken_over()
+        return self._fence
 
     def _taken_over(self) -> TakenOver:
         return TakenOver(f"The job {self.sid} is not this run's any more")
@@ -207,7 +207,7 @@ class StoredRun(BaseRun):
         try:
             finish(
                 job,
-                self._fence,
+                self._expected(job),
                 JobState.SUCCEEDED,
                 end,
                 outcome=outcome,
@@ -253,7 +253,9 @@ class StoredRun(BaseRun):
 
     def find_out(self) -> bool | None:
         """See :class:`~pyramid_zodb_async.contracts.IRun`."""
-        return has_committed(self._process.location, self.sid, self._fence)
+        started = self._started if self._assigned.serial else None
+        where = self._process.location
+        return has_committed(where, self.sid, self._fence, started)
 
     def storage_works(self, databases: Iterable[DB]) -> bool:
         """See :class:`~pyramid_zodb_async.contracts.IRun`."""
@@ -277,7 +279,7 @@ class StoredRun(BaseRun):
             ends[end.finished] = end
             fail(
                 job,
-                self._fence,
+                self._expected(job),
                 end,
                 failure,
                 exception,
@@ -316,7 +318,7 @@ class StoredRun(BaseRun):
                 return AssignedJob.of(job)
             try_again(
                 job,
-                self._fence,
+                self._expected(job),
                 float(due),  # plain, as it is stored
                 incarnation,
                 attempt=self.attempt,
@@ -350,6 +352,7 @@ class StoredRun(BaseRun):
 
     def give_back(self) -> None:
         """See :class:`~pyramid_zodb_async.contracts.IRun`."""
+        self._process.is_told_to_stop = True
         # another number, so that this run cannot write any more
         free = self._fence._replace(
             runner=None, run_number=self._fence.run_number + 1
@@ -359,7 +362,7 @@ class StoredRun(BaseRun):
             job = self._of(store)
             if job.fence != free:  # it is in a repetition, as in retry()
                 job.change(
-                    self._fence,
+                    self._expected(job),
                     runner=free.runner,
                     run_number=free.run_number,
                     # the end of this process is no crash of the job

@@ -47,6 +47,9 @@ class ThisProcess:
     #: Whether other processes can have the storage open; known when the
     #: maintenance starts.
     is_shared = False
+    #: Whether the process was told to end at once while it ran a job, which
+    #: was given back. It begins no other.
+    is_told_to_stop = False
     #: Whether the log has said that other processes run what this one
     #: schedules.
     has_told_of_left = False

@@ -16,13 +16,14 @@ import redis
 import shop
 import storages
 import ZEO
+from celery_site import record_of
 from folders import PYTHONPATH
 from hand_driven import look_of
 from workers import Site
 
 from pyramid_zodb_async import IScheduler
 from pyramid_zodb_async.engine.celery import Sender
-from pyramid_zodb_async.engine.queue import Entry
+from pyramid_zodb_async.engine.remote.messages import Message
 from pyramid_zodb_async.scheduler.maintenance import bulk_claims
 from pyramid_zodb_async.scheduler.process import bulk_intake
 
@@ -136,6 +137,62 @@ def test_a_bulk_is_run_once_though_processes_are_killed_in_its_middle(
         assert site.app.app.registry.getUtility(IScheduler).unfinished() == []
 
 
+@pytest.mark.parametrize("kind", ["redis", "rabbitmq"])
+def test_first_messages_bring_jobs_that_need_no_claim(make_site, kind):
+    """One alone, one after a savepoint, and many that share messages."""
+    url = brokers.require(kind)
+    with brokers.queue_of(url) as queue:
+        site = make_site(url, lease=60)
+        site.work("-Q", queue, "-c", "2", pool="prefork")
+        params = {"name": "many", "number": 150, "queue": queue}
+        sids = site.app.post("/many", params).json
+        paths = [f"/jobs/{sid}" for sid in sids]
+        paths += [
+            *(site.begin("count", "alone", queue=queue) for _ in range(3)),
+            site.begin("count", "saved", queue=queue, savepoint=1),
+        ]
+        ends = [site.end_of(path) for path in paths]
+        counts = site.counts()
+        written = [record_of(site, path) for path in paths]
+
+    assert {end["state"] for end in ends} == {"succeeded"}
+    assert counts == {"many": 150, "alone": 3, "saved": 1}
+    # nobody has claimed them
+    assert [
+        path
+        for path, record in zip(paths, written, strict=True)
+        if "run_number" in record
+    ] == []
+
+
+@pytest.mark.parametrize("kind", ["redis", "rabbitmq"])
+def test_a_message_that_comes_back_from_a_killed_child_is_no_first_one(
+    make_site, kind, tmp_path
+):
+    """The broker says so, and the job is claimed, long before the lease."""
+    url = brokers.require(kind)
+    here, go = tmp_path / "here", tmp_path / "go"
+    with brokers.queue_of(url) as queue:
+        site = make_site(url, lease=60)
+        site.work("-Q", queue, "-c", "1", pool="prefork")
+        # a process gives a sign of life with its first job
+        site.end_of(site.begin("count", "first", queue=queue))
+        path = site.begin("count_when", "jobs", here, go, queue=queue)
+        wait_until(lambda: runs_of(here))
+        unclaimed = record_of(site, path)
+        os.kill(int(runs_of(here)[0]), signal.SIGKILL)
+        shop.wait_until(lambda: len(runs_of(here)) == 2, 30)
+        claimed = record_of(site, path)
+        go.touch()
+        end = site.end_of(path)
+        counts = site.counts()
+
+    assert {"runner", "run_number"}.isdisjoint(unclaimed)
+    assert (claimed["run_number"], claimed["begun"]) == (1, True)
+    assert end["state"] == "succeeded"
+    assert counts == {"first": 1, "jobs": 1}
+
+
 def test_rabbitmq_brings_jobs_as_well(make_site):
     url = brokers.require("rabbitmq")
     with brokers.queue_of(url) as queue:
@@ -246,7 +303,7 @@ def runs_of(here):
 def send_again(site, path, queue):
     sid = path.rpartition("/")[2]
     sender = Sender(site.broker)
-    sender(Entry(sid, 0, queue))
+    sender(Message(sid, 0, queue))
     sender.close()
 
 
@@ -298,7 +355,8 @@ def test_a_job_that_ends_its_process_does_so_no_more_than_it_may(
 
     assert end["state"] == "failed"
     assert end["error"]["type"] == "JobCrashed"
-    assert len(runs_of(here)) == 2
+    # nobody knows of the first one, which was not claimed
+    assert len(runs_of(here)) == 3
 
 
 def test_a_worker_that_stops_lets_its_job_end(

@@ -10,8 +10,8 @@ import shop
 from exhausted import no_new_threads
 from shop import wait_until
 
-from pyramid_zodb_async.engine.queue import Entry
 from pyramid_zodb_async.engine.remote import publisher as module
+from pyramid_zodb_async.engine.remote.messages import Message
 from pyramid_zodb_async.engine.remote.publisher import Publisher
 
 
@@ -21,6 +21,8 @@ class Broker:
     def __init__(self):
         self.got = []
         self.ranks = []
+        self.firsts = []
+        self.sizes = []
         self.times = {}
         self.is_there = True
         self.refusals = 0
@@ -46,7 +48,9 @@ class Broker:
             raise OSError("nobody there")
         self.times[message.sid] = time.time()
         self.ranks.append((message.priority, message.queue))
-        self.got.append(message.sid)
+        self.got += [word.sid for word in message.words()]
+        self.firsts += [word.sid for word in message.words() if word.serial]
+        self.sizes.append(1 + len(message.others))
 
 
 @pytest.fixture
@@ -69,10 +73,10 @@ def _short_pauses(monkeypatch):
 
 def test_messages_are_sent_in_their_order(publisher, broker):
     broker.gate.clear()
-    publisher.put(Entry("a"))
+    publisher.put(Message("a"))
     shop.wait_until(lambda: broker.attempts)
     for sid, priority in [("b", 0), ("c", -1), ("d", 5)]:
-        publisher.put(Entry(sid, priority))
+        publisher.put(Message(sid, priority))
     broker.gate.set()
 
     assert publisher.wait(shop.PATIENCE)
@@ -82,9 +86,9 @@ def test_messages_are_sent_in_their_order(publisher, broker):
 
 def test_a_message_is_sent_when_it_is_due(publisher, broker):
     due = time.time() + 0.3
-    publisher.put(Entry("later"), due + 3600)
-    publisher.put(Entry("late"), due)
-    publisher.put(Entry("soon"))
+    publisher.put(Message("later"), due + 3600)
+    publisher.put(Message("late"), due)
+    publisher.put(Message("soon"))
     shop.wait_until(lambda: len(broker.got) == 2)
 
     assert set(broker.got) == {"soon", "late"}
@@ -94,11 +98,11 @@ def test_a_message_is_sent_when_it_is_due(publisher, broker):
 
 def test_word_of_a_job_waits_once(publisher, broker):
     broker.gate.clear()
-    publisher.put(Entry("a"))
+    publisher.put(Message("a"))
     shop.wait_until(lambda: broker.attempts)
     for _ in range(3):
-        publisher.put(Entry("a"))
-        publisher.put(Entry("b"))
+        publisher.put(Message("a"))
+        publisher.put(Message("b"))
     assert len(publisher) == 2
     broker.gate.set()
     assert publisher.wait(shop.PATIENCE)
@@ -107,10 +111,10 @@ def test_word_of_a_job_waits_once(publisher, broker):
 
 
 def test_a_withdrawn_message_is_not_sent(publisher, broker):
-    publisher.put(Entry("a"), time.time() + 60)
+    publisher.put(Message("a"), time.time() + 60)
     publisher.withdraw("a")
     publisher.withdraw("unknown")
-    publisher.put(Entry("b"))
+    publisher.put(Message("b"))
     assert publisher.wait(shop.PATIENCE)
 
     assert broker.got == ["b"]
@@ -137,8 +141,8 @@ def test_messages_for_many_jobs_are_made_when_they_are_sent(publisher, broker):
     publisher.put_batch(sids, queue="reports", priority=3)
     shop.wait_until(lambda: broker.attempts)
 
-    assert sids.asked == [0]
-    assert len(publisher) == 1  # the one that is being sent
+    assert sids.asked == list(range(10))
+    assert len(publisher) == 1  # the message that is being sent
     broker.gate.set()
     assert publisher.wait(shop.PATIENCE)
     assert broker.got == list(sids)
@@ -146,14 +150,64 @@ def test_messages_for_many_jobs_are_made_when_they_are_sent(publisher, broker):
     assert len(publisher) == 0
 
 
+def test_a_message_is_for_several_jobs_if_many_wait(publisher, broker):
+    sids = [str(number) for number in range(300)]
+    publisher.put_batch(sids, queue="default", serial=b"serial")
+    assert publisher.wait(shop.PATIENCE)
+
+    assert broker.got == broker.firsts == sids
+    assert max(broker.sizes) == broker.sizes[0] == 10
+    assert broker.sizes[-10:] == [1] * 10
+
+
+def test_a_message_for_several_jobs_leaves_out_those_with_their_own(
+    publisher, broker
+):
+    sids = [str(number) for number in range(100)]
+    for sid in ["5", "99"]:
+        publisher.put(Message(sid), time.time() + 3600)
+    publisher.put_batch(sids, queue="default")
+    shop.wait_until(lambda: len(broker.got) == 98)
+
+    assert set(sids) - set(broker.got) == {"5", "99"}
+
+
+@pytest.mark.usefixtures("_short_pauses")
+def test_what_could_not_be_sent_is_sent_again_as_no_first_message(
+    publisher, broker
+):
+    """The broker may have it nevertheless."""
+    broker.refusals = 1
+    sids = [str(number) for number in range(100)]
+    publisher.put_batch(sids, queue="default", serial=b"serial")
+    publisher.put(Message("single", serial=b"serial"))
+    assert publisher.wait(shop.PATIENCE)
+
+    assert sorted(broker.got) == sorted([*sids, "single"])
+    assert len(set(broker.got) - set(broker.firsts)) in {1, 10}
+
+
+def test_a_message_is_taken_back_until_it_is_sent(publisher, broker):
+    publisher.put(Message("later"), time.time() + 3600)
+    broker.gate.clear()
+    publisher.put(Message("now"))
+    shop.wait_until(lambda: broker.attempts)
+    taken = [publisher.take_back(sid) for sid in ("later", "now", "unknown")]
+    broker.gate.set()
+    assert publisher.wait(shop.PATIENCE)
+
+    assert taken == [True, False, False]
+    assert broker.got == ["now"]
+
+
 def test_messages_for_many_jobs_hold_up_no_other(publisher, broker):
     broker.gate.clear()
     publisher.put_batch(["a", "b", "c"], queue="default")
     shop.wait_until(lambda: broker.attempts)
-    publisher.put(Entry("single", -5))
+    publisher.put(Message("single", -5))
     publisher.put_batch(["d", "single"], queue="default")
     publisher.put_batch([], queue="default")
-    publisher.put(Entry("later"), time.time() + 3600)
+    publisher.put(Message("later"), time.time() + 3600)
     publisher.put_batch(["later", "e"], queue="default")
     broker.gate.set()
     shop.wait_until(lambda: "e" in broker.got)
@@ -180,10 +234,11 @@ def test_messages_for_many_jobs_wait_for_a_broker_that_is_away(
 
 
 def test_an_end_sends_what_is_left_for_many_jobs(publisher, broker):
-    publisher.put_batch([str(number) for number in range(50)], queue="default")
+    sids = [str(number) for number in range(50)]
+    publisher.put_batch(sids, queue="default", serial=b"serial")
     publisher.stop(shop.PATIENCE)
 
-    assert len(broker.got) == 50
+    assert broker.got == sids
 
 
 def test_an_end_tells_for_how_many_jobs_word_is_left(
@@ -201,8 +256,8 @@ def test_an_end_tells_for_how_many_jobs_word_is_left(
 def test_messages_wait_for_a_broker_that_is_away(publisher, broker, caplog):
     caplog.set_level(logging.INFO)
     broker.is_there = False
-    publisher.put(Entry("a"))
-    publisher.put(Entry("b"))
+    publisher.put(Message("a"))
+    publisher.put(Message("b"))
     shop.wait_until(lambda: broker.attempts > 6)
     assert not publisher.wait(0.01)
     broker.is_there = True
@@ -219,7 +274,7 @@ def test_messages_wait_for_a_broker_that_is_away(publisher, broker, caplog):
 def test_a_short_outage_is_not_worth_a_line(publisher, broker, caplog):
     caplog.set_level(logging.INFO)
     broker.refusals = 2
-    publisher.put(Entry("a"))
+    publisher.put(Message("a"))
     assert publisher.wait(shop.PATIENCE)
 
     assert broker.attempts == 3
@@ -228,9 +283,9 @@ def test_a_short_outage_is_not_worth_a_line(publisher, broker, caplog):
 
 def test_an_end_waits_for_what_is_due_and_for_nothing_else(publisher, broker):
     broker.gate.clear()
-    publisher.put(Entry("a"))
-    publisher.put(Entry("b"))
-    publisher.put(Entry("late"), time.time() + 60)
+    publisher.put(Message("a"))
+    publisher.put(Message("b"))
+    publisher.put(Message("late"), time.time() + 60)
     shop.wait_until(lambda: broker.attempts)
     threading.Timer(0.1, broker.gate.set).start()
     publisher.stop(shop.PATIENCE)
@@ -244,8 +299,8 @@ def test_an_end_tells_what_the_broker_has_no_word_of(
     publisher, broker, caplog
 ):
     broker.is_there = False
-    publisher.put(Entry("due"))
-    publisher.put(Entry("later"), time.time() + 3600)
+    publisher.put(Message("due"))
+    publisher.put(Message("later"), time.time() + 3600)
     wait_until(lambda: publisher._failures)
     publisher.stop()
     (record,) = caplog.records
@@ -261,7 +316,7 @@ def test_a_second_end_tells_no_more_than_the_first(publisher, broker, caplog):
     publisher.stop()
     publisher.stop()  # by the scheduler, which stops its engine as well
     told = [record.getMessage() for record in caplog.records]
-    publisher.put(Entry("c"))
+    publisher.put(Message("c"))
     publisher.stop()
     told_again = [record.getMessage() for record in caplog.records][1:]
 
@@ -273,7 +328,7 @@ def test_a_second_end_tells_no_more_than_the_first(publisher, broker, caplog):
 
 def test_an_end_does_not_wait_for_a_broker_that_is_away(publisher, broker):
     broker.is_there = False
-    publisher.put(Entry("a"))
+    publisher.put(Message("a"))
     shop.wait_until(lambda: broker.attempts > 1)
     began = time.monotonic()
     publisher.stop(shop.PATIENCE)
@@ -284,10 +339,10 @@ def test_an_end_does_not_wait_for_a_broker_that_is_away(publisher, broker):
 
 def test_a_publisher_that_was_stopped_goes_on_with_the_next(publisher, broker):
     publisher.stop()
-    publisher.put(Entry("a"))
+    publisher.put(Message("a"))
     assert publisher.wait(shop.PATIENCE)
     publisher.stop(shop.PATIENCE)
-    publisher.put(Entry("b"))
+    publisher.put(Message("b"))
     assert publisher.wait(shop.PATIENCE)
 
     assert broker.got == ["a", "b"]
@@ -296,10 +351,10 @@ def test_a_publisher_that_was_stopped_goes_on_with_the_next(publisher, broker):
 def test_messages_are_counted_when_all_are_sent(publisher, broker):
     broker.gate.clear()
     told = []
-    publisher.put(Entry("a"))
+    publisher.put(Message("a"))
     shop.wait_until(lambda: broker.attempts)
     publisher.count("default", told.append)
-    publisher.put(Entry("b"))
+    publisher.put(Message("b"))
     broker.gate.set()
     shop.wait_until(lambda: told)
 
@@ -313,7 +368,7 @@ def test_a_count_that_is_not_to_be_had_is_not_told(publisher, broker, caplog):
     publisher.count("default", told.append)
     shop.wait_until(lambda: "cannot be counted now" in caplog.text)
     broker.is_there = True
-    publisher.put(Entry("a"))
+    publisher.put(Message("a"))
     assert publisher.wait(10)
 
     assert told == []
@@ -324,9 +379,9 @@ def test_without_a_thread_the_next_message_tries_again(
     publisher, broker, caplog
 ):
     with no_new_threads():
-        publisher.put(Entry("a"))
+        publisher.put(Message("a"))
     assert "cannot be started now" in caplog.text
-    publisher.put(Entry("b"))
+    publisher.put(Message("b"))
     assert publisher.wait(shop.PATIENCE)
 
     assert broker.got == ["a", "b"]
@@ -334,10 +389,10 @@ def test_without_a_thread_the_next_message_tries_again(
 
 def test_without_a_thread_the_same_message_tries_again(publisher, broker):
     with no_new_threads():
-        publisher.put(Entry("a"))
+        publisher.put(Message("a"))
         publisher.stop()
     assert len(publisher) == 1
-    publisher.put(Entry("a"))
+    publisher.put(Message("a"))
     assert publisher.wait(shop.PATIENCE)
 
     assert broker.got == ["a"]
@@ -352,11 +407,11 @@ def test_a_connection_that_cannot_be_closed_ends_no_publisher(
         raise error
 
     publisher = Publisher(broker, close, broker.count)
-    publisher.put(Entry("first"))
+    publisher.put(Message("first"))
     assert publisher.wait(shop.PATIENCE)
     publisher.stop(shop.PATIENCE)
     assert broker.closed == 1
-    publisher.put(Entry("second"))
+    publisher.put(Message("second"))
     assert publisher.wait(shop.PATIENCE)
     publisher.stop(shop.PATIENCE)
 
@@ -372,7 +427,7 @@ def test_nothing_that_sending_raises_ends_the_publisher(broker):
         broker(message)
 
     publisher = Publisher(send, broker.close, broker.count)
-    publisher.put(Entry("sid"))
+    publisher.put(Message("sid"))
     assert publisher.wait(shop.PATIENCE)
     publisher.stop(shop.PATIENCE)
 
@@ -385,7 +440,7 @@ def test_nothing_that_a_count_raises_ends_the_publisher(publisher, broker):
 
     publisher.count("queue", take)
     wait_until(lambda: not publisher._asked)
-    publisher.put(Entry("sid"))
+    publisher.put(Message("sid"))
 
     assert publisher.wait(shop.PATIENCE)
     assert broker.got == ["sid"]

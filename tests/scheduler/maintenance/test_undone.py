@@ -1,6 +1,7 @@
 """A job whose end was undone ends again; any other pending one runs."""
 
 import contextlib
+import copy
 import threading
 import time
 
@@ -25,7 +26,7 @@ from pyramid_zodb_async.jobs.model import make_version
 from pyramid_zodb_async.scheduler.maintenance.observing import Observer
 from pyramid_zodb_async.scheduler.maintenance.takeover import Takeover
 from pyramid_zodb_async.scheduler.process.crash_suspects import clear_suspicion
-from pyramid_zodb_async.scheduler.process.remote_claim import claim_announced
+from pyramid_zodb_async.scheduler.process.remote_claim import accept_announced
 from pyramid_zodb_async.scheduler.sids import split_sid
 
 
@@ -224,6 +225,13 @@ def test_a_removed_job_is_not_brought_back(process, db):
 # what had not
 
 
+def claim(process, sid, *, begun=False):
+    """Claim a job for another process, as for a message."""
+    nobody = copy.copy(process.scheduler.process)
+    nobody.incarnation = "nobody"
+    return accept_announced(nobody, sid, begun=begun, serial=None)
+
+
 def test_jobs_of_one_transaction_are_asked_for_once(processes, monkeypatch):
     gone = processes()
     with transaction.manager:
@@ -246,7 +254,7 @@ def test_jobs_of_one_transaction_are_asked_for_once(processes, monkeypatch):
 def test_a_job_runs_whose_takeover_was_undone(process, db):
     process.stop()
     sid = process.schedule(shop.nothing)
-    assert claim_announced(process.location, sid, "nobody", begun=False)
+    assert claim(process, sid)
     undo(db, f"incarnation nobody takes job {sid}")
 
     assert state_after_a_look(process, sid) is JobState.SUCCEEDED
@@ -255,7 +263,7 @@ def test_a_job_runs_whose_takeover_was_undone(process, db):
 def test_a_job_runs_whose_takeover_was_undone_and_redone(process, db):
     process.stop()
     sid = process.schedule(shop.nothing)
-    assert claim_announced(process.location, sid, "nobody", begun=False)
+    assert claim(process, sid)
     undo(db, f"incarnation nobody takes job {sid}")
     undo(db, "undo of incarnation nobody")
 
@@ -266,7 +274,7 @@ def test_a_job_runs_whose_beginning_was_marked_and_unmarked(process):
     """Its number is the same before and after."""
     process.stop()
     sid = process.schedule(shop.nothing)
-    claimed = claim_announced(process.location, sid, "nobody", begun=True)
+    claimed = claim(process, sid, begun=True)
     clear_suspicion(process.location, claimed)
 
     assert state_after_a_look(process, sid) is JobState.SUCCEEDED

@@ -27,6 +27,16 @@ def test_a_suspect_that_cannot_be_marked_is_tried_again(
     assert other.view(sid).result == "outcome"
 
 
+def test_a_suspect_that_is_gone_is_not_begun(process, other):
+    process.schedule(shop.give, "outcome")
+    other.take_over()
+    (sid,) = other.engine.submitted
+    shop.in_thread(lambda: process.scheduler.remove(sid))
+
+    assert other.run(sid) is None
+    assert sid not in other.scheduler.process.assigned_jobs
+
+
 def end_process():
     """Stand for a function that ends its process."""
 
