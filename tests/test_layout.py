@@ -212,7 +212,7 @@ def test_everything_in_the_package_is_shipped():
 #: used. Each is told of there, and has a test in tests/database that uses the
 #: other package only. That of sys is documented.
 PRIVATE = {
-    "database.application": {"_zodb_databases"},
+    "database.application": {"_primary_zodb_conn", "_zodb_databases"},
     "database.internals": {
         *("_implicitlyAdding", "_readCurrent", "_resources", "_storage"),
         *("_synchs", "_unjoin", "_voted"),

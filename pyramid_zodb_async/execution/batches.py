@@ -85,13 +85,11 @@ class _Batch:
             return waiting[::-1], list(self.pending)
 
     def succeed(self) -> None:
-        """Note that the transaction has committed, if it has stored all."""
-        pending, self.pending = self.pending, []
-        # of each, as this notes where the job is
-        if all([run.note_commit() for run in pending]):  # noqa: C419
-            self.ended += [(run, SUCCEEDED) for run in pending]
-        else:
-            self.left += pending
+        """Note that the transaction has committed what it had."""
+        for run in self.pending:
+            run.note_commit()
+            self.ended.append((run, SUCCEEDED))
+        self.pending = []
 
     def lose(self, *runs: IBatchRun) -> None:
         """Note that the transaction is aborted; *runs* had their turn."""
@@ -312,7 +310,9 @@ class Batches:
         for run in pending:
             raised = raised_in(run, error, surroundings)
             verdict = judge(self._runner.rules, run, raised)
-            if isinstance(verdict, InDoubt) and verdict.record_tells:
+            if isinstance(
+                verdict, InDoubt
+            ):  # pragma: no branch - or it was cancelled
                 met = type(error).__qualname__
                 verdict = dataclasses.replace(
                     verdict, otherwise=Repeat(0.0, met)

@@ -10,7 +10,9 @@ from pyramid_zodbconn import get_connection
 from pyramid_zodb_async import JobNotLoadable, PersistentContext
 from pyramid_zodb_async.database.application import (
     RequestConnections,
+    connections_of,
     databases_of,
+    share_connections,
 )
 from pyramid_zodb_async.testing import drain, wait_for
 
@@ -143,3 +145,21 @@ def test_jobs_in_a_database_need_pyramid_zodbconn(make_app):
     )
     with pytest.raises(ConfigurationError, match="pyramid_zodbconn'"):
         app.get("/view")
+
+
+def test_a_request_that_shares_connections_opens_none(make_app, kept_in):
+    shared = []
+
+    def view(request):
+        other = request.copy()
+        other.registry = request.registry
+        share_connections(request, other)
+        shared.append(get_connection(other) is get_connection(request))
+        shared.append(connections_of(other) == connections_of(request))
+        shared.append(len(other.finished_callbacks))
+        return Response("shared")
+
+    make_app({"/view": view}).get("/view")
+
+    # the one that has opened it closes it
+    assert shared == [True, True, 0]

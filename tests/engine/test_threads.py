@@ -458,3 +458,98 @@ def test_a_worker_that_something_has_ended_is_replaced(
     assert work.sids == ["1", *waiting, "3"]
     (record,) = caplog.records
     assert record.action == "worker_replaced"
+
+
+class Batches:
+    """Runs batches of those that begin with a "b"."""
+
+    def __init__(self, again=()):
+        self.again = list(again)
+        self.sids = []
+        self.ended = threading.Semaphore(0)
+
+    def may_batch(self, sid):
+        return sid.startswith("b")
+
+    def run(self, sids):
+        self.sids.append(list(sids))
+        self.ended.release()
+        outcome = self.again.pop(0) if self.again else []
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    def wait_for_end(self, count=1):
+        for _ in range(count):
+            assert self.ended.acquire(timeout=PATIENCE)
+
+
+@pytest.fixture
+def with_batches(make_engine):
+    """Make an engine of one thread that is busy until the test says so."""
+
+    def make(batches, **options):
+        work = Work()
+        work.open.clear()
+        engine = make_engine(work, workers=1, **options)
+        engine.use_batches(batches)
+        engine.submit(["first"])
+        work.wait_for_begin()
+        return engine, work
+
+    return make
+
+
+def test_it_takes_those_together_that_may_be_in_a_batch(with_batches):
+    batches = Batches()
+    engine, work = with_batches(batches)
+    engine.submit(["b1", "b2", "b3", "c", "b4", "b5"])
+    work.open.set()
+    batches.wait_for_end(2)
+
+    assert batches.sids == [["b1", "b2", "b3"], ["b4", "b5"]]
+    assert work.sids == ["first", "c"]
+
+
+def test_one_that_waits_alone_is_in_no_batch(with_batches):
+    batches = Batches()
+    engine, work = with_batches(batches)
+    engine.submit(["b1"])
+    work.open.set()
+    work.wait_for_end(2)
+
+    assert work.sids == ["first", "b1"]
+
+
+def test_those_that_are_withdrawn_are_in_none(with_batches):
+    batches = Batches()
+    engine, work = with_batches(batches)
+    engine.submit(["b1", "b2", "b3", "b4"])
+    engine.withdraw("b2")
+    engine.withdraw("b4")
+    work.open.set()
+    batches.wait_for_end()
+
+    assert batches.sids == [["b1", "b3"]]
+
+
+def test_what_is_to_run_again_comes_before_what_waits(with_batches):
+    batches = Batches([[("b2", 0.0), ("b3", 0.0), ("b1", 0.05)]])
+    engine, work = with_batches(batches)
+    engine.submit(["b1", "b2", "b3", "c"])
+    work.open.set()
+    work.wait_for_end(3)
+
+    assert batches.sids == [["b1", "b2", "b3"], ["b2", "b3"]]
+    assert work.sids == ["first", "c", "b1"]
+
+
+def test_a_batch_that_raises_does_not_end_the_thread(with_batches, caplog):
+    batches = Batches([SystemExit()])
+    engine, work = with_batches(batches)
+    engine.submit(["b1", "b2", "c"])
+    work.open.set()
+    work.wait_for_end(2)
+
+    assert "The runner raised over a batch of 2 jobs" in caplog.text
+    assert work.sids == ["first", "c"]

@@ -130,6 +130,13 @@ def abort_in_the_commit(word):
     tm().get().addBeforeCommitHook(tm().abort)
 
 
+@job(batched=True)
+def linger_in_the_commit(word):
+    """Leave an effect, and take long before the commit."""
+    leave(word)
+    tm().get().addBeforeCommitHook(threading.Event().wait, (0.2,))
+
+
 @job(batched=True, time_limit=0.05)
 def take_too_long(word):
     """Leave an effect, and take longer than it may."""
@@ -663,23 +670,77 @@ def test_when_a_commit_midway_is_in_doubt_those_before_it_find_out(
     assert effects == once(2) | {"3": 1}
 
 
-def test_those_that_cannot_be_begun_now_are_begun_later(site, monkeypatch):
+@pytest.mark.parametrize("number", [1, 4])
+def test_those_that_cannot_be_begun_now_are_begun_later(
+    site, monkeypatch, number
+):
     claim = ZODBScheduler.claim
-    refused = []
+    claimed = []
 
-    def refuse_once(scheduler, sid):
-        if len(refused) == 1:
-            refused.append(sid)
+    def refuse(scheduler, sid):
+        claimed.append(sid)
+        if len(claimed) in range(2, 2 + number):  # the first is busy
             raise OSError("the storage is away")
-        refused.append(sid)
         return claim(scheduler, sid)
 
     monkeypatch.setattr(rules, "GREATEST_DELAY", 0.01)
-    monkeypatch.setattr(ZODBScheduler, "claim", refuse_once)
+    monkeypatch.setattr(ZODBScheduler, "claim", refuse)
     views = site.run(*words(4))
 
     assert states(views) == ["succeeded"] * 4
     assert site.effects() == once(4)
+
+
+def test_one_that_is_cancelled_as_another_begins_is_not_begun(
+    make_app, manager
+):
+    seen.clear()
+    sids = []
+
+    class Canceller(list):
+        def append(self, event):
+            if sids and event.job.sid == sids[0]:
+                site.app.delete(f"/jobs/{sids[1]}", status=202)
+
+    site = Site(make_app, manager, {JobStarted: Canceller()})
+    shop.gates["first"] = gate = shop.Gate()
+    site.app.post("/start", [("gate", "first")])
+    gate.wait_for_job()
+    sids += site.app.post("/start", words(3)).json
+    gate.open()
+
+    assert states(map(site.end, sids)) == [
+        "succeeded",
+        "cancelled",
+        "succeeded",
+    ]
+    assert site.effects() == {"0": 1, "2": 1}
+
+
+def test_one_that_waits_in_the_commit_is_waited_for(site, monkeypatch):
+    monkeypatch.setattr(batches, "PATIENCE", 0.05)
+    views = site.run(*words(2), ("linger_in_the_commit", "2"), ("leave", "3"))
+
+    assert states(views) == ["succeeded"] * 4
+    assert seen == list("0123")
+
+
+def test_the_first_one_that_cannot_commit_fails_at_once(site, monkeypatch):
+    monkeypatch.setattr(batches, "LONGEST", 0)
+    views = site.run(("leave_what_cannot_be_stored", "bad"), *words(2))
+
+    assert states(views) == ["failed", "succeeded", "succeeded"]
+    assert seen == ["bad", "0", "1"]
+
+
+@pytest.mark.kept_in("memory")
+def test_in_memory_each_has_a_commit_of_its_own(site):
+    views = site.run(*words(4))
+
+    assert states(views) == ["succeeded"] * 4
+    assert site.effects() == once(4)
+    sids = [view.sid for view in views]
+    assert len(site.notes(*sids)) == 4
 
 
 def test_when_a_run_cannot_break_away_it_waits(make_site, monkeypatch, caplog):

@@ -39,7 +39,8 @@ class BatchRun(StoredRun):
 
         def write(store: Store) -> AssignedJob:
             job = self._of(store)
-            if job.fence != anew:  # it is in a repetition, as in retry()
+            # it is in a repetition, as in retry()
+            if job.fence != anew:  # pragma: no branch - of a commit in doubt
                 job.change(self._fence, run_number=anew.run_number)
             return AssignedJob.of(job)
 

@@ -205,6 +205,40 @@ def test_what_was_removed_stays_so_when_the_write_fails(process, monkeypatch):
     assert process.view(sid) is None
 
 
+def test_what_is_removed_during_the_write_is_written_next(
+    process, other, monkeypatch
+):
+    first, second = ended(process), ended(process)
+    remove(process, first)
+    write = type(process.location).write
+
+    def write_and_remove(location, *arguments, **named):
+        write(location, *arguments, **named)
+        remove(process, first, second)
+        place = process.location.read(
+            lambda store: store.locate(second).place, None
+        )
+        process.scheduler.process.removals.note(first, place, 7)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(process.location), "write", write_and_remove)
+        process.forget()
+    assert len(process.scheduler.process.removals) == 2
+    assert process.view(second) is None
+    process.forget()
+
+    assert other.view(second) is None
+
+
+def test_a_stop_after_the_database_was_closed_leaves_them(db, process, caplog):
+    remove(process, ended(process))
+    transaction.abort()
+    db.close()
+    process.scheduler.stop()
+
+    assert "closed before" not in caplog.text
+
+
 def test_a_process_without_a_housekeeper_writes_them_at_once(db, other):
     sid = ended(other)
     script = Process(db)
