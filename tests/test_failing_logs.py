@@ -15,8 +15,8 @@ from ZODB.POSException import ConflictError
 from pyramid_zodb_async import JobError, TransactionManager
 from pyramid_zodb_async.config import sigterm
 from pyramid_zodb_async.config.sigterm import stop_on_sigterm
-from pyramid_zodb_async.engine.queue import Entry
 from pyramid_zodb_async.engine.remote import publisher
+from pyramid_zodb_async.engine.remote.messages import Message
 from pyramid_zodb_async.engine.remote.publisher import Publisher
 from pyramid_zodb_async.events import JobStarted
 from pyramid_zodb_async.execution.time_limit import Watchdog
@@ -245,7 +245,7 @@ def test_the_publisher_outlives_an_outage(monkeypatch):
             raise refusals.pop()
 
     sender = Publisher(send, lambda: None, lambda queue: 0)
-    sender.put(Entry("sid"))
+    sender.put(Message("sid"))
 
     assert sender.wait(shop.PATIENCE)
     sender.stop(shop.PATIENCE)

@@ -3,6 +3,7 @@
 import functools
 import random
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
@@ -86,6 +87,14 @@ class Options:
     title: str | None = None
     #: Whether one transaction may have runs of several such jobs.
     batched: bool = False
+
+    def __setstate__(self, state: Iterable[Any]) -> None:
+        """Load what an earlier version has pickled, which had fewer."""
+        names = [field.name for field in fields(self)]
+        values = dict(zip(names, state, strict=False))
+        for field in fields(self):
+            value = values.get(field.name, field.default)
+            object.__setattr__(self, field.name, value)
 
     def covers(self, error: BaseException) -> bool:
         """Return whether the job may be tried again after *error*.

@@ -270,6 +270,12 @@ def told():
     return {kind: [] for kind in kinds}
 
 
+@pytest.fixture(autouse=True)
+def _machine_is_fast(monkeypatch):
+    """A slow machine would have a batch be committed early."""
+    monkeypatch.setattr(batches, "LONGEST", 60)
+
+
 @pytest.fixture
 def make_site(make_app, manager, told):
     seen.clear()

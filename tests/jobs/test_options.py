@@ -83,6 +83,8 @@ def test_an_option_is_kept_in_one_form(name, given, kept):
     ("name", "value", "error", "allowed"),
     [
         ("attempts", 0, ValueError, "a whole number from 1"),
+        ("batched", 1, TypeError, "True or False"),
+        ("batched", "yes", TypeError, "True or False"),
         ("attempts", 1.5, TypeError, "a whole number"),
         ("attempts", True, TypeError, "a whole number"),
         ("retry_on", "ValueError", TypeError, "an exception class"),

@@ -30,9 +30,13 @@ def has_committed(
     """
 
     def find(store: Store) -> tuple[Fence, float | None] | None:
-        job = store.locate(sid)
+        try:
+            # also if it was forgotten meanwhile: its record is still there
+            job = store.job(sid)
+        except KeyError:
+            return None
         # An undo gives back the fence of before; the next look sees to it.
-        if job is None or any(undone_jobs([job])):
+        if any(undone_jobs([job])):
             return None
         return job.fence, job.record.started
 
