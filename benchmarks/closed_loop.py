@@ -225,7 +225,8 @@ def print_row(title, found, name, digits):
     Jobs in batches are compared with the jobs of a build without them.
     """
     row = medians(found[name])
-    base = medians(found[name.replace(BATCHED, "")])
+    # those may not be measured this time
+    base = medians(found.get(name.replace(BATCHED, ""), found[name]))
     if turns.BEFORE in base:
         row.setdefault(turns.BEFORE, base[turns.BEFORE])
     line = f"{title:>34} {cells(row, digits)}"
