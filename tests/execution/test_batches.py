@@ -36,6 +36,9 @@ pytestmark = pytest.mark.kept_in("zodb")
 #: What the functions have seen, which no transaction takes back.
 seen = []
 
+#: Set when a batch takes long.
+late = threading.Event()
+
 
 def tm():
     return get_current_request().tm
@@ -132,9 +135,9 @@ def abort_in_the_commit(word):
 
 @job(batched=True)
 def linger_in_the_commit(word):
-    """Leave an effect, and take long before the commit."""
+    """Leave an effect, and have the commit be late."""
     leave(word)
-    tm().get().addBeforeCommitHook(threading.Event().wait, (0.2,))
+    tm().get().addBeforeCommitHook(late.wait, (shop.PATIENCE,))
 
 
 @job(batched=True, time_limit=0.05)
@@ -363,6 +366,7 @@ def test_each_has_its_events_its_history_and_its_progress(site, told):
     views = site.run(("report", "one"), ("report", "two"), ("report", "3"))
     sids = [view.sid for view in views]
 
+    shop.wait_until(lambda: len(told[JobSucceeded]) == 4)
     for kind in (JobStarted, JobSucceeded):
         assert [event.job.sid for event in told[kind]][1:] == sids
     assert [view.progress.message for view in views] == ["one", "two", "3"]
@@ -499,7 +503,7 @@ def test_one_that_is_cancelled_before_its_turn_does_not_begin(site):
 
 
 def test_one_that_hangs_holds_up_no_other(make_site, monkeypatch):
-    monkeypatch.setattr(batches, "PATIENCE", 0.1)
+    monkeypatch.setattr(batches, "PATIENCE", 1)
     site = make_site(**{"zodb_async.workers": "2"})
     shop.gates["other"] = other = shop.Gate()
     site.app.post("/start", [("gate", "other")])
@@ -519,7 +523,7 @@ def test_one_that_hangs_holds_up_no_other(make_site, monkeypatch):
 def test_the_first_that_hangs_goes_on_without_the_others(
     make_site, monkeypatch
 ):
-    monkeypatch.setattr(batches, "PATIENCE", 0.1)
+    monkeypatch.setattr(batches, "PATIENCE", 1)
     site = make_site(**{"zodb_async.workers": "2"})
     shop.gates["other"] = other = shop.Gate()
     site.app.post("/start", [("gate", "other")])
@@ -724,9 +728,18 @@ def test_one_that_is_cancelled_as_another_begins_is_not_begun(
 
 
 def test_one_that_waits_in_the_commit_is_waited_for(site, monkeypatch):
-    monkeypatch.setattr(batches, "PATIENCE", 0.05)
+    break_up = batches.Batches._break_up
+    late.clear()
+
+    def note(self, batch):
+        break_up(self, batch)
+        late.set()
+
+    monkeypatch.setattr(batches, "PATIENCE", 1)
+    monkeypatch.setattr(batches.Batches, "_break_up", note)
     views = site.run(*words(2), ("linger_in_the_commit", "2"), ("leave", "3"))
 
+    assert late.is_set()
     assert states(views) == ["succeeded"] * 4
     assert seen == list("0123")
 
@@ -750,7 +763,7 @@ def test_in_memory_each_has_a_commit_of_its_own(site):
 
 
 def test_when_a_run_cannot_break_away_it_waits(make_site, monkeypatch, caplog):
-    monkeypatch.setattr(batches, "PATIENCE", 0.1)
+    monkeypatch.setattr(batches, "PATIENCE", 1)
     site = make_site()
 
     def refuse(_):
