@@ -39,7 +39,7 @@ _STANDARD = str.maketrans("-_", "+/")
 _IN_URLS = bytes.maketrans(b"+/", b"-_")
 
 #: How many new sids are remembered at most.
-MOST_NEW = 4096
+MOST_NEW = 1024
 
 
 class Place(NamedTuple):
