@@ -61,9 +61,10 @@ class _Batch:
         """Return the run that begins now, if one may."""
         with self._lock:
             is_late = time.monotonic() > self._began + LONGEST
-            if self.is_broken or (is_late and self.pending):
+            is_over = self.is_broken or (is_late and self.pending)
+            if is_over or not self.waiting:
                 return None
-            self._last = self.waiting.pop() if self.waiting else None
+            self._last = self.waiting.pop()
             return self._last
 
     def close(self) -> bool:
@@ -99,7 +100,7 @@ class _Batch:
     def lose_all(self) -> None:
         """Note that the transaction is over, whatever has happened."""
         if self._last is None:
-            # each is to meet by itself what has prevented this
+            # none has begun: each is to meet by itself what has prevented it
             self.left, self.waiting = self.waiting[::-1], []
             return
         known = [*self.pending, *self.left, *(run for run, _ in self.ended)]
@@ -310,9 +311,8 @@ class Batches:
         for run in pending:
             raised = raised_in(run, error, surroundings)
             verdict = judge(self._runner.rules, run, raised)
-            if isinstance(
-                verdict, InDoubt
-            ):  # pragma: no branch - or it was cancelled
+            # else it was cancelled at that moment
+            if isinstance(verdict, InDoubt):  # pragma: no branch
                 met = type(error).__qualname__
                 verdict = dataclasses.replace(
                     verdict, otherwise=Repeat(0.0, met)

@@ -127,6 +127,17 @@ def leave_what_cannot_be_stored(word):
 
 
 @job(batched=True)
+def fail_in_the_commit_and_after(word):
+    """Leave an effect, and what fails in the commit and in the abort."""
+    leave_what_cannot_be_stored(word)
+    tm().get().addAfterAbortHook(fail_after_the_abort)
+
+
+def fail_after_the_abort():
+    raise ValueError("a hook fails")
+
+
+@job(batched=True)
 def abort_in_the_commit(word):
     """Leave an effect, and have a hook abort the commit."""
     leave(word)
@@ -420,6 +431,7 @@ def test_one_that_meets_a_conflict_is_repeated(site, place):
         "doom",
         "give_what_cannot_be_kept",
         "leave_what_cannot_be_stored",
+        "fail_in_the_commit_and_after",
         "abort_in_the_commit",
         "take_too_long",
     ],
